@@ -1,0 +1,33 @@
+/*
+ * rank 1: options, from options.def. Written once at start, before any
+ * thread exists; read-only afterwards.
+ */
+#ifndef BM_BASE_OPTIONS_H
+#define BM_BASE_OPTIONS_H
+
+#include "base/types.h"
+
+#define OPTION_STR_MAX 256
+
+struct options {
+#define OPTION_BOOL(name, def, doc) bool name;
+#define OPTION_INT(name, def, least, most, unit, doc) long name;
+#define OPTION_SIZE(name, def, least, most, doc) u64 name;
+#define OPTION_STR(name, doc) char name[OPTION_STR_MAX];
+#include "base/options.def"
+#undef OPTION_BOOL
+#undef OPTION_INT
+#undef OPTION_SIZE
+#undef OPTION_STR
+};
+
+extern struct options options;
+
+/*
+ * Applies "name:value,name:value". Every entry that cannot be applied gives
+ * one line on stderr naming the option and what is accepted; its default
+ * stays. Returns the number of such entries.
+ */
+unsigned options_parse(const char *conf);
+
+#endif

@@ -1,0 +1,77 @@
+/* rank 1: formatting and writing of messages; see report.h. */
+#include "base/report.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/options.h"
+#include "os/os.h"
+
+static void vreport_to(int fd, const char *fmt, va_list ap)
+{
+	static const char prefix[] = "buddymalloc: ";
+	char line[REPORT_LINE];
+	size_t len = sizeof(prefix) - 1;
+	int saved = errno;
+	int n;
+
+	__builtin_memcpy(line, prefix, len);
+	/* Integers, pointers and strings only: glibc formats those in place. */
+	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+	if (n > 0)
+		len += MIN((size_t)n, sizeof(line) - len - 2);
+	line[len++] = '\n';
+	os_write(fd, line, len);
+	errno = saved;
+}
+
+void report_to(int fd, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vreport_to(fd, fmt, ap);
+	va_end(ap);
+}
+
+void report(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vreport_to(2, fmt, ap);
+	va_end(ap);
+}
+
+void report_verbose(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!options.verbose)
+		return;
+	va_start(ap, fmt);
+	vreport_to(2, fmt, ap);
+	va_end(ap);
+}
+
+void report_corruption(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vreport_to(2, fmt, ap);
+	va_end(ap);
+	if (options.abort_on_corruption)
+		os_abort();
+}
+
+void report_fatal(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vreport_to(2, fmt, ap);
+	va_end(ap);
+	os_abort();
+}

@@ -1,0 +1,62 @@
+/* rank 1: the words every layer uses: short integer names, sizes, hints. */
+#ifndef BM_BASE_TYPES_H
+#define BM_BASE_TYPES_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
+
+/*
+ * The allocator's page is 4 KiB on every machine. What is handed to the
+ * system is rounded to its run-time page size (os_page_size()).
+ */
+#define PAGE_SHIFT 12
+#define PAGE_SIZE ((size_t)1 << PAGE_SHIFT)
+
+/* A pageblock is 2 MiB: one huge page on x86-64 and on arm64 with 4 KiB pages. */
+#define PAGEBLOCK_ORDER 9
+#define PAGEBLOCK_PAGES ((size_t)1 << PAGEBLOCK_ORDER)
+#define PAGEBLOCK_SIZE (PAGEBLOCK_PAGES << PAGE_SHIFT)
+
+/* The largest buddy block is 1 GiB. */
+#define MAX_ORDER 18
+#define NR_ORDERS (MAX_ORDER + 1)
+
+#define CACHE_LINE 64
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define out_of_line __attribute__((__noinline__))
+#define cold_path __attribute__((__cold__, __noinline__))
+#define fast_inline inline __attribute__((__always_inline__))
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#define round_up(x, to) (((x) + (to) - 1) & ~((__typeof__(x))(to) - 1))
+#define round_down(x, to) ((x) & ~((__typeof__(x))(to) - 1))
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* Floor of the binary logarithm; x must not be 0. */
+static inline unsigned ilog2(u64 x)
+{
+	return 63 - (unsigned)__builtin_clzll(x);
+}
+
+/* The smallest order whose block holds nr pages; nr must not be 0. */
+static inline unsigned order_for_pages(u64 nr)
+{
+	return nr <= 1 ? 0 : ilog2(nr - 1) + 1;
+}
+
+#endif

@@ -1,0 +1,528 @@
+/*
+ * rank 3: the buddy proper: free areas, split, merge, fallback between
+ * migratetypes, ranges. State, locks and invariants are in zone.h.
+ */
+#include "buddy/zone.h"
+
+#include "base/report.h"
+#include "base/stats.h"
+
+struct zone *zone_table[MAX_NR_ZONES];
+
+/* Lists are searched this far for a run of adjacent blocks. */
+#define CONTIG_TRIES 512
+
+/*
+ * The three mutators of the free lists: a block's kind, order and list change
+ * here and nowhere else.
+ */
+static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
+{
+	struct free_area *area = &zone->area[order];
+	struct page *page = pfn_to_page(pfn);
+
+	page->order = (u8)order;
+	page->migratetype = (u8)mt;
+	page_set_kind(page, PAGE_BUDDY);
+	if (pages_nr_dirty(pfn, MIN((u64)1 << order, (u64)64))) {
+		page->prev = 0;
+		page->next = area->first[mt];
+		if (page->next)
+			pfn_to_page(page->next)->prev = (u32)pfn;
+		else
+			area->last[mt] = (u32)pfn;
+		area->first[mt] = (u32)pfn;
+	} else {
+		page->next = 0;
+		page->prev = area->last[mt];
+		if (page->prev)
+			pfn_to_page(page->prev)->next = (u32)pfn;
+		else
+			area->first[mt] = (u32)pfn;
+		area->last[mt] = (u32)pfn;
+	}
+	area->nr_free++;
+}
+
+static void del_page_from_free_list(struct zone *zone, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+	struct free_area *area = &zone->area[page->order];
+	unsigned mt = page->migratetype;
+
+	bm_assert(page->kind == PAGE_BUDDY);
+	if (page->prev)
+		pfn_to_page(page->prev)->next = page->next;
+	else
+		area->first[mt] = page->next;
+	if (page->next)
+		pfn_to_page(page->next)->prev = page->prev;
+	else
+		area->last[mt] = page->prev;
+	page_set_kind(page, PAGE_NONE);
+	area->nr_free--;
+}
+
+static void move_to_free_list(struct zone *zone, u64 pfn, enum migratetype mt)
+{
+	unsigned order = pfn_to_page(pfn)->order;
+
+	del_page_from_free_list(zone, pfn);
+	add_to_free_list(zone, pfn, order, mt);
+}
+
+/* The lru list of pageblocks with dirty free pages, oldest first. */
+static void lru_del(struct zone *zone, struct pageblock *block)
+{
+	u32 *next = block->lru_prev ? &window.blocks[block->lru_prev].lru_next : &zone->lru_first;
+	u32 *prev = block->lru_next ? &window.blocks[block->lru_next].lru_prev : &zone->lru_last;
+
+	*next = block->lru_next;
+	*prev = block->lru_prev;
+	block->on_lru = 0;
+}
+
+static void lru_touch(struct zone *zone, struct pageblock *block)
+{
+	u32 nr = (u32)(block - window.blocks);
+
+	if (block->on_lru) {
+		if (block->stamp == zone->tick)
+			return;
+		lru_del(zone, block);
+	}
+	block->stamp = zone->tick;
+	block->lru_next = 0;
+	block->lru_prev = zone->lru_last;
+	if (zone->lru_last)
+		window.blocks[zone->lru_last].lru_next = nr;
+	else
+		zone->lru_first = nr;
+	zone->lru_last = nr;
+	block->on_lru = 1;
+}
+
+void zone_rotate_lru_locked(struct zone *zone, u32 number)
+{
+	if (window.blocks[number].on_lru)
+		lru_touch(zone, &window.blocks[number]);
+}
+
+static void lru_drop_if_clean(struct zone *zone, struct pageblock *block)
+{
+	unsigned i;
+
+	if (!block->on_lru)
+		return;
+	for (i = 0; i < ARRAY_SIZE(block->free); i++)
+		if (block->free[i] & __atomic_load_n(&block->dirty[i], __ATOMIC_RELAXED))
+			return;
+	lru_del(zone, block);
+}
+
+/* Sets or clears the free bits of [pfn, pfn + nr) and keeps the counts. */
+static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
+{
+	u64 end = pfn + nr;
+	u64 dirty_total = 0;
+
+	while (pfn < end) {
+		struct pageblock *block = pfn_to_block(pfn);
+		u64 stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+		u64 dirty = 0;
+
+		while (pfn < stop) {
+			u64 word = pfn % PAGEBLOCK_PAGES / 64;
+			unsigned bit = pfn % 64;
+			u64 n = MIN(stop - pfn, (u64)(64 - bit));
+			u64 mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit;
+
+			bm_assert((block->free[word] & mask) == (free ? 0 : mask));
+			block->free[word] ^= mask;
+			dirty += (u64)__builtin_popcountll(
+				__atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED) & mask);
+			pfn += n;
+		}
+		if (dirty && free)
+			lru_touch(zone, block);
+		else if (dirty)
+			lru_drop_if_clean(zone, block);
+		dirty_total += dirty;
+	}
+	if (free) {
+		__atomic_store_n(&zone->nr_free, zone->nr_free + nr, __ATOMIC_RELAXED);
+		__atomic_store_n(&zone->nr_dirty, zone->nr_dirty + dirty_total, __ATOMIC_RELAXED);
+	} else {
+		__atomic_store_n(&zone->nr_free, zone->nr_free - nr, __ATOMIC_RELAXED);
+		__atomic_store_n(&zone->nr_dirty, zone->nr_dirty - dirty_total, __ATOMIC_RELAXED);
+	}
+}
+
+/*
+ * The block at pfn can merge with one of this order only if (a) it is a
+ * present pageblock's, (b) of the same zone, (c) it heads a free block, (d) of
+ * exactly this order.
+ */
+static bool page_is_buddy(const struct zone *zone, u64 pfn, unsigned order)
+{
+	const struct pageblock *block;
+	const struct page *page;
+
+	if (pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+		return false;
+	if (order >= PAGEBLOCK_ORDER) {
+		/* Within a pageblock these two hold of themselves. */
+		block = pfn_to_block(pfn);
+		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
+			return false;
+	}
+	page = pfn_to_page(pfn);
+	return page->kind == PAGE_BUDDY && page->order == order;
+}
+
+/* Puts a block whose free bits are set already on its list, merging upward. */
+static void merge_and_add(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
+{
+	while (order < MAX_ORDER) {
+		u64 buddy = pfn ^ (u64)1 << order;
+
+		if (!page_is_buddy(zone, buddy, order))
+			break;
+		del_page_from_free_list(zone, buddy);
+		pfn &= buddy;
+		order++;
+	}
+	add_to_free_list(zone, pfn, order, mt);
+}
+
+/* The largest order of a naturally aligned block at pfn within nr pages. */
+static unsigned fitting_order(u64 pfn, u64 nr)
+{
+	unsigned aligned = (unsigned)__builtin_ctzll(pfn | (u64)1 << MAX_ORDER);
+
+	return MIN(aligned, ilog2(nr));
+}
+
+void zone_free_range_locked(struct zone *zone, u64 pfn, u64 nr)
+{
+	account_free(zone, pfn, nr, true);
+	while (nr) {
+		unsigned order = fitting_order(pfn, nr);
+
+		merge_and_add(zone, pfn, order, pfn_to_block(pfn)->migratetype);
+		pfn += (u64)1 << order;
+		nr -= (u64)1 << order;
+	}
+}
+
+void zone_free_range(struct zone *zone, u64 pfn, u64 nr)
+{
+	lock(&zone->lock, LOCK_ZONE);
+	zone_free_range_locked(zone, pfn, nr);
+	unlock(&zone->lock, LOCK_ZONE);
+}
+
+/* Lists [pfn, pfn + nr), the rest of a block just taken, as maximal blocks. */
+static void add_rest(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	while (nr) {
+		unsigned order = fitting_order(pfn, nr);
+
+		add_to_free_list(zone, pfn, order, mt);
+		pfn += (u64)1 << order;
+		nr -= (u64)1 << order;
+	}
+}
+
+/* Splits a block of order `high`, off its list, until its first part has order `low`. */
+static void expand(struct zone *zone, u64 pfn, unsigned low, unsigned high, enum migratetype mt)
+{
+	while (high > low) {
+		high--;
+		add_to_free_list(zone, pfn + ((u64)1 << high), high, mt);
+	}
+}
+
+static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype mt)
+{
+	unsigned o;
+
+	for (o = order; o <= MAX_ORDER; o++) {
+		u64 pfn = zone->area[o].first[mt];
+
+		if (!pfn)
+			continue;
+		del_page_from_free_list(zone, pfn);
+		expand(zone, pfn, order, o, mt);
+		return pfn;
+	}
+	return 0;
+}
+
+static void set_migratetype(u64 pfn, u64 nr, enum migratetype mt)
+{
+	u64 end = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
+
+	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+		pfn_to_block(pfn)->migratetype = (u8)mt;
+}
+
+/* Moves every free block of the pageblock to the lists of mt; pages moved. */
+static u64 move_freepages_block(struct zone *zone, u64 pfn, enum migratetype mt)
+{
+	struct pageblock *block = pfn_to_block(pfn);
+	u64 start = round_down(pfn, (u64)PAGEBLOCK_PAGES), moved = 0, i = 0;
+
+	while (i < PAGEBLOCK_PAGES) {
+		u64 bits = block->free[i / 64] >> i % 64;
+
+		if (!bits) {
+			i = round_up(i + 1, (u64)64);
+			continue;
+		}
+		i += (u64)__builtin_ctzll(bits);
+		/* Blocks stay below the pageblock order here, so the first free
+		 * page after an allocated one heads its block. */
+		move_to_free_list(zone, start + i, mt);
+		moved += (u64)1 << pfn_to_page(start + i)->order;
+		i += (u64)1 << pfn_to_page(start + i)->order;
+	}
+	return moved;
+}
+
+static u64 nr_free_in_block(const struct pageblock *block)
+{
+	u64 n = 0;
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(block->free); i++)
+		n += (u64)__builtin_popcountll(block->free[i]);
+	return n;
+}
+
+/*
+ * Another migratetype's memory, the largest block first: it leaves the most
+ * for those who come after us. A pageblock of which we get at least half
+ * becomes ours altogether.
+ */
+static u64 rmqueue_fallback(struct zone *zone, unsigned order, enum migratetype mt,
+			    bool nofragment)
+{
+	static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
+		[MIGRATE_UNMOVABLE] = { MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE },
+		[MIGRATE_MOVABLE] = { MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE },
+		[MIGRATE_RECLAIMABLE] = { MIGRATE_UNMOVABLE, MIGRATE_MOVABLE },
+	};
+	unsigned least = nofragment ? MAX(order, (unsigned)PAGEBLOCK_ORDER) : order;
+	unsigned o, i;
+
+	for (o = MAX_ORDER + 1; o-- > least;) {
+		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
+			enum migratetype from = fallbacks[mt][i];
+			u64 pfn = zone->area[o].first[from];
+
+			if (!pfn)
+				continue;
+			if (o >= PAGEBLOCK_ORDER) {
+				/* Only what we take changes its type. */
+				del_page_from_free_list(zone, pfn);
+				expand(zone, pfn, MAX(order, (unsigned)PAGEBLOCK_ORDER), o, from);
+				o = MAX(order, (unsigned)PAGEBLOCK_ORDER);
+				set_migratetype(pfn, (u64)1 << o, mt);
+				expand(zone, pfn, order, o, mt);
+				return pfn;
+			}
+			if (nr_free_in_block(pfn_to_block(pfn)) >= PAGEBLOCK_PAGES / 2) {
+				move_freepages_block(zone, pfn, mt);
+				set_migratetype(pfn, 1, mt);
+				return rmqueue_smallest(zone, order, mt);
+			}
+			del_page_from_free_list(zone, pfn);
+			expand(zone, pfn, order, o, from);
+			return pfn;
+		}
+	}
+	return 0;
+}
+
+u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment)
+{
+	u64 pfn = rmqueue_smallest(zone, order, mt);
+
+	if (!pfn)
+		pfn = rmqueue_fallback(zone, order, mt, nofragment);
+	if (pfn) {
+		account_free(zone, pfn, (u64)1 << order, false);
+		if (order >= PAGEBLOCK_ORDER)
+			set_migratetype(pfn, (u64)1 << order, mt);
+	}
+	return pfn;
+}
+
+/* The head of the free block that holds pfn, whose free bit is set. */
+static u64 free_block_head(u64 pfn)
+{
+	unsigned o;
+
+	for (o = 0; o <= MAX_ORDER; o++) {
+		u64 head = round_down(pfn, (u64)1 << o);
+		const struct page *page = pfn_to_page(head);
+
+		if (page->kind == PAGE_BUDDY && page->order >= o)
+			return head;
+	}
+	report_fatal("free page %#lx lies in no free block", (unsigned long)pfn);
+}
+
+bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr;
+
+	if (end > __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+		return false;
+	while (pfn < end) {
+		const struct pageblock *block = pfn_to_block(pfn);
+		unsigned bit = pfn % 64;
+		u64 n = MIN(end - pfn, (u64)(64 - bit));
+		u64 mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit;
+
+		if (block->state != BLOCK_PRESENT || block->zone != zone->index ||
+		    (block->free[pfn % PAGEBLOCK_PAGES / 64] & mask) != mask)
+			return false;
+		pfn += n;
+	}
+	return true;
+}
+
+bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr, at = pfn;
+
+	if (!zone_range_is_free_locked(zone, pfn, nr))
+		return false;
+	while (at < end) {
+		u64 head = free_block_head(at);
+		const struct page *page = pfn_to_page(head);
+		u64 next = head + ((u64)1 << page->order);
+		enum migratetype mt = page->migratetype;
+
+		del_page_from_free_list(zone, head);
+		if (head < pfn)
+			add_rest(zone, head, pfn - head, mt);
+		if (next > end)
+			add_rest(zone, end, next - end, mt);
+		at = next;
+	}
+	account_free(zone, pfn, nr, false);
+	return true;
+}
+
+/* Follows free blocks of at least a pageblock upward from `at`, up to `want` pages. */
+static u64 run_length(const struct zone *zone, u64 at, u64 want)
+{
+	u64 from = at;
+	unsigned o;
+
+	while (at - from < want) {
+		for (o = PAGEBLOCK_ORDER; o <= MAX_ORDER; o++)
+			if (page_is_buddy(zone, at, o))
+				break;
+		if (o > MAX_ORDER)
+			break;
+		at += (u64)1 << o;
+	}
+	return at - from;
+}
+
+u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
+			       enum migratetype mt)
+{
+	u64 want = round_up(nr, (u64)PAGEBLOCK_PAGES);
+	int tries = CONTIG_TRIES;
+	unsigned o, t;
+
+	/* The smallest sufficient block first, then runs that smaller ones begin. */
+	unsigned enough = MAX(order_for_pages(want), align_order);
+
+	for (o = enough; o <= MAX_ORDER; o++)
+		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
+			u64 pfn = zone->area[o].first[(mt + t) % MIGRATE_PCPTYPES];
+
+			if (pfn && zone_take_range_locked(zone, pfn, nr)) {
+				set_migratetype(pfn, nr, mt);
+				return pfn;
+			}
+		}
+	for (o = MIN(enough, (unsigned)NR_ORDERS); o-- > PAGEBLOCK_ORDER;)
+		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
+			u64 pfn = zone->area[o].first[t];
+
+			for (; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--) {
+				u64 at = round_up(pfn, (u64)1 << align_order);
+
+				if (at != pfn && at >= pfn + ((u64)1 << o))
+					continue;
+				if (run_length(zone, pfn, at - pfn + want) < at - pfn + want)
+					continue;
+				if (zone_take_range_locked(zone, at, nr)) {
+					set_migratetype(at, nr, mt);
+					return at;
+				}
+			}
+		}
+	return 0;
+}
+
+void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus)
+{
+	static const char *const names[NR_ZONES] = { "DMA", "DMA32", "Normal", "HighMem" };
+
+	zone->index = index;
+	zone->type = (u8)type;
+	zone->node = node;
+	zone->name = names[type];
+	/* CPUs may come later or be numbered beyond the mask seen now; a list is
+	 * only ever used under its lock, so sharing one is merely slower. */
+	zone->nr_pcps = 1;
+	while (zone->nr_pcps < nr_cpus && zone->nr_pcps < NR_PCPS)
+		zone->nr_pcps *= 2;
+	zone->tick = 1;
+	zone_table[index] = zone;
+}
+
+void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	lock(&zone->lock, LOCK_ZONE);
+	set_migratetype(pfn, nr << PAGEBLOCK_ORDER, mt);
+	__atomic_store_n(&zone->managed, zone->managed + (nr << PAGEBLOCK_ORDER),
+			 __ATOMIC_RELAXED);
+	zone_free_range_locked(zone, pfn, nr << PAGEBLOCK_ORDER);
+	unlock(&zone->lock, LOCK_ZONE);
+}
+
+void zone_lock_all(struct zone *zone)
+{
+	unsigned i;
+
+	for (i = 0; i < zone->nr_pcps; i++)
+		lock(&zone->pcps[i].lock, LOCK_PCP);
+	lock(&zone->lock, LOCK_ZONE);
+}
+
+void zone_unlock_all(struct zone *zone)
+{
+	unsigned i;
+
+	unlock(&zone->lock, LOCK_ZONE);
+	for (i = 0; i < zone->nr_pcps; i++)
+		unlock(&zone->pcps[i].lock, LOCK_PCP);
+}
+
+void zone_reinit_locks(struct zone *zone)
+{
+	unsigned i;
+
+	lock_reinit(&zone->lock);
+	for (i = 0; i < zone->nr_pcps; i++)
+		lock_reinit(&zone->pcps[i].lock);
+}

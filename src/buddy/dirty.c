@@ -1,0 +1,91 @@
+/*
+ * rank 3: the dirty bits of pageblocks: which pages may hold data. A page
+ * without the bit is known to be zero and costs no memory. Setting happens
+ * without the zone lock, on pages the caller owns, beside other owners' bits
+ * in the same word: hence the atomic or.
+ */
+#include <string.h>
+
+#include "buddy/zone.h"
+
+/* The part of [pfn, pfn + nr) that lies in pfn's word of a pageblock bitmap. */
+struct piece {
+	u64 word;	/* index within the pageblock */
+	u64 mask;
+	u64 nr;
+};
+
+static inline struct piece first_piece(u64 pfn, u64 nr)
+{
+	unsigned bit = pfn % 64;
+	u64 n = MIN(nr, (u64)(64 - bit));
+
+	return (struct piece){
+		.word = pfn % PAGEBLOCK_PAGES / 64,
+		.mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit,
+		.nr = n,
+	};
+}
+
+u64 pages_nr_dirty(u64 pfn, u64 nr)
+{
+	u64 count = 0;
+
+	while (nr) {
+		struct piece p = first_piece(pfn, nr);
+		u64 bits = __atomic_load_n(&pfn_to_block(pfn)->dirty[p.word], __ATOMIC_RELAXED);
+
+		count += (u64)__builtin_popcountll(bits & p.mask);
+		pfn += p.nr;
+		nr -= p.nr;
+	}
+	return count;
+}
+
+void pages_set_dirty(u64 pfn, u64 nr)
+{
+	while (nr) {
+		struct piece p = first_piece(pfn, nr);
+		u64 *word = &pfn_to_block(pfn)->dirty[p.word];
+
+		if ((__atomic_load_n(word, __ATOMIC_RELAXED) & p.mask) != p.mask)
+			__atomic_fetch_or(word, p.mask, __ATOMIC_RELAXED);
+		pfn += p.nr;
+		nr -= p.nr;
+	}
+}
+
+void pages_clear_dirty(u64 pfn, u64 nr)
+{
+	while (nr) {
+		struct piece p = first_piece(pfn, nr);
+
+		__atomic_fetch_and(&pfn_to_block(pfn)->dirty[p.word], ~p.mask, __ATOMIC_RELAXED);
+		pfn += p.nr;
+		nr -= p.nr;
+	}
+}
+
+void pages_clear(u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr;
+
+	while (pfn < end) {
+		struct piece p = first_piece(pfn, end - pfn);
+		u64 bits = __atomic_load_n(&pfn_to_block(pfn)->dirty[p.word], __ATOMIC_RELAXED) &
+			   p.mask;
+		u64 base = round_down(pfn, (u64)64);
+
+		while (bits) {
+			unsigned from = (unsigned)__builtin_ctzll(bits);
+			u64 rest = ~(bits >> from);
+			unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+
+			memset(pfn_to_virt(base + from), 0, (size_t)run << PAGE_SHIFT);
+			if (from + run >= 64)
+				break;
+			bits &= ~(((((u64)1 << run) - 1)) << from);
+		}
+		pfn += p.nr;
+	}
+}

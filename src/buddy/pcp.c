@@ -1,0 +1,179 @@
+/*
+ * rank 3: per-CPU page lists above the buddy: a page comes and goes with one
+ * uncontended trylock and no zone lock. A list is LIFO, warm pages first; when
+ * it grows beyond its high mark the older half goes back to the zone, where it
+ * can merge.
+ *
+ * A block in a list has kind PAGE_PCP and belongs to whoever holds pcp->lock.
+ * It counts as allocated for the zone.
+ */
+#include "base/report.h"
+#include "base/stats.h"
+#include "buddy/zone.h"
+#include "os/os.h"
+
+/*
+ * Blocks a list holds at most. Bounded in bytes rather than in blocks: 128 KiB
+ * of small orders, a few of the larger ones, one spare pageblock.
+ */
+static u32 pcp_high(unsigned order)
+{
+	return order <= 4 ? 32u >> order : order <= PCP_MAX_ORDER ? 2 : 1;
+}
+
+static u32 pcp_batch(unsigned order)
+{
+	return MAX(pcp_high(order) / 2, 1u);
+}
+
+static inline struct pcp *this_pcp(struct zone *zone)
+{
+	return &zone->pcps[os_cpu() & (zone->nr_pcps - 1)];
+}
+
+static inline void list_push(struct pcp_list *list, u64 pfn)
+{
+	pfn_to_page(pfn)->next = list->first;
+	list->first = (u32)pfn;
+	list->count++;
+}
+
+static inline u64 list_pop(struct pcp_list *list)
+{
+	u64 pfn = list->first;
+
+	list->first = pfn_to_page(pfn)->next;
+	list->count--;
+	return pfn;
+}
+
+static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
+		       enum migratetype mt, bool nofragment)
+{
+	u32 n = pcp_batch(order);
+	u64 pfn[32];
+	u32 i;
+
+	lock(&zone->lock, LOCK_ZONE);
+	for (i = 0; i < n; i++) {
+		pfn[i] = zone_rmqueue_locked(zone, order, mt, nofragment);
+		if (!pfn[i])
+			break;
+	}
+	unlock(&zone->lock, LOCK_ZONE);
+	if (i)
+		stat_add_shared(pcp_refills, 1);
+	/* Pushed in reverse, so that they are handed out as they lie in memory. */
+	while (i--) {
+		struct page *page = pfn_to_page(pfn[i]);
+
+		page->order = (u8)order;
+		page->migratetype = (u8)mt;
+		page_set_kind(page, PAGE_PCP);
+		list_push(list, pfn[i]);
+	}
+}
+
+/* Returns all but the newest `keep` blocks of the list to the zone; pages moved. */
+static u64 pcp_drain_list(struct zone *zone, struct pcp_list *list, unsigned order, u32 keep)
+{
+	u32 *link = &list->first;
+	u64 pfn, moved = 0;
+	u32 i;
+
+	if (list->count <= keep)
+		return 0;
+	for (i = 0; i < keep; i++)
+		link = &pfn_to_page(*link)->next;
+	pfn = *link;
+	*link = 0;
+	list->count = keep;
+	lock(&zone->lock, LOCK_ZONE);
+	while (pfn) {
+		u64 next = pfn_to_page(pfn)->next;
+
+		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
+		zone_free_range_locked(zone, pfn, (u64)1 << order);
+		moved += (u64)1 << order;
+		pfn = next;
+	}
+	unlock(&zone->lock, LOCK_ZONE);
+	stat_add_shared(pcp_drains, 1);
+	return moved;
+}
+
+u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment)
+{
+	struct pcp *pcp = this_pcp(zone);
+	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
+	u64 pfn = 0;
+
+	if (unlikely(!try_lock(&pcp->lock, LOCK_PCP))) {
+		/* Preempted holder or a shared list: the zone serves as well. */
+		lock(&zone->lock, LOCK_ZONE);
+		pfn = zone_rmqueue_locked(zone, order, mt, nofragment);
+		unlock(&zone->lock, LOCK_ZONE);
+		return pfn;
+	}
+	if (unlikely(!list->count))
+		pcp_refill(zone, list, order, mt, nofragment);
+	if (list->count) {
+		pfn = list_pop(list);
+		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
+	}
+	unlock(&pcp->lock, LOCK_PCP);
+	return pfn;
+}
+
+void pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
+{
+	struct pcp *pcp = this_pcp(zone);
+	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
+	struct page *page = pfn_to_page(pfn);
+
+	if (unlikely(!try_lock(&pcp->lock, LOCK_PCP))) {
+		zone_free_range(zone, pfn, (u64)1 << order);
+		return;
+	}
+	page->order = (u8)order;
+	page->migratetype = (u8)mt;
+	page_set_kind(page, PAGE_PCP);
+	list_push(list, pfn);
+	if (unlikely(list->count > pcp_high(order)))
+		pcp_drain_list(zone, list, order, pcp_high(order) / 2);
+	unlock(&pcp->lock, LOCK_PCP);
+}
+
+u64 pcp_drain_all(struct zone *zone)
+{
+	u64 moved = 0;
+	unsigned i, index, mt;
+
+	for (i = 0; i < zone->nr_pcps; i++) {
+		struct pcp *pcp = &zone->pcps[i];
+
+		lock(&pcp->lock, LOCK_PCP);
+		for (index = 0; index < NR_PCP_ORDERS; index++)
+			for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
+				moved += pcp_drain_list(zone, &pcp->lists[index][mt],
+							index <= PCP_MAX_ORDER ? index :
+										 PAGEBLOCK_ORDER,
+							0);
+		unlock(&pcp->lock, LOCK_PCP);
+	}
+	return moved;
+}
+
+u64 pcp_nr_pages(struct zone *zone)
+{
+	u64 nr = 0;
+	unsigned i, index, mt;
+
+	for (i = 0; i < zone->nr_pcps; i++)
+		for (index = 0; index < NR_PCP_ORDERS; index++)
+			for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
+				nr += (u64)__atomic_load_n(&zone->pcps[i].lists[index][mt].count,
+							   __ATOMIC_RELAXED)
+				      << (index <= PCP_MAX_ORDER ? index : PAGEBLOCK_ORDER);
+	return nr;
+}

@@ -1,0 +1,153 @@
+/*
+ * rank 3: zones: the buddy allocator and the per-CPU page lists above it.
+ *
+ * A zone owns pageblocks of the window. Its free memory is kept as naturally
+ * aligned blocks of 1 << order pages, one list for each order and migratetype.
+ * Within a list dirty blocks (backed, warm) stand at the front and clean ones
+ * (given back to the system, or never touched) at the end, so that warm memory
+ * is used first.
+ *
+ * zone->lock protects everything in struct zone, the struct pages of free
+ * blocks, and in the zone's pageblocks: free, lru links, stamp, migratetype,
+ * and the clearing of dirty bits. Callers hold it for functions that end in
+ * _locked; all others take it themselves.
+ *
+ * Invariants (zone_check walks them):
+ *  1. a free block of order o starts at a multiple of 1 << o; no two buddies
+ *     of the same order (below MAX_ORDER) and zone are both free;
+ *  2. pageblock.free has exactly the bits of pages in free blocks;
+ *  3. nr_free and nr_dirty count those pages and those of them with a dirty bit;
+ *  4. a pageblock with a dirty free page is on the lru list.
+ */
+#ifndef BM_BUDDY_ZONE_H
+#define BM_BUDDY_ZONE_H
+
+#include "base/lock.h"
+#include "base/types.h"
+#include "memmap/memmap.h"
+
+enum migratetype {
+	MIGRATE_UNMOVABLE,	/* slabs and the allocator's own structures */
+	MIGRATE_MOVABLE,	/* large blocks: freed whole, their owner can be moved */
+	MIGRATE_RECLAIMABLE,	/* caches that a shrinker can empty */
+	MIGRATE_PCPTYPES,
+	MIGRATE_ISOLATE = MIGRATE_PCPTYPES,	/* taken out of use by reclaim */
+	NR_MIGRATETYPES
+};
+
+enum zone_type { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_HIGHMEM, NR_ZONES };
+
+enum { WMARK_MIN, WMARK_LOW, WMARK_HIGH, NR_WMARKS };
+
+struct free_area {
+	u32 first[NR_MIGRATETYPES];
+	u32 last[NR_MIGRATETYPES];
+	u64 nr_free; /* blocks, all migratetypes */
+};
+
+/* Orders kept in per-CPU lists: those of slabs, and whole pageblocks. */
+#define PCP_MAX_ORDER 7
+#define NR_PCP_ORDERS (PCP_MAX_ORDER + 2)
+#define NR_PCPS 64
+
+struct pcp_list {
+	u32 first;
+	u32 count; /* blocks */
+};
+
+struct pcp {
+	struct lock lock; /* taken with trylock only, except to drain */
+	struct pcp_list lists[NR_PCP_ORDERS][MIGRATE_PCPTYPES];
+} __attribute__((aligned(CACHE_LINE)));
+
+struct zone {
+	struct lock lock;
+	u8 index; /* in zone_table */
+	u8 type;
+	u8 node;
+	const char *name;
+	u64 nr_free;	/* pages in free areas; relaxed atomic reads elsewhere */
+	u64 nr_dirty;	/* of these, with a dirty bit; likewise */
+	u64 managed;	/* pages of all its pageblocks; likewise */
+	u64 watermark[NR_WMARKS]; /* pages; written at start */
+	u64 lowmem_reserve[NR_ZONES]; /* pages kept from requests that prefer zone i */
+	u32 tick;	/* reclaim's clock, see page_alloc/reclaim.c */
+	u32 lru_first, lru_last; /* pageblock numbers, oldest first */
+	u32 nr_pcps;	/* a power of two */
+	struct free_area area[NR_ORDERS];
+	struct pcp pcps[NR_PCPS];
+};
+
+extern struct zone *zone_table[];
+#define MAX_NR_ZONES 256
+
+static inline struct zone *pfn_zone(u64 pfn)
+{
+	return zone_table[pfn_to_block(pfn)->zone];
+}
+
+void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus);
+
+/* Hands nr freshly mapped pageblocks to the zone. */
+void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
+
+/*
+ * Takes a block of 1 << order pages from the zone's lists of migratetype mt,
+ * or, when those are empty, from another type's: a whole pageblock at least
+ * with `nofragment`, anything otherwise. 0 when there is none.
+ */
+u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
+
+/*
+ * Takes nr pages (at least a pageblock) from adjacent free pageblocks, the
+ * first at a multiple of 1 << align_order pages. 0 when there is no such run.
+ */
+u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
+			       enum migratetype mt);
+
+/* Takes exactly [pfn, pfn + nr) if all of it is free; no migratetype changes. */
+bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr);
+
+/* True if all of [pfn, pfn + nr) lies in free blocks of this zone. */
+bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr);
+
+/* Makes the pageblock the youngest of the lru list, if it is on it still. */
+void zone_rotate_lru_locked(struct zone *zone, u32 number);
+
+/* Gives any range of pages back, merging. The pages are of this zone. */
+void zone_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
+void zone_free_range(struct zone *zone, u64 pfn, u64 nr);
+
+/* Dirty bits: how many are set in [pfn, pfn + nr), and setting them. */
+u64 pages_nr_dirty(u64 pfn, u64 nr);
+void pages_set_dirty(u64 pfn, u64 nr);
+/* Clears them; the caller owns the pages. */
+void pages_clear_dirty(u64 pfn, u64 nr);
+/* Zeroes what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
+void pages_clear(u64 pfn, u64 nr);
+
+/* pcp.c */
+static inline int pcp_order_index(unsigned order)
+{
+	return order <= PCP_MAX_ORDER ? (int)order :
+	       order == PAGEBLOCK_ORDER ? NR_PCP_ORDERS - 1 : -1;
+}
+
+/* A block of a pcp order from the list of the running CPU; refilled from the zone. 0: none. */
+u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
+/* Gives a block back to the running CPU's list. */
+void pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt);
+/* Returns everything in all lists to the zone; the number of pages moved. */
+u64 pcp_drain_all(struct zone *zone);
+/* Pages in the lists now. */
+u64 pcp_nr_pages(struct zone *zone);
+
+/* Aborts with a message if an invariant does not hold. Slow; zone lock held. */
+void zone_check_locked(struct zone *zone);
+
+/* fork */
+void zone_lock_all(struct zone *zone);
+void zone_unlock_all(struct zone *zone);
+void zone_reinit_locks(struct zone *zone);
+
+#endif

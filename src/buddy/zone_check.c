@@ -1,0 +1,79 @@
+/* rank 3: the walk over a zone's invariants, for debug builds and tests. */
+#include "base/report.h"
+#include "buddy/zone.h"
+
+static void check_block(const struct zone *zone, u64 pfn, unsigned order, unsigned mt)
+{
+	const struct page *page = pfn_to_page(pfn);
+	u64 buddy = pfn ^ (u64)1 << order;
+	const struct page *other;
+	u64 i;
+
+	if (page->kind != PAGE_BUDDY || page->order != order || page->migratetype != mt)
+		report_fatal("zone %s: block %#lx on list %u/%u has kind %u, order %u, type %u",
+			     zone->name, (unsigned long)pfn, order, mt, page->kind, page->order,
+			     page->migratetype);
+	if (pfn & (((u64)1 << order) - 1))
+		report_fatal("zone %s: block %#lx of order %u is not aligned", zone->name,
+			     (unsigned long)pfn, order);
+	for (i = pfn; i < pfn + ((u64)1 << order); i++)
+		if (!(pfn_to_block(i)->free[i % PAGEBLOCK_PAGES / 64] >> i % 64 & 1))
+			report_fatal("zone %s: page %#lx of a free block has no free bit",
+				     zone->name, (unsigned long)i);
+	if (order == MAX_ORDER || buddy >= window.span >> PAGE_SHIFT ||
+	    pfn_to_block(buddy)->state != BLOCK_PRESENT ||
+	    pfn_to_block(buddy)->zone != zone->index)
+		return;
+	other = pfn_to_page(buddy);
+	if (other->kind == PAGE_BUDDY && other->order == order)
+		report_fatal("zone %s: buddies %#lx and %#lx of order %u are both free",
+			     zone->name, (unsigned long)pfn, (unsigned long)buddy, order);
+}
+
+void zone_check_locked(struct zone *zone)
+{
+	u64 end = window.span >> PAGE_SHIFT;
+	u64 nr_free = 0, nr_bits = 0, nr_dirty = 0, pfn, nr;
+	unsigned o, mt, i;
+
+	for (o = 0; o <= MAX_ORDER; o++) {
+		nr = 0;
+		for (mt = 0; mt < NR_MIGRATETYPES; mt++) {
+			u32 prev = 0;
+
+			for (pfn = zone->area[o].first[mt]; pfn; pfn = pfn_to_page(pfn)->next) {
+				check_block(zone, pfn, o, mt);
+				if (pfn_to_page(pfn)->prev != prev)
+					report_fatal("zone %s: broken list %u/%u", zone->name, o, mt);
+				prev = (u32)pfn;
+				nr++;
+			}
+			if (zone->area[o].last[mt] != prev)
+				report_fatal("zone %s: list %u/%u ends elsewhere", zone->name, o, mt);
+		}
+		if (nr != zone->area[o].nr_free)
+			report_fatal("zone %s: order %u counts %lu blocks, has %lu", zone->name, o,
+				     (unsigned long)zone->area[o].nr_free, (unsigned long)nr);
+		nr_free += nr << o;
+	}
+	for (pfn = window.first >> PAGE_SHIFT; pfn < end; pfn += PAGEBLOCK_PAGES) {
+		const struct pageblock *block = pfn_to_block(pfn);
+		u64 dirty = 0;
+
+		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
+			continue;
+		for (i = 0; i < ARRAY_SIZE(block->free); i++) {
+			nr_bits += (u64)__builtin_popcountll(block->free[i]);
+			dirty += (u64)__builtin_popcountll(block->free[i] & block->dirty[i]);
+		}
+		if (dirty && !block->on_lru)
+			report_fatal("zone %s: pageblock %#lx has dirty free pages and is not aged",
+				     zone->name, (unsigned long)(pfn >> PAGEBLOCK_ORDER));
+		nr_dirty += dirty;
+	}
+	if (nr_free != zone->nr_free || nr_bits != zone->nr_free || nr_dirty != zone->nr_dirty)
+		report_fatal("zone %s: nr_free %lu, listed %lu, bits %lu; nr_dirty %lu, bits %lu",
+			     zone->name, (unsigned long)zone->nr_free, (unsigned long)nr_free,
+			     (unsigned long)nr_bits, (unsigned long)zone->nr_dirty,
+			     (unsigned long)nr_dirty);
+}

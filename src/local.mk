@@ -1,0 +1,55 @@
+# The library, rank by rank; src/README.md is the map.
+
+# Ranks 0 to 6: no exported name, linked by the unit tests too.
+OS_SOURCES = src/os/os.h src/os/os_linux.c
+CORE_SOURCES = \
+	include/buddymalloc/gfp.h \
+	src/base/types.h \
+	src/base/lock.c src/base/lock.h \
+	src/base/options.c src/base/options.def src/base/options.h \
+	src/base/report.c src/base/report.h \
+	src/base/stats.c src/base/stats.def src/base/stats.h \
+	src/memmap/memmap.c src/memmap/memmap.h \
+	src/buddy/buddy.c src/buddy/dirty.c src/buddy/pcp.c src/buddy/zone_check.c src/buddy/zone.h \
+	src/page_alloc/internal.h \
+	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h \
+	src/page_alloc/reclaim.c src/page_alloc/slowpath.c \
+	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
+	src/slab/slab.c src/slab/slab.h \
+	src/tcache/sheaf.c src/tcache/tcache.h src/tcache/thread.c
+# Rank 7: malloc's own names.
+MALLOC_SOURCES = \
+	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/info.c \
+	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c
+
+# -fexceptions: C++ exceptions pass through operator new.
+LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -include config.h
+
+lib_LTLIBRARIES += libbuddymalloc.la
+libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES)
+libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
+# nodelete: pointers into the heap outlive any dlclose.
+libbuddymalloc_la_LDFLAGS = -shared -version-info 0:0:0 \
+	-Wl,--version-script=$(srcdir)/src/libbuddymalloc.map \
+	-Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,--no-undefined
+libbuddymalloc_la_DEPENDENCIES = src/libbuddymalloc.map
+
+# The static library is one object whose inner names are local, so that none of
+# them can meet a name of the program's.
+noinst_LIBRARIES = libbmparts.a
+libbmparts_a_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES)
+libbmparts_a_CFLAGS = $(LIBRARY_CFLAGS) -fPIC
+
+staticlibdir = $(libdir)
+staticlib_DATA = libbuddymalloc.a
+CLEANFILES += libbuddymalloc.a libbuddymalloc.o
+libbuddymalloc.a: libbmparts.a
+	$(AM_V_GEN)rm -f $@ libbuddymalloc.o && \
+	$(CC) -nostdlib -no-pie -r -o libbuddymalloc.o \
+		-Wl,--whole-archive libbmparts.a -Wl,--no-whole-archive && \
+	$(OBJCOPY) --localize-hidden libbuddymalloc.o && \
+	$(AR) cr $@ libbuddymalloc.o
+
+EXTRA_DIST += src/README.md src/libbuddymalloc.map
+
+include src/command/local.mk

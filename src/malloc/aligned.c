@@ -1,0 +1,90 @@
+/*
+ * rank 7: aligned allocation. Up to a page, a slab of a suitably aligned size
+ * serves; beyond it, naturally aligned pages do.
+ */
+#include "malloc/internal.h"
+
+#include "os/os.h"
+
+static bool is_power_of_two(size_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+void *do_memalign(size_t align, size_t size)
+{
+	int class;
+
+	if (align <= MIN_ALIGN)
+		return do_malloc(size);
+	if (unlikely(size > MAX_REQUEST || align > MAX_REQUEST)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	class = size_to_class_aligned(size, align);
+	if (likely(class >= 0))
+		return tcache_alloc(this_tcache, (unsigned)class);
+	return large_alloc(size ? size : 1, ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
+}
+
+/* POSIX: a power of two times sizeof(void *); errno is left alone. */
+BM_EXPORT int posix_memalign(void **out, size_t align, size_t size)
+{
+	int saved = errno;
+	void *p;
+
+	if (!is_power_of_two(align) || align % sizeof(void *))
+		return EINVAL;
+	p = do_memalign(align, size);
+	errno = saved;
+	if (!p)
+		return ENOMEM;
+	*out = p;
+	return 0;
+}
+
+/* C23: an alignment the implementation supports; size need be no multiple of it. */
+BM_EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+	if (!is_power_of_two(align)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return do_memalign(align, size);
+}
+
+/* glibc: any other alignment is rounded up to a power of two. */
+BM_EXPORT void *memalign(size_t align, size_t size)
+{
+	if (!is_power_of_two(align)) {
+		if (align > (SIZE_MAX >> 1) + 1) {
+			errno = EINVAL;
+			return NULL;
+		}
+		align = align ? (size_t)1 << (ilog2(align) + 1) : 1;
+	}
+	return do_memalign(align, size);
+}
+
+BM_EXPORT void *valloc(size_t size)
+{
+	return do_memalign(os_page_size(), size);
+}
+
+/* As valloc, of whole pages, at least one. */
+BM_EXPORT void *pvalloc(size_t size)
+{
+	size_t page = os_page_size();
+
+	if (size > MAX_REQUEST) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return do_memalign(page, size ? round_up(size, page) : page);
+}
+
+#define ALIAS(name) BM_EXPORT __attribute__((alias(#name), copy(name)))
+ALIAS(posix_memalign) int __posix_memalign(void **out, size_t align, size_t size);
+ALIAS(memalign) void *__libc_memalign(size_t align, size_t size);
+ALIAS(valloc) void *__libc_valloc(size_t size);
+ALIAS(pvalloc) void *__libc_pvalloc(size_t size);

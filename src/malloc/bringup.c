@@ -1,0 +1,180 @@
+/*
+ * rank 7: start, thread exit, fork, end.
+ *
+ * The first allocation of the process brings the library up, whoever makes it:
+ * often the dynamic loader, before libc is initialised. Nothing used here
+ * allocates or needs libc's constructors. The constructor below does what was
+ * too early then.
+ */
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/options.h"
+#include "base/report.h"
+#include "malloc/internal.h"
+#include "os/os.h"
+#include "page_alloc/page_alloc.h"
+
+const struct tcache_hooks tcache_hooks = {
+	.free_other = free_other,
+	.bringup = bringup,
+	.watch_exit = watch_exit,
+};
+
+static struct lock bringup_lock;
+static u32 up;			/* 1 when the layers below may be used; acquire/release */
+static bool options_read;	/* written under bringup_lock or by the constructor */
+static pthread_key_t exit_key;
+static bool have_exit_key;	/* written before a second thread exists */
+
+static struct shrinker slab_shrinker;
+static struct shrinker orphan_shrinker;
+
+static u64 shrink_slabs(bool all)
+{
+	(void)all;
+	return slab_shrink();
+}
+
+static u64 shrink_orphans(bool all)
+{
+	(void)all;
+	return tcache_reap_orphans();
+}
+
+/* The value of BUDDYMALLOC_CONF, found by hand: getenv may not be ready. */
+static const char *find_conf(char *const *env)
+{
+	static const char name[] = "BUDDYMALLOC_CONF=";
+
+	for (; env && *env; env++)
+		if (!strncmp(*env, name, sizeof(name) - 1))
+			return *env + sizeof(name) - 1;
+	return NULL;
+}
+
+static void read_options(char *const *env)
+{
+	const char *conf;
+
+	if (options_read || !env)
+		return;
+	options_read = true;
+	/* Whoever starts a privileged program must not steer its allocator. */
+	conf = os_secure() ? NULL : find_conf(env);
+	if (conf)
+		options_parse(conf);
+}
+
+static void prepare_fork(void)
+{
+	lock_check_fork(true);
+	tcache_lock_all();
+	slab_lock_all();
+	page_alloc_lock_all();
+}
+
+static void parent_after_fork(void)
+{
+	page_alloc_unlock_all();
+	slab_unlock_all();
+	tcache_unlock_all();
+	lock_check_fork(false);
+}
+
+static void child_after_fork(void)
+{
+	lock_reinit(&bringup_lock);
+	page_alloc_reinit_locks();
+	slab_reinit_locks();
+	tcache_after_fork();
+	lock_check_fork(false);
+}
+
+/*
+ * Runs as a pthread key's destructor. Others may still free: it asks for one
+ * more round, so that most of them come first; those that come later find
+ * tcache_gone.
+ */
+static void thread_exits(void *arg)
+{
+	struct tcache *tc = arg;
+
+	if (tc != this_tcache)
+		return;
+	if (!tc->exit_rounds++ && pthread_setspecific(exit_key, tc) == 0)
+		return;
+	tcache_exit(tc);
+}
+
+bool watch_exit(struct tcache *tc)
+{
+	tc->exit_rounds = 0;
+	/* The key is made early, so its slot lies in the thread's own block and
+	 * setting it does not allocate. */
+	return have_exit_key && pthread_setspecific(exit_key, tc) == 0;
+}
+
+void bringup(void)
+{
+	bool first;
+
+	if (likely(__atomic_load_n(&up, __ATOMIC_ACQUIRE)))
+		return;
+	lock(&bringup_lock, LOCK_BRINGUP);
+	first = !up;
+	if (first) {
+		os_init();
+		read_options(environ);
+		if (!memmap_init() || !page_alloc_init())
+			report_fatal("no address space for the heap's window");
+		shards_init(os_nr_cpus());
+		sheaves_init();
+		slab_shrinker.shrink = shrink_slabs;
+		orphan_shrinker.shrink = shrink_orphans;
+		register_shrinker(&slab_shrinker);
+		register_shrinker(&orphan_shrinker);
+		__atomic_store_n(&up, 1, __ATOMIC_RELEASE);
+	}
+	unlock(&bringup_lock, LOCK_BRINGUP);
+	if (!first)
+		return;
+	/* These may allocate, and then find everything in place. Handlers that
+	 * are registered first run last before a fork and first after it. */
+	have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
+	pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
+}
+
+/* glibc passes the program's own arguments to constructors. */
+__attribute__((constructor)) static void start(int argc, char **argv, char **env)
+{
+	bool late = !options_read;
+
+	(void)argc;
+	(void)argv;
+	tcache_get();
+	if (late && !options_read) {
+		read_options(env);
+		memmap_set_budget();
+		if (options.hardened)
+			tcache_set_direct(this_tcache);
+	}
+	report_verbose("version " PACKAGE_VERSION ", heap at %p, pages of %lu bytes, %u CPUs",
+		       (void *)(window.base + window.first), (unsigned long)os_page_size(),
+		       os_nr_cpus());
+}
+
+/*
+ * At exit the thread's objects go home once more: a double free that lay in a
+ * sheaf is found even if nothing was allocated after it.
+ */
+__attribute__((destructor)) static void finish(void)
+{
+	struct tcache *tc = this_tcache;
+
+	if (tc->state == TCACHE_LIVE)
+		tcache_flush(tc);
+	if (options.stats_print || options.stats_file[0])
+		print_report();
+}

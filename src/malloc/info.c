@@ -1,0 +1,257 @@
+/*
+ * rank 7: what the allocator tells of itself: mallinfo and mallinfo2,
+ * malloc_info, malloc_stats, malloc_trim, mallopt, and the report at exit. The
+ * calls are glibc's (see mallinfo(3), malloc_info(3), malloc_stats(3),
+ * malloc_trim(3), mallopt(3)); the figures are this allocator's.
+ *
+ * Figures are read without stopping the program, so under load they are close
+ * rather than exact.
+ */
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "base/report.h"
+#include "base/stats.h"
+#include "malloc/internal.h"
+#include "os/os.h"
+#include "page_alloc/page_alloc.h"
+
+/* Everything there is to tell, gathered once. */
+struct figures {
+	struct stats events;
+	struct cached_totals cached;
+	struct page_totals pages;
+	u64 heap_bytes, meta_bytes, peak_bytes;
+	u64 slab_bytes;		/* pages of slabs */
+	u64 slab_free_bytes;	/* free objects in slabs */
+	u64 used_bytes;		/* in the program's hands */
+};
+
+static void gather(struct figures *f)
+{
+	unsigned class;
+
+	memset(f, 0, sizeof(*f));
+	tcache_get();
+	stats_sum(&f->events, &stats_shared);
+	tcache_totals(&f->events, &f->cached);
+	page_alloc_totals(&f->pages);
+	f->heap_bytes = memmap_heap_bytes();
+	f->meta_bytes = memmap_meta_bytes();
+	f->peak_bytes = memmap_peak_bytes();
+	for (class = 0; class < NR_CLASSES; class++) {
+		struct class_totals t;
+
+		slab_class_totals(class, &t);
+		f->slab_bytes += t.slabs * size_classes[class].nr_pages << PAGE_SHIFT;
+		f->slab_free_bytes += t.free * size_classes[class].size;
+		f->used_bytes += (t.objects - t.free) * size_classes[class].size;
+	}
+	f->used_bytes -= MIN(f->cached.bytes, f->used_bytes);
+	f->used_bytes += large_bytes();
+}
+
+static u64 free_bytes(const struct figures *f)
+{
+	return (f->pages.free + f->pages.pcp) << PAGE_SHIFT;
+}
+
+BM_EXPORT struct mallinfo2 mallinfo2(void)
+{
+	struct figures f;
+
+	gather(&f);
+	return (struct mallinfo2){
+		.arena = f.heap_bytes,
+		.ordblks = f.pages.free + f.pages.pcp,
+		.smblks = f.cached.objects,
+		.hblks = large_count(),
+		.hblkhd = large_bytes(),
+		.fsmblks = f.cached.bytes,
+		.uordblks = f.used_bytes,
+		.fordblks = f.heap_bytes - MIN(f.used_bytes, f.heap_bytes),
+		.keepcost = f.pages.dirty << PAGE_SHIFT,
+	};
+}
+
+static int clip(size_t n)
+{
+	return n > INT32_MAX ? INT32_MAX : (int)n;
+}
+
+/* As mallinfo2; figures beyond INT_MAX are cut there. */
+BM_EXPORT struct mallinfo mallinfo(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return (struct mallinfo){
+		.arena = clip(m.arena),
+		.ordblks = clip(m.ordblks),
+		.smblks = clip(m.smblks),
+		.hblks = clip(m.hblks),
+		.hblkhd = clip(m.hblkhd),
+		.fsmblks = clip(m.fsmblks),
+		.uordblks = clip(m.uordblks),
+		.fordblks = clip(m.fordblks),
+		.keepcost = clip(m.keepcost),
+	};
+}
+
+static void report_figures(int fd)
+{
+	struct figures f;
+	const u64 *counter = (const u64 *)&f.events;
+	unsigned class;
+	size_t i;
+
+	gather(&f);
+#define LINE(name, value) report_to(fd, name " %lu", (unsigned long)(value))
+	LINE("heap_bytes", f.heap_bytes);
+	LINE("mem_map_bytes", f.meta_bytes);
+	LINE("peak_bytes", f.peak_bytes);
+	LINE("used_bytes", f.used_bytes);
+	LINE("large_bytes", large_bytes());
+	LINE("slab_bytes", f.slab_bytes);
+	LINE("slab_free_bytes", f.slab_free_bytes);
+	LINE("cached_bytes", f.cached.bytes);
+	LINE("cached_objects", f.cached.objects);
+	LINE("free_bytes", free_bytes(&f));
+	LINE("dirty_bytes", f.pages.dirty << PAGE_SHIFT);
+	LINE("threads", f.cached.threads);
+	LINE("shards", nr_shards);
+#undef LINE
+	for (i = 0; i < NR_STATS; i++)
+		report_to(fd, "%s %lu", stat_names[i], (unsigned long)counter[i]);
+	for (class = 0; class < NR_CLASSES; class++) {
+		struct class_totals t;
+
+		slab_class_totals(class, &t);
+		if (t.slabs)
+			report_to(fd, "class %u: slabs %lu, objects %lu, free %lu",
+				  size_classes[class].size, (unsigned long)t.slabs,
+				  (unsigned long)t.objects, (unsigned long)t.free);
+	}
+}
+
+/* stats_file with every %p replaced by the process id; false when it does not fit. */
+static bool report_path(char *out, size_t room)
+{
+	const char *in = options.stats_file;
+	size_t len = 0;
+
+	for (; *in; in++) {
+		int n = 1;
+
+		if (in[0] == '%' && in[1] == 'p') {
+			n = snprintf(out + len, room - len, "%d", os_pid());
+			in++;
+		} else {
+			out[len] = *in;
+		}
+		len += (size_t)n;
+		if (len + 1 >= room)
+			return false;
+	}
+	out[len] = '\0';
+	return true;
+}
+
+void print_report(void)
+{
+	char path[OPTION_STR_MAX + 64];
+	int fd = 2;
+
+	if (options.stats_file[0]) {
+		fd = report_path(path, sizeof(path)) ? os_open_report(path) : -1;
+		if (fd < 0) {
+			report("stats_file: cannot write '%s': %s; the report goes to stderr",
+			       options.stats_file, strerrordesc_np(errno));
+			fd = 2;
+		}
+	}
+	report_to(fd, "report of pid %d (%s)", os_pid(), program_invocation_short_name);
+	report_figures(fd);
+	if (fd != 2)
+		os_close(fd);
+}
+
+BM_EXPORT void malloc_stats(void)
+{
+	report("statistics of pid %d (%s)", os_pid(), program_invocation_short_name);
+	report_figures(2);
+}
+
+/*
+ * glibc's document: one heap element with the free memory by size, and totals.
+ * "fast" are objects in thread caches, "rest" everything else that is free.
+ */
+BM_EXPORT int malloc_info(int options_unused, FILE *fp)
+{
+	struct figures f;
+	unsigned class;
+
+	if (options_unused != 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	gather(&f);
+	fputs("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", fp);
+	for (class = 0; class < NR_CLASSES; class++) {
+		struct class_totals t;
+		u32 size = size_classes[class].size;
+		u32 from = class ? size_classes[class - 1].size + 1 : 1;
+
+		slab_class_totals(class, &t);
+		if (t.free)
+			fprintf(fp, "  <size from=\"%u\" to=\"%u\" total=\"%lu\" count=\"%lu\"/>\n",
+				from, size, (unsigned long)(t.free * size), (unsigned long)t.free);
+	}
+	fputs("</sizes>\n", fp);
+#define TOTALS(indent_heap)                                                                    \
+	fprintf(fp,                                                                            \
+		"<total type=\"fast\" count=\"%lu\" size=\"%lu\"/>\n"                          \
+		"<total type=\"rest\" count=\"%lu\" size=\"%lu\"/>\n"                          \
+		indent_heap                                                                    \
+		"<system type=\"current\" size=\"%lu\"/>\n"                                    \
+		"<system type=\"max\" size=\"%lu\"/>\n"                                        \
+		"<aspace type=\"total\" size=\"%lu\"/>\n"                                      \
+		"<aspace type=\"mprotect\" size=\"%lu\"/>\n",                                  \
+		(unsigned long)f.cached.objects, (unsigned long)f.cached.bytes,                \
+		(unsigned long)(f.pages.free + f.pages.pcp),                                   \
+		(unsigned long)(free_bytes(&f) + f.slab_free_bytes),                           \
+		(unsigned long)f.heap_bytes, (unsigned long)f.peak_bytes,                      \
+		(unsigned long)f.heap_bytes, (unsigned long)f.heap_bytes)
+	TOTALS("");
+	fputs("</heap>\n", fp);
+	fprintf(fp, "<total type=\"mmap\" count=\"%lu\" size=\"%lu\"/>\n",
+		(unsigned long)large_count(), (unsigned long)large_bytes());
+	TOTALS("");
+#undef TOTALS
+	fputs("</malloc>\n", fp);
+	return ferror(fp) ? -1 : 0;
+}
+
+/* 1 when memory went back to the system; up to `pad` bytes stay ready for use. */
+BM_EXPORT int malloc_trim(size_t pad)
+{
+	struct tcache *tc = tcache_get();
+
+	if (tc->state == TCACHE_LIVE)
+		tcache_flush(tc);
+	return reclaim_trim(pad) > 0;
+}
+
+/*
+ * M_TRIM_THRESHOLD sets how many bytes of free memory ageing leaves backed (-1:
+ * all). glibc's other parameters name things this allocator has not; they are
+ * refused (0) rather than taken and ignored.
+ */
+BM_EXPORT int mallopt(int param, int value)
+{
+	if (param != M_TRIM_THRESHOLD || value < -1)
+		return 0;
+	reclaim_set_floor(value < 0 ? UINT64_MAX : (u64)value);
+	return 1;
+}

@@ -1,0 +1,68 @@
+/* rank 7: what the files that export malloc's names share. */
+#ifndef BM_MALLOC_INTERNAL_H
+#define BM_MALLOC_INTERNAL_H
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "tcache/tcache.h"
+
+/* Visible from outside the library; everything else is hidden. */
+#define BM_EXPORT __attribute__((visibility("default")))
+
+/* The largest request: C and POSIX want differences of pointers to fit. */
+#define MAX_REQUEST ((size_t)PTRDIFF_MAX)
+
+/* C23's, which the libc's headers may not have yet. */
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
+void cfree(void *p);
+
+/* large.c: blocks of whole pages. */
+
+/*
+ * A block for `size` bytes at a multiple of 4096 << align_order; zeroed on
+ * request. NULL with errno ENOMEM.
+ */
+void *large_alloc(size_t size, unsigned align_order, bool zero);
+/* Everything that is no slab's: large blocks, and what is not ours to free. */
+void free_other(void *p);
+/* Resizes a large block, in place if possible; NULL with ENOMEM leaves it as it is. */
+void *large_realloc(void *p, u64 pfn, size_t size);
+/* Bytes in live large blocks, and their number. */
+u64 large_bytes(void);
+u64 large_count(void);
+/* Names what is wrong with a pointer that heads no block, and aborts by option. */
+cold_path void report_bad_pointer(const char *what, const void *p);
+
+/* malloc.c: not the common sizes. */
+void *malloc_medium(size_t size);
+
+/* What malloc does, inline, for the other entry points. */
+static fast_inline void *do_malloc(size_t size)
+{
+	struct tcache *tc = this_tcache;
+	size_t last = size - 1; /* 0 becomes the largest of all */
+
+	if (unlikely(last >= TABLE_MAX))
+		return malloc_medium(size);
+	return tcache_alloc(tc, tc->table[last >> 4]);
+}
+
+static fast_inline void do_free(void *p)
+{
+	tcache_free(this_tcache, p);
+}
+
+/* aligned.c: align is a power of two. */
+void *do_memalign(size_t align, size_t size);
+
+/* bringup.c */
+void bringup(void);
+bool watch_exit(struct tcache *tc);
+
+/* info.c */
+void print_report(void);
+
+#endif

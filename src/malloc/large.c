@@ -1,0 +1,177 @@
+/*
+ * rank 7: large blocks, each a block of pages of its own; and every pointer
+ * that is no slab object's: the one place where foreign and invalid pointers
+ * are told from ours.
+ *
+ * The tag of a large block's first page is TAG_LARGE. Whoever frees the block
+ * claims it by exchanging the tag, so of two frees one finds nothing.
+ */
+#include <string.h>
+
+#include "base/report.h"
+#include "base/stats.h"
+#include "malloc/internal.h"
+#include "os/os.h"
+#include "page_alloc/page_alloc.h"
+
+/* From here on page tables are moved instead of bytes. */
+#define MOVE_LEAST ((size_t)1 << 20)
+
+/*
+ * Each move may split mappings, which vm.max_map_count limits for the whole
+ * process (65530 by default). Beyond this many moves bytes are copied.
+ */
+#define MOVES_MOST 8192
+
+static u64 bytes_live, count_live, nr_moves; /* relaxed atomics */
+
+static void account(u64 bytes, int blocks)
+{
+	__atomic_fetch_add(&bytes_live, bytes, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&count_live, (u64)blocks, __ATOMIC_RELAXED);
+}
+
+u64 large_bytes(void)
+{
+	return __atomic_load_n(&bytes_live, __ATOMIC_RELAXED);
+}
+
+u64 large_count(void)
+{
+	return __atomic_load_n(&count_live, __ATOMIC_RELAXED);
+}
+
+static u64 pages_for(size_t size)
+{
+	return round_up(size, os_page_size()) >> PAGE_SHIFT;
+}
+
+void *large_alloc(size_t size, unsigned align_order, bool zero)
+{
+	bm_gfp_t gfp = BM_GFP_HIGHUSER_MOVABLE | (zero ? BM_GFP_ZERO : 0);
+	u64 pfn;
+
+	if (unlikely(size > MAX_REQUEST)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	tcache_get(); /* the first call of all may be a large one */
+	pfn = alloc_pages_exact(gfp, pages_for(size), align_order);
+	if (unlikely(!pfn)) {
+		stat_add_shared(failed, 1);
+		return NULL;
+	}
+	if (pfn_to_page(pfn)->kind != PAGE_HIGHMEM)
+		page_set_kind(pfn_to_page(pfn), PAGE_LARGE);
+	tag_write(pfn, TAG_LARGE);
+	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
+	stat_add_shared(large_allocated, 1);
+	return pfn_to_virt(pfn);
+}
+
+static void large_free(u64 pfn)
+{
+	account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
+	stat_add_shared(large_freed, 1);
+	free_pages(pfn);
+}
+
+/* The head of the live block that covers pfn, looking back over its own pages; 0: none. */
+static u64 covering_block(u64 pfn)
+{
+	u64 first = window.first >> PAGE_SHIFT, at;
+
+	for (at = pfn; at >= first; at--) {
+		u16 tag = tag_read(at);
+
+		if (tag != TAG_LARGE && !tag_is_slab(tag))
+			continue;
+		return at + pfn_to_page(at)->nr_pages > pfn ? at : 0;
+	}
+	return 0;
+}
+
+void report_bad_pointer(const char *what, const void *p)
+{
+	u64 head;
+
+	if (!in_window(p) || (u64)((const char *)p - window.base) < window.first) {
+		stat_add_shared(foreign_freed, 1);
+		report_corruption("invalid %s of %p: not memory of this allocator", what, p);
+		return;
+	}
+	head = covering_block(virt_to_pfn(p));
+	if (head)
+		report_corruption("invalid %s of %p: %lu bytes inside the block of %lu bytes at %p",
+				  what, p, (unsigned long)((const char *)p - pfn_to_virt(head)),
+				  (unsigned long)pfn_to_page(head)->nr_pages << PAGE_SHIFT,
+				  (void *)pfn_to_virt(head));
+	else
+		report_corruption("invalid %s of %p: in free memory; freed before, or never allocated",
+				  what, p);
+}
+
+void free_other(void *p)
+{
+	u16 expected = TAG_LARGE;
+	u64 pfn;
+
+	if (!p)
+		return;
+	pfn = virt_to_pfn(p);
+	if (likely(in_window(p) && !((uintptr_t)p & (PAGE_SIZE - 1)) &&
+		   __atomic_compare_exchange_n(tag_of(pfn), &expected, TAG_NONE, false,
+					       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		large_free(pfn);
+	else
+		report_bad_pointer("free", p);
+}
+
+/* Grows or shrinks without moving, also between large sizes only. */
+static bool resize_in_place(u64 pfn, u64 nr)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages;
+
+	if (!resize_pages(pfn, nr))
+		return false;
+	account((nr - old) << PAGE_SHIFT, 0);
+	stat_add_shared(large_realloc_in_place, 1);
+	return true;
+}
+
+/* Puts the old block's pages where the new block is, by page tables. */
+static bool move_pages(void *to, void *from, size_t bytes)
+{
+	if (bytes < MOVE_LEAST || __atomic_load_n(&nr_moves, __ATOMIC_RELAXED) >= MOVES_MOST)
+		return false;
+	if (!os_move_pages(to, from, bytes))
+		return false;
+	__atomic_fetch_add(&nr_moves, 1, __ATOMIC_RELAXED);
+	stat_add_shared(large_realloc_moved, 1);
+	pages_moved(virt_to_pfn(from), bytes >> PAGE_SHIFT);
+	return true;
+}
+
+void *large_realloc(void *p, u64 pfn, size_t size)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages << PAGE_SHIFT;
+	int saved = errno;
+	void *q;
+
+	if (unlikely(size > MAX_REQUEST)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (size > MAX_CLASS_SIZE && resize_in_place(pfn, pages_for(size)))
+		return p;
+	if (size <= old && size > old / 2)
+		return p; /* a small block with a large alignment */
+	errno = saved;
+	q = do_malloc(size);
+	if (unlikely(!q))
+		return NULL;
+	if (size <= old || !move_pages(q, p, old))
+		memcpy(q, p, MIN(old, size));
+	do_free(p);
+	return q;
+}

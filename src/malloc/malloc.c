@@ -1,0 +1,152 @@
+/*
+ * rank 7: malloc, calloc, free and their kin. The semantics are C23's and
+ * POSIX's, and glibc's where those leave room: malloc(0) gives a unique
+ * pointer, realloc(p, 0) frees p and gives NULL.
+ *
+ * malloc and free are a table lookup and a pop or push, see tcache.h.
+ */
+#include <string.h>
+
+#include "malloc/internal.h"
+
+/* 0, everything above the table, and what cannot be. */
+out_of_line void *malloc_medium(size_t size)
+{
+	if (unlikely(!size))
+		size = 1;
+	if (likely(size <= MAX_CLASS_SIZE))
+		return tcache_alloc(this_tcache, size_to_class(size));
+	return large_alloc(size, 0, false);
+}
+
+BM_EXPORT void *malloc(size_t size)
+{
+	return do_malloc(size);
+}
+
+BM_EXPORT void free(void *p)
+{
+	do_free(p);
+}
+
+/*
+ * Up to this size a warm object that is cleared beats fresh pages; beyond it
+ * pages known to be zero need not be touched.
+ */
+#define CALLOC_FROM_SLAB MAX_PACKED_SIZE
+
+BM_EXPORT void *calloc(size_t nr, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (unlikely(__builtin_mul_overflow(nr, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (unlikely(bytes > CALLOC_FROM_SLAB))
+		return large_alloc(bytes, 0, true);
+	p = do_malloc(bytes);
+	if (likely(p))
+		memset(p, 0, bytes);
+	return p;
+}
+
+/* C23: size must be what was asked for; any size of the same class is accepted. */
+BM_EXPORT void free_sized(void *p, size_t size)
+{
+	(void)size;
+	do_free(p);
+}
+
+BM_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
+{
+	(void)align;
+	(void)size;
+	do_free(p);
+}
+
+BM_EXPORT void cfree(void *p)
+{
+	do_free(p);
+}
+
+static size_t usable_size(const void *p, u16 tag)
+{
+	if (tag_is_slab(tag))
+		return size_classes[tag_class(tag)].size;
+	return (size_t)pfn_to_page(virt_to_pfn(p))->nr_pages << PAGE_SHIFT;
+}
+
+BM_EXPORT size_t malloc_usable_size(void *p)
+{
+	u16 tag;
+
+	if (!p)
+		return 0;
+	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
+	if (unlikely(!tag_is_slab(tag) && tag != TAG_LARGE)) {
+		report_bad_pointer("malloc_usable_size", p);
+		return 0;
+	}
+	return usable_size(p, tag);
+}
+
+/*
+ * An object stays where it is when the new size fits and uses at least half of
+ * it. Otherwise all of its usable bytes move: programs write into the slack
+ * that malloc_usable_size tells them of.
+ */
+static void *slab_realloc(void *p, u16 tag, size_t size)
+{
+	size_t old = size_classes[tag_class(tag)].size;
+	void *q;
+
+	if (size <= old && size > old / 2)
+		return p;
+	q = do_malloc(size);
+	if (unlikely(!q))
+		return NULL;
+	memcpy(q, p, MIN(old, size));
+	do_free(p);
+	return q;
+}
+
+BM_EXPORT void *realloc(void *p, size_t size)
+{
+	u16 tag;
+
+	if (!p)
+		return do_malloc(size);
+	if (!size) {
+		do_free(p);
+		return NULL;
+	}
+	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
+	if (likely(tag_is_slab(tag)))
+		return slab_realloc(p, tag, size);
+	if (likely(tag == TAG_LARGE && !((uintptr_t)p & (PAGE_SIZE - 1))))
+		return large_realloc(p, virt_to_pfn(p), size);
+	report_bad_pointer("realloc", p);
+	errno = EINVAL;
+	return NULL;
+}
+
+BM_EXPORT void *reallocarray(void *p, size_t nr, size_t size)
+{
+	size_t bytes;
+
+	if (unlikely(__builtin_mul_overflow(nr, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(p, bytes);
+}
+
+/* The names glibc gives its own, for those who call past interposition. */
+#define ALIAS(name) BM_EXPORT __attribute__((alias(#name), copy(name)))
+ALIAS(malloc) void *__libc_malloc(size_t size);
+ALIAS(free) void __libc_free(void *p);
+ALIAS(calloc) void *__libc_calloc(size_t nr, size_t size);
+ALIAS(realloc) void *__libc_realloc(void *p, size_t size);
+ALIAS(reallocarray) void *__libc_reallocarray(void *p, size_t nr, size_t size);

@@ -1,0 +1,322 @@
+/*
+ * rank 2: placing the window, growing the mem_map and mapping sections; the
+ * layout and the rules are in memmap.h.
+ */
+#include "memmap/memmap.h"
+
+#include <errno.h>
+
+#include "base/options.h"
+#include "base/report.h"
+#include "base/stats.h"
+#include "os/os.h"
+
+struct window window;
+
+/*
+ * The arrays grow in steps: small enough not to count in a small program's
+ * VIRT, large enough that a large heap makes few calls.
+ */
+#define TAG_STEP ((u64)64 << 10)	/* 64 KiB of tags describe 128 MiB */
+#define PAGE_STEP ((u64)1 << 20)	/* 1 MiB of struct pages describes 64 MiB */
+#define BLOCK_STEP ((u64)64 << 10)	/* 64 KiB of pageblocks describe 680 MiB */
+
+/* An array of the mem_map: mapped from its start (or a little later) to end. */
+struct array {
+	char *start;
+	u64 end;	/* bytes mapped */
+};
+
+static struct {
+	struct lock lock;
+	struct array tags, pages, blocks;
+	u64 hint;	/* no absent pageblock below this one, in pageblocks */
+	u64 end;	/* first pageblock never mapped */
+	u64 heap_bytes, meta_bytes, peak_bytes;
+	u64 budget;
+} map;
+
+static bool budget_allows(u64 bytes)
+{
+	return map.heap_bytes + map.meta_bytes + bytes <= map.budget;
+}
+
+/* Maps the array up to `end` bytes; what is there already stays. */
+static bool array_grow(struct array *a, u64 end, u64 step)
+{
+	u64 len;
+
+	if (end <= a->end)
+		return true;
+	len = round_up(end - a->end, MAX(step, os_page_size()));
+	if (!os_map_at(a->start + a->end, len)) {
+		/* Near a limit the step may be too much where the need is not. */
+		len = round_up(end - a->end, os_page_size());
+		if (!os_map_at(a->start + a->end, len))
+			return false;
+	}
+	a->end += len;
+	map.meta_bytes += len;
+	return true;
+}
+
+/* Makes the arrays describe every pageblock below `end`. */
+static bool mem_map_grow(u64 end)
+{
+	u64 pages = end << PAGEBLOCK_ORDER;
+
+	return array_grow(&map.tags, pages * sizeof(u16), TAG_STEP) &&
+	       array_grow(&map.pages, pages * sizeof(struct page), PAGE_STEP) &&
+	       array_grow(&map.blocks, end * sizeof(struct pageblock), BLOCK_STEP);
+}
+
+/*
+ * 1 TiB for most machines; four times the memory of those that have more, as
+ * far as 32-bit pfns reach. Narrow address spaces (39 bits on some arm64 and
+ * RISC-V kernels) get an eighth of what there is.
+ */
+static u64 window_size(void)
+{
+	u64 size = (u64)1 << 40, most = (u64)1 << 44;
+	u64 memory = os_memory_bytes();
+
+	while (size < most && size < memory * 4)
+		size <<= 1;
+	while (size > (u64)1 << (os_address_bits() - 3))
+		size >>= 1;
+	return size;
+}
+
+void memmap_set_budget(void)
+{
+	map.budget = os_rlimit_bytes();
+	if (options.hard_limit)
+		map.budget = MIN(map.budget, options.hard_limit);
+}
+
+bool memmap_init(void)
+{
+	u64 size = window_size();
+	u64 nr_pages = size >> PAGE_SHIFT;
+	u64 extent = size + nr_pages * sizeof(struct page) +
+		     (nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
+	/*
+	 * Programs load at 0x55.. or low, the system maps from 0x7f.. downward:
+	 * from 1/16 to 9/16 of the address space lies what neither uses. 1 GiB
+	 * alignment makes pfn alignment address alignment for every order.
+	 */
+	u64 unit = (u64)1 << (PAGE_SHIFT + MAX_ORDER);
+	u64 space = (u64)1 << os_address_bits();
+	u64 choices = MAX(space / 2 / unit, (u64)1);
+	u64 seed = os_random();
+	u64 first;
+	int tries;
+
+	memmap_set_budget();
+	/* The tags of the tag array itself: nothing of the heap is there. */
+	first = round_up(nr_pages * sizeof(u16), (u64)PAGEBLOCK_SIZE);
+	for (tries = 0; tries < 64; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
+		u64 at = space / 16 + (seed >> 20) % choices * unit;
+
+		if (at + extent > space)
+			continue;
+		window.base = (char *)at;
+		window.pages = (struct page *)(at + size);
+		window.blocks = (struct pageblock *)(void *)(window.pages + nr_pages);
+		map.tags = (struct array){ window.base, 0 };
+		/* What describes the tag array's own pages is never touched. */
+		map.pages = (struct array){ (char *)window.pages,
+					    round_down((first >> PAGE_SHIFT) * sizeof(struct page),
+						       (u64)os_page_size()) };
+		map.blocks = (struct array){ (char *)window.blocks,
+					     round_down((first >> PAGE_SHIFT >> PAGEBLOCK_ORDER) *
+								sizeof(struct pageblock),
+							(u64)os_page_size()) };
+		window.limit = size;
+		window.first = first;
+		map.hint = map.end = first >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+		map.meta_bytes = 0;
+		if (mem_map_grow(map.end + 1))
+			return true;
+		if (errno != EEXIST)
+			return false;
+	}
+	return false;
+}
+
+static enum pageblock_state block_state(u64 block)
+{
+	/* The array may not be mapped beyond what was ever used. */
+	return block < map.end ? (enum pageblock_state)window.blocks[block].state : BLOCK_ABSENT;
+}
+
+/* The first absent run of nr pageblocks at or above `from`, aligned. */
+static u64 find_absent(u64 from, u64 nr, u64 align)
+{
+	u64 last = window.limit >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+	u64 at = round_up(from, align), i;
+
+	while (at + nr <= last) {
+		if (at >= map.end)
+			return at;
+		for (i = 0; i < nr && block_state(at + i) == BLOCK_ABSENT; i++)
+			;
+		if (i == nr)
+			return at;
+		at = round_up(at + i + 1, align);
+	}
+	return 0;
+}
+
+static void mark(u64 block, u64 nr, enum pageblock_state state, u8 zone)
+{
+	u64 i;
+
+	for (i = block; i < block + nr; i++) {
+		window.blocks[i].state = (u8)state;
+		window.blocks[i].zone = zone;
+	}
+}
+
+/* Maps the pageblocks [block, block + nr), absent so far. Section lock held. */
+static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
+{
+	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
+	u64 end = MAX(map.end, block + nr);
+
+	if (!budget_allows(bytes) || !mem_map_grow(end)) {
+		errno = ENOMEM;
+		return false;
+	}
+	if (!os_map_at(pfn_to_virt(block << PAGEBLOCK_ORDER), bytes))
+		return false;
+	mark(block, nr, state, zone);
+	map.end = end;
+	map.heap_bytes += bytes;
+	map.peak_bytes = MAX(map.peak_bytes, map.heap_bytes + map.meta_bytes);
+	__atomic_store_n(&window.span, end << PAGEBLOCK_ORDER << PAGE_SHIFT, __ATOMIC_RELEASE);
+	return true;
+}
+
+/*
+ * Something else lies in [block, block + nr). One pageblock at a time finds
+ * out which are taken; they become holes for good.
+ */
+static void note_foreign(u64 block, u64 nr)
+{
+	u64 i;
+
+	if (!mem_map_grow(MAX(map.end, block + nr)))
+		return;
+	map.end = MAX(map.end, block + nr);
+	for (i = block; i < block + nr; i++) {
+		char *at = pfn_to_virt(i << PAGEBLOCK_ORDER);
+
+		if (os_map_at(at, PAGEBLOCK_SIZE))
+			os_unmap(at, PAGEBLOCK_SIZE);
+		else if (errno == EEXIST)
+			window.blocks[i].state = BLOCK_FOREIGN;
+	}
+}
+
+u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone)
+{
+	u64 block = 0;
+	u64 from;
+
+	lock(&map.lock, LOCK_SECTION);
+	while (map.hint < map.end && block_state(map.hint) != BLOCK_ABSENT)
+		map.hint++;
+	from = map.hint;
+	for (;;) {
+		block = find_absent(from, nr, align);
+		if (!block) {
+			errno = ENOMEM;
+			break;
+		}
+		if (map_blocks(block, nr, state, zone))
+			break;
+		if (errno != EEXIST) {
+			block = 0;
+			break;
+		}
+		note_foreign(block, nr);
+		from = block + 1;
+	}
+	unlock(&map.lock, LOCK_SECTION);
+	if (block)
+		stat_add_shared(zone_grown, 1);
+	return block << PAGEBLOCK_ORDER;
+}
+
+bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone)
+{
+	u64 block = at >> PAGEBLOCK_ORDER, i;
+	bool done;
+
+	lock(&map.lock, LOCK_SECTION);
+	done = block + nr <= window.limit >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+	for (i = block; done && i < block + nr && i < map.end; i++)
+		done = block_state(i) == BLOCK_ABSENT;
+	done = done && map_blocks(block, nr, state, zone);
+	unlock(&map.lock, LOCK_SECTION);
+	if (done)
+		stat_add_shared(zone_grown, 1);
+	return done;
+}
+
+void section_unmap(u64 pfn, u64 nr)
+{
+	u64 block = pfn >> PAGEBLOCK_ORDER;
+	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
+
+	/* Until the state changes nobody else may map here, so the system call
+	 * can go before the lock is taken. */
+	if (!os_unmap(pfn_to_virt(pfn), bytes)) {
+		/* At the limit of mappings: the range stays ours, but empty. */
+		os_purge(pfn_to_virt(pfn), bytes);
+		report_verbose("%lu bytes could not be unmapped; their pages were given back",
+			       (unsigned long)bytes);
+		return;
+	}
+	lock(&map.lock, LOCK_SECTION);
+	mark(block, nr, BLOCK_ABSENT, 0);
+	map.heap_bytes -= bytes;
+	map.hint = MIN(map.hint, block);
+	unlock(&map.lock, LOCK_SECTION);
+}
+
+u64 memmap_heap_bytes(void)
+{
+	return __atomic_load_n(&map.heap_bytes, __ATOMIC_RELAXED);
+}
+
+u64 memmap_meta_bytes(void)
+{
+	return __atomic_load_n(&map.meta_bytes, __ATOMIC_RELAXED);
+}
+
+u64 memmap_peak_bytes(void)
+{
+	return __atomic_load_n(&map.peak_bytes, __ATOMIC_RELAXED);
+}
+
+bool memmap_may_grow(u64 bytes)
+{
+	return budget_allows(bytes);
+}
+
+void memmap_lock(void)
+{
+	lock(&map.lock, LOCK_SECTION);
+}
+
+void memmap_unlock(void)
+{
+	unlock(&map.lock, LOCK_SECTION);
+}
+
+void memmap_reinit_lock(void)
+{
+	lock_reinit(&map.lock);
+}

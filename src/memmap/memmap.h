@@ -1,0 +1,209 @@
+/*
+ * rank 2: the window of address space and the arrays that describe it.
+ *
+ *   window.base                                               window.limit
+ *   | tag[pfn], 2 bytes each | heap: sections of 2 MiB pageblocks ... | struct page[pfn] | pageblock[] |
+ *   pfn 0                     first_pfn          span >>
+ *
+ * A page frame number (pfn) counts 4 KiB pages from window.base. The tag array
+ * stands at the base itself, so that free() needs one base register for the
+ * window test and for the tag; the pages it stands on have tags too, all zero,
+ * which is why pfn 0 is never a page of the heap and serves as nil in lists.
+ *
+ * Nothing is reserved. The three arrays and the heap grow by mapping what is
+ * needed at its fixed place, so VIRT stays near RSS. A pageblock where some
+ * foreign mapping already lies is a hole and stays one.
+ *
+ * Owned state: struct window, the state of each pageblock. LOCK_SECTION
+ * protects all changes. window.base never changes after memmap_init;
+ * window.span only grows, and is stored (release) after the tags below it are
+ * mapped, so whoever reads it may read those tags.
+ */
+#ifndef BM_MEMMAP_MEMMAP_H
+#define BM_MEMMAP_MEMMAP_H
+
+#include "base/lock.h"
+#include "base/types.h"
+
+/* What a struct page heads; 0 for a page that heads nothing. */
+enum page_kind {
+	PAGE_NONE,
+	PAGE_BUDDY,	/* a free block of 1 << order pages, in a free area */
+	PAGE_PCP,	/* a free block in a per-CPU list */
+	PAGE_PAGES,	/* handed out by alloc_pages: nr_pages pages */
+	PAGE_SLAB,	/* a slab: nr_pages pages, objects of one size class */
+	PAGE_LARGE,	/* a large block of malloc's: nr_pages pages */
+	PAGE_HIGHMEM,	/* a large block mapped for itself */
+};
+
+/*
+ * One for each 4 KiB page; only the head of a block is filled in. The fields
+ * belong to whoever owns the block: the zone (zone lock), a pcp list (its
+ * lock), a slab's node (node lock), else the caller of the allocation.
+ */
+struct page {
+	u32 next, prev;	/* pfns; free area, pcp list or partial list */
+	u8 kind;	/* enum page_kind; relaxed atomic, read by reports */
+	u8 order;	/* of a PAGE_BUDDY or PAGE_PCP block */
+	u8 migratetype;	/* PAGE_PCP: the list it goes back to */
+	u8 flags;
+	u16 nr_free;	/* PAGE_SLAB: bits set in map */
+	u16 unused;
+	u64 nr_pages;	/* of an allocated block */
+	u64 private;	/* the owner's */
+	u64 map[4];	/* PAGE_SLAB: 1 = the object is free */
+};
+static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one cache line");
+
+/* Objects a slab can hold at most: the bits of page.map. */
+#define SLAB_MAX_OBJECTS 256
+
+enum pageblock_state {
+	BLOCK_ABSENT,	/* nothing is mapped */
+	BLOCK_FOREIGN,	/* somebody else's mapping lies there */
+	BLOCK_PRESENT,	/* belongs to a zone */
+	BLOCK_HIGHMEM,	/* part of a block that is mapped for itself */
+};
+
+/* One for each 2 MiB. */
+struct pageblock {
+	/*
+	 * 1 = the page may hold data, so it is backed and not known to be zero.
+	 * Set (atomic or) when a page is handed out, cleared under the zone
+	 * lock when it was given back to the system.
+	 */
+	u64 dirty[PAGEBLOCK_PAGES / 64];
+	/* 1 = the page is free in the buddy. Zone lock. */
+	u64 free[PAGEBLOCK_PAGES / 64];
+	u32 lru_next, lru_prev;	/* pageblocks with dirty free pages; zone lock */
+	u32 stamp;		/* tick of the last free of a dirty page; zone lock */
+	u8 state;		/* enum pageblock_state; section lock */
+	u8 migratetype;		/* zone lock */
+	u8 zone;		/* index of the zone; written once, by growth */
+	u8 on_lru;		/* zone lock */
+	u8 pad[48];
+};
+static_assert(sizeof(struct pageblock) == 3 * CACHE_LINE, "no pageblock shares a line");
+
+/*
+ * Tags. 0 is a page that heads nothing a free() may name. TAG_LARGE heads a
+ * large block; TAG_PAGES heads pages of the page interface. From TAG_SLABS on:
+ * TAG_SLABS + shard * classes + class.
+ *
+ * A tag is written by the owner of its pages before the first pointer into
+ * them is handed out and cleared after the last came back, so relaxed loads
+ * suffice for any valid pointer.
+ */
+enum { TAG_NONE, TAG_LARGE, TAG_PAGES, TAG_SLABS = 16 };
+
+struct window {
+	char *base;
+	u64 span;	/* bytes from base that may be the heap's; acquire/release */
+	/* Read-only after memmap_init: */
+	struct page *pages;
+	struct pageblock *blocks;
+	u64 limit;	/* bytes from base the window may grow to */
+	u64 first;	/* offset of the heap in bytes */
+};
+
+extern struct window window;
+
+static fast_inline u16 *tag_of(u64 pfn)
+{
+	return (u16 *)(void *)window.base + pfn;
+}
+
+static fast_inline u16 tag_read(u64 pfn)
+{
+	return __atomic_load_n(tag_of(pfn), __ATOMIC_RELAXED);
+}
+
+static fast_inline void tag_write(u64 pfn, u16 tag)
+{
+	__atomic_store_n(tag_of(pfn), tag, __ATOMIC_RELAXED);
+}
+
+/* True for any address whose tag may be read. */
+static fast_inline bool in_window(const void *p)
+{
+	return (u64)((const char *)p - window.base) <
+	       __atomic_load_n(&window.span, __ATOMIC_RELAXED);
+}
+
+static fast_inline u64 virt_to_pfn(const void *p)
+{
+	return (u64)((const char *)p - window.base) >> PAGE_SHIFT;
+}
+
+static fast_inline char *pfn_to_virt(u64 pfn)
+{
+	return window.base + (pfn << PAGE_SHIFT);
+}
+
+static fast_inline struct page *pfn_to_page(u64 pfn)
+{
+	return &window.pages[pfn];
+}
+
+static fast_inline u64 page_to_pfn(const struct page *page)
+{
+	return (u64)(page - window.pages);
+}
+
+static fast_inline char *page_to_virt(const struct page *page)
+{
+	return pfn_to_virt(page_to_pfn(page));
+}
+
+static fast_inline struct pageblock *pfn_to_block(u64 pfn)
+{
+	return &window.blocks[pfn >> PAGEBLOCK_ORDER];
+}
+
+static inline enum page_kind page_kind(const struct page *page)
+{
+	return (enum page_kind)__atomic_load_n(&page->kind, __ATOMIC_RELAXED);
+}
+
+static inline void page_set_kind(struct page *page, enum page_kind kind)
+{
+	__atomic_store_n(&page->kind, (u8)kind, __ATOMIC_RELAXED);
+}
+
+/* Places the window and maps the first part of the arrays; false without memory. */
+bool memmap_init(void);
+
+/*
+ * Maps nr pageblocks of heap with their mem_map, each in the given state, the
+ * first at a multiple of `align` pageblocks (a power of two). Returns the first
+ * pfn, or 0 with errno ENOMEM. The new pages are zero; their struct pages, tags
+ * and bitmaps are zero too.
+ */
+u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone);
+
+/*
+ * Extends the heap by nr pageblocks right behind pfn `at` if nothing lies
+ * there; false otherwise. For blocks that grow in place.
+ */
+bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone);
+
+/* Unmaps nr pageblocks; their struct pages and tags must be zero again. */
+void section_unmap(u64 pfn, u64 nr);
+
+/* Takes hard_limit and the resource limits as they are now. */
+void memmap_set_budget(void);
+
+/* Bytes of heap and of mem_map mapped now, and the most of both together ever. */
+u64 memmap_heap_bytes(void);
+u64 memmap_meta_bytes(void);
+u64 memmap_peak_bytes(void);
+
+/* Whether the budget (hard_limit, RLIMIT_AS, RLIMIT_DATA) has room for more. */
+bool memmap_may_grow(u64 bytes);
+
+/* fork */
+void memmap_lock(void);
+void memmap_unlock(void);
+void memmap_reinit_lock(void);
+
+#endif

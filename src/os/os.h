@@ -1,0 +1,89 @@
+/*
+ * rank 0: the system. os_linux.c is the only file that makes system calls;
+ * unit tests put test/fake/fake_os.c in its place.
+ *
+ * No function here allocates. All are safe before libc is up, in a signal
+ * handler and in a child after fork. A failing call sets errno, as in libc.
+ */
+#ifndef BM_OS_H
+#define BM_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Reads what does not change while the process lives. Call once, first. */
+void os_init(void);
+
+/* Bytes of a page as the kernel maps it: 4096, 16384 or 65536. */
+size_t os_page_size(void);
+
+/* Usable bits of a user address: 47 on x86-64, 48 or 39 on arm64. */
+unsigned os_address_bits(void);
+
+/* Bytes of physical memory; 0 when the system does not say. */
+uint64_t os_memory_bytes(void);
+
+/* One more than the highest CPU number this process may use now. */
+unsigned os_nr_cpus(void);
+
+/*
+ * The smaller soft limit of RLIMIT_AS and RLIMIT_DATA, in bytes;
+ * UINT64_MAX when there is none.
+ */
+uint64_t os_rlimit_bytes(void);
+
+/*
+ * Maps len zeroed bytes, readable and writable, at exactly addr. False with
+ * errno EEXIST when something is mapped there already, ENOMEM when the
+ * system refuses.
+ */
+bool os_map_at(void *addr, size_t len);
+
+/* Unmaps whole mappings made by os_map_at. */
+bool os_unmap(void *addr, size_t len);
+
+/*
+ * Gives the pages of [addr, addr + len) back to the system; they read as zero
+ * afterwards. addr and len are multiples of os_page_size().
+ */
+bool os_purge(void *addr, size_t len);
+
+/*
+ * Moves the pages of [from, from + len) to [to, to + len), both mapped by
+ * os_map_at and not overlapping; `from` stays mapped and reads as zero. The
+ * previous content of `to` is lost. False when the kernel cannot (before 5.7).
+ */
+bool os_move_pages(void *to, void *from, size_t len);
+
+/* Monotonic time in milliseconds, cheap and coarse (a few ms). */
+uint64_t os_now_ms(void);
+
+/* A number an outsider cannot foresee, for placing the window. */
+uint64_t os_random(void);
+
+/* Writes all of buf; errors are ignored, as there is nobody to tell. */
+void os_write(int fd, const char *buf, size_t len);
+
+/* Opens a report file for appending, created with mode 0644; -1 on failure. */
+int os_open_report(const char *path);
+void os_close(int fd);
+
+int os_pid(void);
+
+/* Sleeps while *word == expected; may return early. */
+void os_futex_wait(uint32_t *word, uint32_t expected);
+void os_futex_wake(uint32_t *word, int nr);
+
+/* True in a set-user-id or otherwise privileged start: options are not read. */
+bool os_secure(void);
+
+void os_abort(void) __attribute__((noreturn));
+
+/*
+ * The CPU the caller runs on, from the restartable-sequence area that glibc
+ * registers (2.35 and later), else from getcpu. May be stale at once.
+ */
+unsigned os_cpu(void);
+
+#endif

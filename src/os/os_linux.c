@@ -1,0 +1,238 @@
+/*
+ * rank 0: every system call of the library.
+ *
+ * Calls go through syscall(2) rather than through libc's wrappers where a
+ * program may have interposed the wrapper (mmap and its kin): an interposer
+ * that allocates would come back to us in the middle of our own work.
+ */
+#include "os/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+static size_t page_size = 4096;
+static unsigned address_bits;
+
+/*
+ * glibc 2.35 publishes where in the thread's control block its rseq area is.
+ * Weak: on an older libc both are absent and getcpu serves.
+ */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+/*
+ * The kernel hands user addresses out from the top, so the stack tells how
+ * many bits there are: found without a probe that a sandbox could forbid.
+ */
+static unsigned find_address_bits(void)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	unsigned bits = 64 - (unsigned)__builtin_clzll(here);
+
+	/* With 5-level tables the kernel still places everything below 2^47
+	 * unless a hint asks for more; we never ask. */
+	return bits > 47 ? 47 : bits;
+}
+
+void os_init(void)
+{
+	unsigned long size = getauxval(AT_PAGESZ);
+
+	if (size)
+		page_size = size;
+	address_bits = find_address_bits();
+}
+
+size_t os_page_size(void)
+{
+	return page_size;
+}
+
+unsigned os_address_bits(void)
+{
+	return address_bits;
+}
+
+uint64_t os_memory_bytes(void)
+{
+	struct sysinfo si;
+
+	if (syscall(SYS_sysinfo, &si) != 0)
+		return 0;
+	return (uint64_t)si.totalram * si.mem_unit;
+}
+
+unsigned os_nr_cpus(void)
+{
+	/* 8192 CPUs is the kernel's own upper bound on x86-64 and arm64. */
+	unsigned long mask[8192 / (8 * sizeof(long))];
+	long bytes = syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+	long i;
+
+	if (bytes <= 0)
+		return 1;
+	for (i = bytes / (long)sizeof(long) - 1; i >= 0; i--)
+		if (mask[i])
+			return (unsigned)i * 64 + 64 - (unsigned)__builtin_clzl(mask[i]);
+	return 1;
+}
+
+uint64_t os_rlimit_bytes(void)
+{
+	static const int which[] = { RLIMIT_AS, RLIMIT_DATA };
+	uint64_t least = UINT64_MAX;
+	struct rlimit rl;
+	unsigned i;
+
+	for (i = 0; i < sizeof(which) / sizeof(which[0]); i++)
+		if (getrlimit(which[i], &rl) == 0 && rl.rlim_cur != RLIM_INFINITY &&
+		    rl.rlim_cur < least)
+			least = rl.rlim_cur;
+	return least;
+}
+
+bool os_map_at(void *addr, size_t len)
+{
+	void *got = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+					    MAP_FIXED_NOREPLACE,
+				    -1, (off_t)0);
+
+	if (got == addr)
+		return true;
+	if (got != MAP_FAILED) {
+		/* A kernel before 4.17 took the address for a hint. */
+		syscall(SYS_munmap, got, len);
+		errno = EEXIST;
+	}
+	return false;
+}
+
+bool os_unmap(void *addr, size_t len)
+{
+	return syscall(SYS_munmap, addr, len) == 0;
+}
+
+bool os_purge(void *addr, size_t len)
+{
+	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
+}
+
+bool os_move_pages(void *to, void *from, size_t len)
+{
+	void *got = (void *)syscall(SYS_mremap, from, len, len,
+				    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+
+	return got == to;
+}
+
+uint64_t os_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+uint64_t os_random(void)
+{
+	/* Sixteen random bytes the kernel gave every process at exec. */
+	const uint64_t *seed = (const uint64_t *)getauxval(AT_RANDOM);
+
+	if (!seed)
+		return (uint64_t)(uintptr_t)&seed >> 4;
+	/* Do not use them as they are: the stack protector's secret is there. */
+	return (seed[0] ^ seed[1] >> 7) * 0x9e3779b97f4a7c15u;
+}
+
+void os_write(int fd, const char *buf, size_t len)
+{
+	int saved = errno;
+
+	while (len) {
+		ssize_t n = write(fd, buf, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		buf += n;
+		len -= (size_t)n;
+	}
+	errno = saved;
+}
+
+int os_open_report(const char *path)
+{
+	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
+void os_close(int fd)
+{
+	close(fd);
+}
+
+int os_pid(void)
+{
+	return (int)getpid();
+}
+
+void os_futex_wait(uint32_t *word, uint32_t expected)
+{
+	int saved = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+	errno = saved;
+}
+
+void os_futex_wake(uint32_t *word, int nr)
+{
+	int saved = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
+	errno = saved;
+}
+
+bool os_secure(void)
+{
+	return getauxval(AT_SECURE) != 0;
+}
+
+void os_abort(void)
+{
+	abort();
+}
+
+unsigned os_cpu(void)
+{
+	unsigned cpu = 0;
+
+	if (&__rseq_size && __rseq_size) {
+		/* struct rseq: cpu_id_start, then cpu_id; both u32. */
+		const volatile int32_t *rseq =
+			(const void *)((const char *)__builtin_thread_pointer() + __rseq_offset);
+		int32_t id = rseq[1];
+
+		if (id >= 0)
+			return (unsigned)id;
+	}
+	syscall(SYS_getcpu, &cpu, NULL, NULL);
+	return cpu;
+}

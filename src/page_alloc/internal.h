@@ -1,0 +1,54 @@
+/* rank 4: what page_alloc.c, slowpath.c and reclaim.c share. */
+#ifndef BM_PAGE_ALLOC_INTERNAL_H
+#define BM_PAGE_ALLOC_INTERNAL_H
+
+#include "buddy/zone.h"
+#include "page_alloc/page_alloc.h"
+
+#define MAX_NODES 64
+
+/* One NUMA node: its zones and the order in which they are tried. */
+struct pgdat {
+	struct zone *zones[NR_ZONES];	/* absent ones are NULL */
+	struct zone *zonelist[MAX_NODES * NR_ZONES + 1]; /* ends with NULL */
+};
+
+extern struct pgdat *nodes[MAX_NODES];
+extern unsigned nr_nodes;
+extern unsigned nr_zones; /* entries of zone_table */
+
+enum alloc_flags {
+	ALLOC_WMARK_MIN = 0,
+	ALLOC_WMARK_LOW = 1,
+	ALLOC_WMARK_HIGH = 2,
+	ALLOC_WMARK_MASK = 3,
+	ALLOC_NO_WATERMARKS = 4,
+	ALLOC_HARDER = 8,	/* half of the min watermark is available */
+	ALLOC_NOFRAGMENT = 16,	/* do not mix migratetypes in a pageblock */
+};
+
+/* What one allocation wants; filled by prepare_alloc_pages, never changed. */
+struct alloc_context {
+	bm_gfp_t gfp;
+	u64 nr;			/* pages */
+	unsigned order;		/* of the block to look for; > MAX_ORDER: contiguous run */
+	unsigned align_order;
+	enum migratetype mt;
+	struct pgdat *pgdat;
+	struct zone *const *zonelist;
+	enum zone_type highest_zone;
+};
+
+/* One walk over the zonelist; the pfn of a block taken off the free lists, or 0. */
+u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags);
+
+/* slowpath.c: everything else that can be tried; 0 with errno ENOMEM. */
+u64 alloc_pages_slowpath(const struct alloc_context *ac);
+
+/* In a child after fork: whoever was ageing is not here any more. */
+void reclaim_reinit(void);
+
+/* True when taking nr pages leaves the zone above the mark. */
+bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags);
+
+#endif

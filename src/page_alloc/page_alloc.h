@@ -1,0 +1,99 @@
+/*
+ * rank 4: allocation of pages: one try of get_page_from_freelist over the
+ * zonelist, then the slowpath; and reclaim.
+ *
+ * A block is named by the pfn of its first page; 0 is "none". All functions
+ * are thread-safe and take their locks themselves; the caller may hold a lock
+ * of rank LOCK_NODE or lower only where that is said. A returned block's head
+ * has kind PAGE_PAGES and nr_pages; the owner may set another kind.
+ */
+#ifndef BM_PAGE_ALLOC_PAGE_ALLOC_H
+#define BM_PAGE_ALLOC_PAGE_ALLOC_H
+
+#include <buddymalloc/gfp.h>
+
+#include "base/types.h"
+#include "memmap/memmap.h"
+
+#define NODE_NONE (-1) /* the node of the running CPU */
+
+/* Nodes, zones and zonelists; false when the first memory cannot be had. */
+bool page_alloc_init(void);
+
+/*
+ * 1 << order pages, naturally aligned, order up to MAX_ORDER, from node nid
+ * (or NODE_NONE). 0 with errno ENOMEM when there is no memory, EINVAL for a
+ * larger order.
+ */
+u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order);
+
+static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
+{
+	return alloc_pages_node(NODE_NONE, gfp, order);
+}
+
+/*
+ * Exactly nr pages, the first at a multiple of 1 << align_order pages; what a
+ * block of 1 << order has beyond is given back at once. Any nr; blocks that
+ * the buddy cannot serve (over 1 << MAX_ORDER pages) need BM_GFP_HIGHMEM and
+ * are mapped for themselves.
+ */
+u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order);
+
+/* Gives back a block with the nr_pages its head says. */
+void free_pages(u64 pfn);
+
+/*
+ * Resizes an allocated block where it is. Growing succeeds when the pages
+ * behind are free or unmapped; new pages are not cleared. Shrinking always
+ * succeeds. The head's nr_pages follows.
+ */
+bool resize_pages(u64 pfn, u64 nr);
+
+/* The owner moved the pages' content elsewhere by page tables: they are zero now. */
+void pages_moved(u64 pfn, u64 nr);
+
+/* reclaim.c */
+
+/*
+ * A layer above that hoards memory registers how to get it back: called with
+ * no lock held; returns the number of pages that went back to the zones. With
+ * `all` it gives everything, else what has lain idle.
+ */
+struct shrinker {
+	u64 (*shrink)(bool all);
+	struct shrinker *next;
+};
+
+void register_shrinker(struct shrinker *s);
+
+/* Runs the shrinkers, drains the pcp lists; the number of pages freed. */
+u64 shrink_all(void);
+
+/* Gives up to nr dirty free pages back to the system, oldest first; pages given. */
+u64 reclaim_purge(u64 nr);
+
+/*
+ * Ageing: returns what has been free and dirty longer than decay_ms, smoothly.
+ * Cheap when nothing is due. Called from the slow paths of page allocation.
+ */
+void reclaim_age(void);
+
+/* Bytes of dirty free memory that ageing leaves alone. */
+void reclaim_set_floor(u64 bytes);
+
+/* Everything above at once, as far as `pad` bytes stay; bytes given to the system. */
+u64 reclaim_trim(u64 pad);
+
+/* Totals over all zones, in pages. */
+struct page_totals {
+	u64 managed, free, dirty, pcp;
+};
+void page_alloc_totals(struct page_totals *t);
+
+/* fork */
+void page_alloc_lock_all(void);
+void page_alloc_unlock_all(void);
+void page_alloc_reinit_locks(void);
+
+#endif

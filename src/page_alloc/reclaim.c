@@ -1,0 +1,283 @@
+/*
+ * rank 4: giving memory back: shrinkers, ageing of dirty free pages, purge.
+ *
+ * Ageing. Time is cut into DECAY_STEPS steps per decay_ms. At each step the
+ * growth of the number of dirty free pages since the last one is remembered;
+ * a page freed i steps ago may stay dirty with the share 1 - i/DECAY_STEPS, and
+ * what exceeds the sum of these shares is purged, oldest pageblock first. So a
+ * peak melts evenly over decay_ms and a steady load keeps its warm pages.
+ *
+ * Purge. The free and dirty runs of a pageblock are taken out of the zone
+ * (they look allocated), madvise runs without any lock, then they come back
+ * clean. Nobody else waits for the system call, and nobody can be handed a
+ * page that is being dropped.
+ *
+ * State: `decay` is used by the one thread that holds decay.busy.
+ */
+#include "base/options.h"
+#include "base/stats.h"
+#include "os/os.h"
+#include "page_alloc/internal.h"
+
+#define DECAY_STEPS 10
+
+static struct {
+	u32 busy;	/* 1 = some thread is ageing; acquire/release */
+	u64 next_ms;	/* when the next step is due; relaxed atomic */
+	u64 last_dirty;
+	u64 backlog[DECAY_STEPS]; /* newest first, pages */
+} decay;
+
+static u64 floor_pages; /* what ageing leaves; relaxed atomic */
+
+static struct shrinker *shrinkers; /* written at start only */
+
+void register_shrinker(struct shrinker *s)
+{
+	s->next = shrinkers;
+	shrinkers = s;
+}
+
+static u64 drain_zones(void)
+{
+	u64 nr = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		nr += pcp_drain_all(zone_table[i]);
+	return nr;
+}
+
+u64 shrink_all(void)
+{
+	struct shrinker *s;
+	u64 nr = 0;
+
+	for (s = shrinkers; s; s = s->next)
+		nr += s->shrink(true);
+	return nr + drain_zones();
+}
+
+/* A run of free dirty pages, off the free lists while it is purged. */
+struct run {
+	u64 pfn, nr;
+};
+
+/* Whole pageblocks are purged together, this many at most. */
+#define RUN_BLOCKS 32
+#define MAX_RUNS (PAGEBLOCK_PAGES / 2)
+
+static u64 dirty_free_word(u64 pfn)
+{
+	const struct pageblock *block = pfn_to_block(pfn);
+	u64 word = pfn % PAGEBLOCK_PAGES / 64;
+
+	return block->free[word] & __atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED);
+}
+
+static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
+{
+	u64 i;
+
+	if (pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT ||
+	    pfn_to_block(pfn)->state != BLOCK_PRESENT || pfn_to_block(pfn)->zone != zone->index)
+		return false;
+	for (i = 0; i < PAGEBLOCK_PAGES; i += 64)
+		if (~pfn_to_block(pfn)->free[i / 64])
+			return false;
+	return pages_nr_dirty(pfn, PAGEBLOCK_PAGES) != 0;
+}
+
+/* Appends [from, to), cut to whole pages of the system, if anything is left. */
+static void add_run(struct run *runs, unsigned *nr, u64 from, u64 to)
+{
+	u64 unit = os_page_size() >> PAGE_SHIFT;
+
+	from = round_up(from, unit);
+	to = round_down(to, unit);
+	if (from < to && *nr < MAX_RUNS)
+		runs[(*nr)++] = (struct run){ from, to - from };
+}
+
+/* Finds the runs of the pageblock at pfn, up to `most` pages. Zone lock held. */
+static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run *runs)
+{
+	u64 end = pfn + PAGEBLOCK_PAGES, start = 0, at;
+	unsigned nr = 0;
+
+	if (whole_block_dirty_free(zone, pfn)) {
+		while (end - pfn < RUN_BLOCKS * PAGEBLOCK_PAGES && end - pfn < most &&
+		       whole_block_dirty_free(zone, end))
+			end += PAGEBLOCK_PAGES;
+		runs[0] = (struct run){ pfn, end - pfn };
+		return 1;
+	}
+	for (at = pfn; at < end; at++) {
+		u64 bits = dirty_free_word(at);
+
+		if (at % 64 == 0 && !bits && !start) {
+			at += 63;
+			continue;
+		}
+		if (bits >> at % 64 & 1) {
+			if (!start)
+				start = at;
+		} else if (start) {
+			add_run(runs, &nr, start, at);
+			start = 0;
+		}
+	}
+	if (start)
+		add_run(runs, &nr, start, end);
+	return nr;
+}
+
+/* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
+static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
+{
+	struct run runs[MAX_RUNS];
+	struct pageblock *block;
+	unsigned nr, i;
+	u64 purged = 0;
+	u32 number;
+
+	lock(&zone->lock, LOCK_ZONE);
+	number = zone->lru_first;
+	block = &window.blocks[number];
+	if (!number || (int)(block->stamp - before) >= 0) {
+		unlock(&zone->lock, LOCK_ZONE);
+		*more = false;
+		return 0;
+	}
+	nr = find_runs(zone, (u64)number << PAGEBLOCK_ORDER, most, runs);
+	for (i = 0; i < nr; i++)
+		zone_take_range_locked(zone, runs[i].pfn, runs[i].nr);
+	zone_rotate_lru_locked(zone, number);
+	unlock(&zone->lock, LOCK_ZONE);
+
+	for (i = 0; i < nr; i++) {
+		if (os_purge(pfn_to_virt(runs[i].pfn), runs[i].nr << PAGE_SHIFT)) {
+			pages_clear_dirty(runs[i].pfn, runs[i].nr);
+			purged += runs[i].nr;
+		}
+		stat_add_shared(purge_calls, 1);
+	}
+	lock(&zone->lock, LOCK_ZONE);
+	for (i = 0; i < nr; i++)
+		zone_free_range_locked(zone, runs[i].pfn, runs[i].nr);
+	unlock(&zone->lock, LOCK_ZONE);
+	stat_add_shared(purged_pages, purged);
+	*more = true;
+	return purged;
+}
+
+/* Starts a new tick, so that "older than now" has a meaning; the tick that ended. */
+static u32 next_tick(struct zone *zone)
+{
+	u32 tick;
+
+	lock(&zone->lock, LOCK_ZONE);
+	tick = ++zone->tick;
+	unlock(&zone->lock, LOCK_ZONE);
+	return tick;
+}
+
+u64 reclaim_purge(u64 nr)
+{
+	u64 purged = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones && purged < nr; i++) {
+		struct zone *zone = zone_table[i];
+		u32 tick = next_tick(zone);
+		bool more = true;
+
+		while (more && purged < nr)
+			purged += purge_oldest(zone, tick, nr - purged, &more);
+	}
+	return purged;
+}
+
+static u64 total_dirty(void)
+{
+	u64 dirty = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
+	return dirty;
+}
+
+/* Moves the backlog on by `steps` and returns how many pages may stay dirty. */
+static u64 decay_allowance(u64 steps, u64 dirty)
+{
+	u64 allowed = 0;
+	unsigned i;
+
+	steps = MIN(steps, (u64)DECAY_STEPS);
+	for (i = DECAY_STEPS; i-- > 0;)
+		decay.backlog[i] = i >= steps ? decay.backlog[i - steps] : 0;
+	decay.backlog[0] = dirty > decay.last_dirty ? dirty - decay.last_dirty : 0;
+	for (i = 0; i < DECAY_STEPS; i++)
+		allowed += decay.backlog[i] * (DECAY_STEPS - i) / DECAY_STEPS;
+	return allowed;
+}
+
+static void decay_step(u64 now, u64 step_ms)
+{
+	u64 due = __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED);
+	u64 steps = (now - due) / step_ms + 1;
+	u64 dirty, allowed;
+
+	__atomic_store_n(&decay.next_ms, now + step_ms, __ATOMIC_RELAXED);
+	if (!due) /* the first call only starts the clock */
+		steps = 1;
+	/* What lay in the pcp lists was not used lately, or will be again soon:
+	 * either way it is still warm when it comes back from the zone. */
+	drain_zones();
+	dirty = total_dirty();
+	allowed = MAX(decay_allowance(steps, dirty),
+		      __atomic_load_n(&floor_pages, __ATOMIC_RELAXED));
+	if (dirty > allowed)
+		dirty -= MIN(reclaim_purge(dirty - allowed), dirty);
+	decay.last_dirty = dirty;
+}
+
+void reclaim_age(void)
+{
+	u64 step_ms, now;
+
+	if (options.decay_ms < 0)
+		return;
+	if (options.decay_ms == 0) {
+		reclaim_purge(UINT64_MAX);
+		return;
+	}
+	step_ms = MAX((u64)options.decay_ms / DECAY_STEPS, (u64)1);
+	now = os_now_ms();
+	if (likely(now < __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)))
+		return;
+	if (__atomic_exchange_n(&decay.busy, 1, __ATOMIC_ACQUIRE))
+		return;
+	decay_step(now, step_ms);
+	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
+}
+
+void reclaim_set_floor(u64 bytes)
+{
+	__atomic_store_n(&floor_pages, bytes >> PAGE_SHIFT, __ATOMIC_RELAXED);
+}
+
+void reclaim_reinit(void)
+{
+	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
+}
+
+u64 reclaim_trim(u64 pad)
+{
+	u64 dirty, keep = pad >> PAGE_SHIFT;
+
+	shrink_all();
+	dirty = total_dirty();
+	return dirty > keep ? reclaim_purge(dirty - keep) << PAGE_SHIFT : 0;
+}

@@ -1,0 +1,110 @@
+/*
+ * rank 5: shards: how many there are and who is bound to which.
+ *
+ * A single thread has the one static shard. Further threads get shards of
+ * their own up to SHARDS_PER_CPU for each CPU; beyond that threads share, the
+ * least loaded first. LOCK_SHARDS protects nr_threads and creation; a shard
+ * once made stays.
+ */
+#include "slab/slab.h"
+
+#include "page_alloc/page_alloc.h"
+
+#define SHARDS_PER_CPU 4
+
+struct shard *shards[MAX_SHARDS];
+unsigned nr_shards;
+
+static struct shard shard0;
+static struct lock shards_lock;
+static unsigned most_shards;
+
+static void shard_setup(struct shard *shard, unsigned id)
+{
+	shard->id = (u16)id;
+	shard->tag_base = (u16)(TAG_SLABS + id * NR_CLASSES);
+	shards[id] = shard;
+	__atomic_store_n(&nr_shards, id + 1, __ATOMIC_RELEASE);
+}
+
+void shards_init(unsigned nr_cpus)
+{
+	most_shards = MIN(nr_cpus * SHARDS_PER_CPU, (unsigned)MAX_SHARDS);
+	shard_setup(&shard0, 0);
+}
+
+static struct shard *least_loaded(void)
+{
+	struct shard *best = shards[0];
+	unsigned i;
+
+	for (i = 1; i < nr_shards && best->nr_threads; i++)
+		if (shards[i]->nr_threads < best->nr_threads)
+			best = shards[i];
+	return best;
+}
+
+struct shard *shard_bind(void)
+{
+	struct shard *best;
+	u64 spare = 0;
+
+	lock(&shards_lock, LOCK_SHARDS);
+	best = least_loaded();
+	if (best->nr_threads && nr_shards < most_shards) {
+		/* The pages are found without the lock: that may take long. */
+		unlock(&shards_lock, LOCK_SHARDS);
+		spare = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO,
+					  round_up(sizeof(struct shard), PAGE_SIZE) >> PAGE_SHIFT,
+					  0);
+		lock(&shards_lock, LOCK_SHARDS);
+		best = least_loaded();
+		if (spare && best->nr_threads && nr_shards < most_shards) {
+			best = (struct shard *)(void *)pfn_to_virt(spare);
+			shard_setup(best, nr_shards);
+			spare = 0;
+		}
+	}
+	__atomic_store_n(&best->nr_threads, best->nr_threads + 1, __ATOMIC_RELAXED);
+	unlock(&shards_lock, LOCK_SHARDS);
+	if (spare)
+		free_pages(spare);
+	return best;
+}
+
+void shard_unbind(struct shard *shard)
+{
+	lock(&shards_lock, LOCK_SHARDS);
+	__atomic_store_n(&shard->nr_threads, shard->nr_threads - 1, __ATOMIC_RELAXED);
+	unlock(&shards_lock, LOCK_SHARDS);
+}
+
+void slab_lock_all(void)
+{
+	unsigned s, class;
+
+	lock(&shards_lock, LOCK_SHARDS);
+	for (s = 0; s < nr_shards; s++)
+		for (class = 0; class < NR_CLASSES; class++)
+			lock(&shards[s]->nodes[class].lock, LOCK_NODE);
+}
+
+void slab_unlock_all(void)
+{
+	unsigned s, class;
+
+	for (s = 0; s < nr_shards; s++)
+		for (class = 0; class < NR_CLASSES; class++)
+			unlock(&shards[s]->nodes[class].lock, LOCK_NODE);
+	unlock(&shards_lock, LOCK_SHARDS);
+}
+
+void slab_reinit_locks(void)
+{
+	unsigned s, class;
+
+	for (s = 0; s < nr_shards; s++)
+		for (class = 0; class < NR_CLASSES; class++)
+			lock_reinit(&shards[s]->nodes[class].lock);
+	lock_reinit(&shards_lock);
+}

@@ -1,0 +1,32 @@
+/* rank 5: the table of size classes; see size_class.h. */
+#include "slab/size_class.h"
+
+const struct size_class size_classes[NR_CLASSES] = {
+#define CLASS(size, objects, order, pages) \
+	{ size, objects, order, pages, (((u64)1 << 40) + (size) - 1) / (size) },
+#include "slab/size_class.def"
+#undef CLASS
+};
+
+#define CLASS(size, objects, order, pages)                                                     \
+	static_assert((u64)(objects) * (size) <= (u64)(pages) << PAGE_SHIFT, "objects fit");    \
+	static_assert((pages) <= 1 << (order), "pages fit the block");                          \
+	static_assert((objects) <= 256 && (size) % MIN_ALIGN == 0, "bitmap and alignment");
+#include "slab/size_class.def"
+#undef CLASS
+
+int size_to_class_aligned(size_t size, size_t align)
+{
+	unsigned class;
+
+	if (align > PAGE_SIZE || size > MAX_CLASS_SIZE)
+		return -1;
+	size = round_up(MAX(size, align), align);
+	if (size > MAX_CLASS_SIZE)
+		return -1;
+	/* At most one doubling away lies a power of two, which is aligned. */
+	for (class = size_to_class(size); class < NR_CLASSES; class++)
+		if (!(size_classes[class].size & (align - 1)))
+			return (int)class;
+	return -1;
+}

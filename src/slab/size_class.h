@@ -1,0 +1,61 @@
+/*
+ * rank 5: size classes, from size_class.def: which class serves a request, and
+ * where in a slab an object lies.
+ */
+#ifndef BM_SLAB_SIZE_CLASS_H
+#define BM_SLAB_SIZE_CLASS_H
+
+#include "base/types.h"
+
+/* Every object is aligned to this: compilers assume it even of malloc(1). */
+#define MIN_ALIGN 16
+
+struct size_class {
+	u32 size;	/* bytes of an object */
+	u16 nr_objects;	/* in a slab */
+	u8 order;	/* of the slab's block: its head is aligned to it */
+	u16 nr_pages;	/* of the slab; less than 1 << order only for single objects */
+	u64 recip;	/* ceil(2^40 / size): offset * recip >> 40 is the index */
+};
+
+enum {
+#define CLASS(size, objects, order, pages) CLASS_##size,
+#include "slab/size_class.def"
+#undef CLASS
+	NR_CLASSES
+};
+
+/* Requests up to here are served from slabs, larger ones from pages. */
+#define MAX_CLASS_SIZE ((size_t)1 << 20)
+
+/* Classes above this have one object to a slab. */
+#define MAX_PACKED_SIZE ((size_t)32 << 10)
+
+extern const struct size_class size_classes[NR_CLASSES];
+
+/* The smallest class that holds `size` bytes; 1 <= size <= MAX_CLASS_SIZE. */
+static fast_inline unsigned size_to_class(size_t size)
+{
+	unsigned shift;
+
+	if (size <= 128)
+		return (unsigned)((size - 1) >> 4);
+	/* Three bits below the leading one of size - 1 choose the step. */
+	shift = ilog2(size - 1) - 3;
+	return (unsigned)((size - 1) >> shift) + shift * 8 - 32;
+}
+
+/* The index of the object that begins or lies at `offset` bytes into a slab. */
+static fast_inline u32 object_index(const struct size_class *sc, u32 offset)
+{
+	return (u32)((offset * sc->recip) >> 40);
+}
+
+/*
+ * The smallest class for `size` bytes at a multiple of `align` (a power of
+ * two, at most the page size), or -1 when only whole pages serve. Slabs begin
+ * at page boundaries, so objects are as aligned as their size.
+ */
+int size_to_class_aligned(size_t size, size_t align);
+
+#endif

@@ -1,0 +1,404 @@
+/* rank 5: objects out of and back into slabs; state and locks are in slab.h. */
+#include "slab/slab.h"
+
+#include <errno.h>
+
+#include "base/report.h"
+#include "base/stats.h"
+#include "page_alloc/page_alloc.h"
+
+/*
+ * Empty slabs of up to this order stay with their node, one of them: a size
+ * that comes and goes at the edge of a slab must not free and build it anew.
+ */
+#define KEEP_EMPTY_ORDER 3
+
+/* Heads of slabs this many pointers ahead are brought to the cache on free. */
+#define PREFETCH_AHEAD 8
+
+static void partial_add_tail(struct cache_node *node, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	page->next = 0;
+	page->prev = node->partial_last;
+	if (page->prev)
+		pfn_to_page(page->prev)->next = (u32)pfn;
+	else
+		node->partial_first = (u32)pfn;
+	node->partial_last = (u32)pfn;
+}
+
+static void partial_del(struct cache_node *node, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (page->prev)
+		pfn_to_page(page->prev)->next = page->next;
+	else
+		node->partial_first = page->next;
+	if (page->next)
+		pfn_to_page(page->next)->prev = page->prev;
+	else
+		node->partial_last = page->prev;
+}
+
+static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
+{
+	u64 i;
+
+	/* A slab of one object: a pointer into its middle must not look valid. */
+	if (sc->nr_objects == 1) {
+		tag_write(pfn, tag);
+		return;
+	}
+	for (i = 0; i < sc->nr_pages; i++)
+		tag_write(pfn + i, tag);
+}
+
+/* A slab with all objects free, not yet on any list; 0 without memory. */
+static u64 new_slab(const struct shard *shard, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	bm_gfp_t gfp = sc->nr_objects == 1 ? BM_GFP_KERNEL | BM_GFP_MOVABLE : BM_GFP_KERNEL;
+	u64 pfn = alloc_pages_exact(gfp, sc->nr_pages, sc->order);
+	unsigned left = sc->nr_objects, i;
+	struct page *page;
+
+	if (unlikely(!pfn))
+		return 0;
+	page = pfn_to_page(pfn);
+	for (i = 0; i < ARRAY_SIZE(page->map); i++) {
+		unsigned n = MIN(left, 64u);
+
+		page->map[i] = n == 64 ? ~(u64)0 : ((u64)1 << n) - 1;
+		left -= n;
+	}
+	page->nr_free = sc->nr_objects;
+	page_set_kind(page, PAGE_SLAB);
+	write_tags(pfn, sc, (u16)(shard->tag_base + class));
+	stat_add_shared(slabs_allocated, 1);
+	return pfn;
+}
+
+static void release_slab(u64 pfn, unsigned class)
+{
+	write_tags(pfn, &size_classes[class], TAG_NONE);
+	page_set_kind(pfn_to_page(pfn), PAGE_PAGES);
+	free_pages(pfn);
+	stat_add_shared(slabs_freed, 1);
+}
+
+/*
+ * Takes up to n objects, lowest address first, into out[n-1], out[n-2], ...;
+ * the number taken.
+ */
+static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, unsigned n)
+{
+	struct page *page = pfn_to_page(pfn);
+	char *base = pfn_to_virt(pfn);
+	unsigned want = n, w;
+
+	for (w = 0; w < ARRAY_SIZE(page->map) && n; w++) {
+		u64 bits = page->map[w];
+		char *at = base + (size_t)w * 64 * sc->size;
+
+		if (!~bits && n >= 64) {
+			unsigned i;
+
+			for (i = 0; i < 64; i++)
+				out[n - 1 - i] = at + (size_t)i * sc->size;
+			page->map[w] = 0;
+			n -= 64;
+			continue;
+		}
+		while (bits && n) {
+			out[--n] = at + (size_t)__builtin_ctzll(bits) * sc->size;
+			bits &= bits - 1;
+		}
+		page->map[w] = bits;
+	}
+	page->nr_free = (u16)(page->nr_free - (want - n));
+	return want - n;
+}
+
+/* Takes from the partial slabs, in the order they stand; the number taken. */
+static unsigned take_partial(struct cache_node *node, const struct size_class *sc, void **out,
+			     unsigned n)
+{
+	unsigned left = n;
+
+	while (left && node->partial_first) {
+		u64 pfn = node->partial_first;
+		struct page *page = pfn_to_page(pfn);
+
+		if (page->next)
+			__builtin_prefetch(pfn_to_page(page->next), 1);
+		if (page->nr_free == sc->nr_objects)
+			node->nr_empty--;
+		left -= take_objects(pfn, sc, out, left);
+		if (!page->nr_free)
+			partial_del(node, pfn);
+	}
+	node->nr_free -= n - left;
+	return n - left;
+}
+
+unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	unsigned got;
+	u64 pfn;
+
+	lock(&node->lock, LOCK_NODE);
+	got = take_partial(node, sc, out, n);
+	unlock(&node->lock, LOCK_NODE);
+	/* A new slab only for who would go empty-handed: what the partial ones
+	 * had is enough for now. Nobody waits while it is made. */
+	if (likely(got)) {
+		if (unlikely(got < n))
+			__builtin_memmove(out, out + (n - got), got * sizeof(*out));
+		return got;
+	}
+	pfn = new_slab(shard, class);
+	if (unlikely(!pfn))
+		return 0;
+	got = MIN(n, (unsigned)sc->nr_objects);
+	/* Nobody else knows the slab yet. */
+	take_objects(pfn, sc, out, got);
+	lock(&node->lock, LOCK_NODE);
+	node->nr_slabs++;
+	if (pfn_to_page(pfn)->nr_free) {
+		node->nr_free += pfn_to_page(pfn)->nr_free;
+		partial_add_tail(node, pfn);
+	}
+	unlock(&node->lock, LOCK_NODE);
+	return got;
+}
+
+static inline u64 slab_head(const void *p, const struct size_class *sc)
+{
+	return round_down(virt_to_pfn(p), (u64)1 << sc->order);
+}
+
+static cold_path void report_bad_free(const void *p, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct slab_place place = slab_locate(p, class);
+
+	if (!tag_is_slab(tag_read(slab_head(p, sc))) ||
+	    tag_class(tag_read(slab_head(p, sc))) != class)
+		report_corruption("double free of %p: its slab of %u-byte objects is gone already",
+				  p, sc->size);
+	else if (!place.object)
+		report_corruption("invalid free of %p: in the unused tail of a slab of %u-byte objects",
+				  p, sc->size);
+	else if (place.object != p)
+		report_corruption("invalid free of %p: %u bytes inside the %u-byte object at %p", p,
+				  (unsigned)((const char *)p - place.object), sc->size,
+				  (void *)place.object);
+	else
+		report_corruption("double free of %p: an object of %u bytes that is free already", p,
+				  sc->size);
+}
+
+/* Objects of one slab that a run of pointers gave back: its lists are put right. */
+static u64 settle(struct cache_node *node, const struct size_class *sc, u64 pfn, unsigned before)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (page->nr_free == before)
+		return 0;
+	node->nr_free += page->nr_free - before;
+	if (!before)
+		partial_add_tail(node, pfn);
+	if (page->nr_free < sc->nr_objects)
+		return 0;
+	if (sc->order <= KEEP_EMPTY_ORDER && !node->nr_empty) {
+		node->nr_empty++;
+		return 0;
+	}
+	partial_del(node, pfn);
+	node->nr_free -= sc->nr_objects;
+	node->nr_slabs--;
+	return pfn;
+}
+
+/* Slabs that became empty in one call, to be released after the lock. */
+#define EMPTIES 64
+
+/*
+ * Frees pointers until all are done, EMPTIES slabs came free, or one is no
+ * allocated object; the number done. Reports are the caller's, outside the lock.
+ */
+static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs, unsigned n,
+			  u64 *empties, unsigned *nr_empties)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	struct page *page = NULL;
+	unsigned before = 0, i;
+	u64 pfn = 0, empty;
+
+	for (i = 0; i < n && *nr_empties < EMPTIES; i++) {
+		const char *p = ptrs[i];
+		u64 head = slab_head(p, sc);
+		u32 offset = (u32)(p - pfn_to_virt(head));
+		u32 index = object_index(sc, offset);
+		u64 bit = (u64)1 << index % 64;
+
+		if (i + PREFETCH_AHEAD < n)
+			__builtin_prefetch(pfn_to_page(slab_head(ptrs[i + PREFETCH_AHEAD], sc)), 1);
+		if (head != pfn) {
+			if (pfn && (empty = settle(node, sc, pfn, before)))
+				empties[(*nr_empties)++] = empty;
+			pfn = 0;
+			/* Freed twice, the slab may be something else by now. */
+			if (unlikely(tag_read(head) != shard->tag_base + class))
+				break;
+			pfn = head;
+			page = pfn_to_page(pfn);
+			before = page->nr_free;
+		}
+		if (unlikely(index * sc->size != offset || index >= sc->nr_objects ||
+			     page->map[index / 64] & bit))
+			break;
+		page->map[index / 64] |= bit;
+		page->nr_free++;
+	}
+	if (pfn && (empty = settle(node, sc, pfn, before)))
+		empties[(*nr_empties)++] = empty;
+	return i;
+}
+
+void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n)
+{
+	struct cache_node *node = &shard->nodes[class];
+
+	while (n) {
+		u64 empties[EMPTIES + 1];
+		unsigned nr_empties = 0, done, i;
+
+		lock(&node->lock, LOCK_NODE);
+		done = free_some(shard, class, ptrs, n, empties, &nr_empties);
+		unlock(&node->lock, LOCK_NODE);
+		for (i = 0; i < nr_empties; i++)
+			release_slab(empties[i], class);
+		ptrs += done;
+		n -= done;
+		if (n && nr_empties < EMPTIES) {
+			report_bad_free(ptrs[0], class);
+			ptrs++;
+			n--;
+		}
+	}
+}
+
+struct slab_place slab_locate(const void *p, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	u64 head = slab_head(p, sc);
+	const struct page *page = pfn_to_page(head);
+	u32 offset = (u32)((const char *)p - pfn_to_virt(head));
+	u32 index = object_index(sc, offset);
+
+	if (index >= sc->nr_objects)
+		return (struct slab_place){ NULL, false };
+	return (struct slab_place){
+		.object = pfn_to_virt(head) + (size_t)index * sc->size,
+		.allocated = !(__atomic_load_n(&page->map[index / 64], __ATOMIC_RELAXED) >>
+			       index % 64 & 1),
+	};
+}
+
+/* Takes the empty slabs of a node off its list and releases them; pages freed. */
+static u64 shrink_node(struct cache_node *node, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	u64 freed = 0;
+
+	while (__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED)) {
+		u64 pfn;
+
+		lock(&node->lock, LOCK_NODE);
+		for (pfn = node->partial_first; pfn; pfn = pfn_to_page(pfn)->next)
+			if (pfn_to_page(pfn)->nr_free == sc->nr_objects)
+				break;
+		if (pfn) {
+			partial_del(node, pfn);
+			node->nr_free -= sc->nr_objects;
+			node->nr_slabs--;
+			node->nr_empty--;
+		}
+		unlock(&node->lock, LOCK_NODE);
+		if (!pfn)
+			break;
+		release_slab(pfn, class);
+		freed += sc->nr_pages;
+	}
+	return freed;
+}
+
+u64 slab_shrink(void)
+{
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
+	u64 freed = 0;
+
+	for (s = 0; s < nr; s++)
+		for (class = 0; class < NR_CLASSES; class++)
+			freed += shrink_node(&shards[s]->nodes[class], class);
+	return freed;
+}
+
+void slab_class_totals(unsigned class, struct class_totals *t)
+{
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s;
+
+	*t = (struct class_totals){ 0 };
+	for (s = 0; s < nr; s++) {
+		const struct cache_node *node = &shards[s]->nodes[class];
+
+		t->slabs += __atomic_load_n(&node->nr_slabs, __ATOMIC_RELAXED);
+		t->free += __atomic_load_n(&node->nr_free, __ATOMIC_RELAXED);
+	}
+	t->objects = t->slabs * size_classes[class].nr_objects;
+}
+
+static void check_node(const struct shard *shard, unsigned class)
+{
+	const struct cache_node *node = &shard->nodes[class];
+	const struct size_class *sc = &size_classes[class];
+	u64 nr_free = 0, nr_empty = 0, pfn;
+	unsigned i;
+
+	for (pfn = node->partial_first; pfn; pfn = pfn_to_page(pfn)->next) {
+		const struct page *page = pfn_to_page(pfn);
+		unsigned bits = 0;
+
+		for (i = 0; i < ARRAY_SIZE(page->map); i++)
+			bits += (unsigned)__builtin_popcountll(page->map[i]);
+		if (page->kind != PAGE_SLAB || bits != page->nr_free || !bits ||
+		    bits > sc->nr_objects || tag_read(pfn) != shard->tag_base + class)
+			report_fatal("slab %#lx: kind %u, %u bits, nr_free %u, tag %u",
+				     (unsigned long)pfn, page->kind, bits, page->nr_free,
+				     tag_read(pfn));
+		nr_free += bits;
+		nr_empty += bits == sc->nr_objects;
+	}
+	if (nr_free != node->nr_free || nr_empty != node->nr_empty)
+		report_fatal("shard %u class %u: free %lu, counted %lu; empty %u, counted %lu",
+			     shard->id, class, (unsigned long)node->nr_free,
+			     (unsigned long)nr_free, node->nr_empty, (unsigned long)nr_empty);
+}
+
+void slab_check(struct shard *shard)
+{
+	unsigned class;
+
+	for (class = 0; class < NR_CLASSES; class++) {
+		lock(&shard->nodes[class].lock, LOCK_NODE);
+		check_node(shard, class);
+		unlock(&shard->nodes[class].lock, LOCK_NODE);
+	}
+}

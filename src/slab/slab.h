@@ -1,0 +1,107 @@
+/*
+ * rank 5: slabs: blocks of pages cut into objects of one size class, and the
+ * shards that own them.
+ *
+ * A slab's whole state is the struct page of its first page: a bitmap of free
+ * objects and their number. No word of it lies in the slab. The slab of an
+ * object is found by rounding its pfn down to the class's order; buddy blocks
+ * are naturally aligned.
+ *
+ * A shard is a set of slabs of every class, with a lock for each class (struct
+ * cache_node). A thread is bound to one shard and allocates from no other, so
+ * two threads of different shards never share a slab, and an object freed by a
+ * stranger goes back to its own shard. Which shard and class a page belongs to
+ * is in its tag.
+ *
+ * node->lock protects the node, and the next, prev, nr_free and map of all its
+ * slabs' struct pages. A slab is on the partial list exactly when 0 < nr_free;
+ * full slabs are on no list. Invariant: nr_free is the number of bits in map.
+ */
+#ifndef BM_SLAB_SLAB_H
+#define BM_SLAB_SLAB_H
+
+#include "base/lock.h"
+#include "base/types.h"
+#include "memmap/memmap.h"
+#include "slab/size_class.h"
+
+struct cache_node {
+	struct lock lock;
+	u32 partial_first, partial_last;
+	u32 nr_empty;	/* slabs on the partial list without a used object */
+	u64 nr_slabs;
+	u64 nr_free;	/* objects in partial slabs */
+} __attribute__((aligned(CACHE_LINE)));
+
+struct shard {
+	u16 id;
+	u16 tag_base;	/* of class 0 */
+	u32 nr_threads;	/* bound to it; LOCK_SHARDS */
+	struct cache_node nodes[NR_CLASSES];
+};
+
+#define MAX_SHARDS ((65536 - TAG_SLABS) / NR_CLASSES)
+
+extern struct shard *shards[MAX_SHARDS];
+extern unsigned nr_shards; /* only grows; release/acquire */
+
+static inline bool tag_is_slab(u16 tag)
+{
+	return tag >= TAG_SLABS;
+}
+
+static inline unsigned tag_shard(u16 tag)
+{
+	return (unsigned)(tag - TAG_SLABS) / NR_CLASSES;
+}
+
+static inline unsigned tag_class(u16 tag)
+{
+	return (unsigned)(tag - TAG_SLABS) % NR_CLASSES;
+}
+
+/* The first shard is static; more appear as threads do, up to a few per CPU. */
+void shards_init(unsigned nr_cpus);
+
+/* Binds the caller to the shard with the fewest threads, making one if that pays. */
+struct shard *shard_bind(void);
+void shard_unbind(struct shard *shard);
+
+/*
+ * Takes up to n objects of the class, at least one unless memory ran out (then
+ * 0, errno ENOMEM). The object to hand out first comes last: out is a stack.
+ */
+unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n);
+
+/*
+ * Gives n objects back to the shard and class their tags name, all the same.
+ * A pointer that is no allocated object of the class is reported as corruption
+ * and skipped.
+ */
+void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n);
+
+/* What a pointer into a slab means; for reports and malloc_usable_size. */
+struct slab_place {
+	char *object;	/* start of the object pointed into; NULL: the unused tail */
+	bool allocated;	/* not free in the bitmap; cached objects count as allocated */
+};
+struct slab_place slab_locate(const void *p, unsigned class);
+
+/* Gives empty slabs of all shards back; pages freed. */
+u64 slab_shrink(void);
+
+/* Objects and bytes of one class over all shards; unlocked, so approximate. */
+struct class_totals {
+	u64 slabs, objects, free;
+};
+void slab_class_totals(unsigned class, struct class_totals *t);
+
+/* Aborts with a message if an invariant of the shard does not hold. Takes locks. */
+void slab_check(struct shard *shard);
+
+/* fork */
+void slab_lock_all(void);
+void slab_unlock_all(void);
+void slab_reinit_locks(void);
+
+#endif

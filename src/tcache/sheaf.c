@@ -1,0 +1,289 @@
+/*
+ * rank 6: how large sheaves are, and moving batches between them and the
+ * shard.
+ *
+ * Capacity. Every sheaf has room for slot_count(class) pointers, but may use
+ * only up to its limit. Limits begin small, so that small programs stay small,
+ * and double whenever the sheaf overflows or runs empty, as long as the sum over
+ * all sheaves of limit times object size stays within CAPACITY_BYTES. When it
+ * would not, another sheaf that had grown is emptied and shrunk: capacity moves
+ * to the classes in use.
+ */
+#include <errno.h>
+
+#include "base/report.h"
+#include "tcache/tcache.h"
+
+/* Bytes of free objects one thread may keep. */
+#define CAPACITY_BYTES ((size_t)2 << 20)
+
+/* The most objects a sheaf may keep, by count and by bytes. */
+#define SHEAF_MOST 256
+#define SHEAF_MOST_BYTES ((size_t)64 << 10)
+#define SHEAF_LEAST 4
+
+/* Where a sheaf's limit begins: a page worth, none for large objects. */
+#define FIRST_BYTES ((size_t)4 << 10)
+#define FIRST_MOST 32
+
+u32 sheaf_offset[NR_CLASSES + 1];
+
+static u32 slot_count(unsigned class)
+{
+	size_t n = SHEAF_MOST_BYTES / size_classes[class].size;
+
+	return (u32)MIN(MAX(n, (size_t)SHEAF_LEAST), (size_t)SHEAF_MOST);
+}
+
+static u32 first_limit(unsigned class)
+{
+	return (u32)MIN(FIRST_BYTES / size_classes[class].size, (size_t)FIRST_MOST);
+}
+
+void sheaves_init(void)
+{
+	u32 at = 0;
+	unsigned class;
+
+	for (class = 0; class < NR_CLASSES; class++) {
+		sheaf_offset[class] = at;
+		at += 1 + slot_count(class);
+	}
+	sheaf_offset[NR_CLASSES] = at;
+}
+
+size_t tcache_bytes(void)
+{
+	return sizeof(struct tcache) + sheaf_offset[NR_CLASSES] * sizeof(void *);
+}
+
+void sheaf_setup(struct tcache *tc)
+{
+	unsigned class;
+
+	tc->capacity = 0;
+	for (class = 0; class < NR_CLASSES; class++) {
+		void **bottom = sheaf_bottom(tc, class);
+
+		/* The sentinel below the bottom is zero as the memory came. */
+		tc->top[class] = bottom;
+		tc->limit[class] = bottom;
+		if (tc->state == TCACHE_LIVE) {
+			tc->limit[class] += first_limit(class);
+			tc->capacity += (size_t)first_limit(class) * size_classes[class].size;
+		}
+	}
+}
+
+static inline u32 sheaf_limit(struct tcache *tc, unsigned class)
+{
+	return (u32)(tc->limit[class] - sheaf_bottom(tc, class));
+}
+
+static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
+{
+	tc->capacity -= (size_t)sheaf_limit(tc, class) * size_classes[class].size;
+	tc->capacity += (size_t)limit * size_classes[class].size;
+	tc->limit[class] = sheaf_bottom(tc, class) + limit;
+}
+
+/*
+ * Gives the n oldest objects of the sheaf to the shard. The sheaf forgets them
+ * before the shard learns of them: if a fork comes between, the child loses a
+ * few objects rather than owning them twice.
+ */
+static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
+{
+	void **bottom = sheaf_bottom(tc, class);
+	u32 rest = (u32)(tc->top[class] - bottom) - n;
+	void *batch[SHEAF_MOST];
+
+	__builtin_memcpy(batch, bottom, n * sizeof(*bottom));
+	__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
+	__builtin_memmove(bottom, bottom + n, rest * sizeof(*bottom));
+	__atomic_store_n(&tc->top[class], bottom + rest, __ATOMIC_RELEASE);
+	slab_free(tc->shard, class, batch, n);
+	stat_add(&tc->stats, flushes, 1);
+	stat_add(&tc->stats, objects_flushed, n);
+}
+
+/* Empties one other sheaf that had grown, to make its capacity free. */
+static void take_capacity(struct tcache *tc, unsigned class)
+{
+	unsigned i;
+
+	for (i = 0; i < NR_CLASSES; i++) {
+		unsigned victim = tc->clock++ % NR_CLASSES;
+		u32 used;
+
+		if (victim == class || sheaf_limit(tc, victim) <= first_limit(victim))
+			continue;
+		used = (u32)(tc->top[victim] - sheaf_bottom(tc, victim));
+		if (used)
+			sheaf_flush(tc, victim, used);
+		sheaf_set_limit(tc, victim, first_limit(victim));
+		return;
+	}
+}
+
+/* Doubles the sheaf's limit if there is capacity for it. */
+static bool sheaf_grow(struct tcache *tc, unsigned class)
+{
+	u32 limit = sheaf_limit(tc, class);
+	u32 most = slot_count(class);
+	u32 more = MIN(MAX(limit, 1u), most - limit);
+	size_t bytes = (size_t)more * size_classes[class].size;
+
+	if (!more)
+		return false;
+	if (tc->capacity + bytes > CAPACITY_BYTES)
+		take_capacity(tc, class);
+	if (tc->capacity + bytes > CAPACITY_BYTES)
+		return false;
+	sheaf_set_limit(tc, class, limit + more);
+	return true;
+}
+
+void *tcache_refill(struct tcache *tc, unsigned class)
+{
+	void **bottom;
+	u32 n;
+
+	if (unlikely(tc->state != TCACHE_LIVE)) {
+		void *object;
+
+		if (tc->state == TCACHE_BOOT) {
+			tc = tcache_get();
+			if (tc->state == TCACHE_LIVE)
+				return tcache_refill(tc, class);
+		}
+		if (!slab_alloc(tcache_shard(tc), class, &object, 1))
+			return NULL;
+		stat_add_shared(objects_refilled, 1);
+		return object;
+	}
+	tcache_reap_later();
+	/* Half of what it may hold: the other half is room for frees. */
+	bottom = sheaf_bottom(tc, class);
+	n = MAX(sheaf_limit(tc, class) / 2, 1u);
+	sheaf_grow(tc, class);
+	n = slab_alloc(tc->shard, class, bottom, n);
+	if (unlikely(!n))
+		return NULL;
+	stat_add(&tc->stats, refills, 1);
+	stat_add(&tc->stats, objects_refilled, n);
+	__atomic_store_n(&tc->top[class], bottom + n - 1, __ATOMIC_RELEASE);
+	return bottom[n - 1];
+}
+
+/*
+ * Sends home all objects of other shards, grouped by shard and class: one lock
+ * for each group. Chains by tag through `next` keep this linear.
+ */
+static void remote_flush(struct tcache *tc)
+{
+	enum { BUCKETS = 64 };
+	void *all[REMOTE_MAX], *group[REMOTE_MAX];
+	u8 head[BUCKETS], next[REMOTE_MAX];
+	u32 n = tc->nr_remote, i, b;
+
+	static_assert(REMOTE_MAX < 256, "chain links are bytes, 255 ends a chain");
+	__builtin_memcpy(all, tc->remote, n * sizeof(*all));
+	tc->nr_remote = 0;
+	tc->remote_bytes = 0;
+	__builtin_memset(head, 255, sizeof(head));
+	for (i = n; i-- > 0;) {
+		b = tag_read(virt_to_pfn(all[i])) % BUCKETS;
+		next[i] = head[b];
+		head[b] = (u8)i;
+	}
+	for (b = 0; b < BUCKETS; b++) {
+		while (head[b] != 255) {
+			u16 tag = tag_read(virt_to_pfn(all[head[b]]));
+			u8 *link = &head[b];
+			u32 nr = 0;
+
+			while (*link != 255) {
+				if (tag_read(virt_to_pfn(all[*link])) == tag) {
+					group[nr++] = all[*link];
+					*link = next[*link];
+				} else {
+					link = &next[*link];
+				}
+			}
+			/* Freed twice, its slab may be gone meanwhile. */
+			if (tag_is_slab(tag))
+				slab_free(shards[tag_shard(tag)], tag_class(tag), group, nr);
+			else
+				for (i = 0; i < nr; i++)
+					report_corruption("double free of %p: its slab is gone already",
+							  group[i]);
+		}
+	}
+	stat_add(&tc->stats, flushes, 1);
+	stat_add(&tc->stats, objects_flushed, n);
+}
+
+static void remote_push(struct tcache *tc, void *p, u16 tag)
+{
+	tc->remote[tc->nr_remote] = p;
+	tc->remote_bytes += size_classes[tag_class(tag)].size;
+	__atomic_store_n(&tc->nr_remote, tc->nr_remote + 1, __ATOMIC_RELEASE);
+	stat_add(&tc->stats, objects_remote, 1);
+	if (tc->nr_remote == REMOTE_MAX || tc->remote_bytes >= REMOTE_BYTES)
+		remote_flush(tc);
+}
+
+static void free_direct(void *p, u16 tag)
+{
+	slab_free(shards[tag_shard(tag)], tag_class(tag), &p, 1);
+	stat_add_shared(objects_flushed, 1);
+}
+
+void tcache_free_slow(struct tcache *tc, void *p)
+{
+	int saved = errno;
+	u16 tag;
+
+	if (!p)
+		return;
+	if (unlikely(tc->state == TCACHE_BOOT))
+		tc = tcache_get();
+	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
+	if (unlikely(!tag_is_slab(tag))) {
+		tcache_hooks.free_other(p);
+	} else if (unlikely(tc->state != TCACHE_LIVE)) {
+		free_direct(p, tag);
+	} else if (tag - tc->tag_base < NR_CLASSES) {
+		unsigned class = tag_class(tag);
+
+		if (tc->top[class] != tc->limit[class] || sheaf_grow(tc, class)) {
+			void **top = tc->top[class];
+
+			*top = p;
+			__atomic_store_n(&tc->top[class], top + 1, __ATOMIC_RELEASE);
+		} else if (sheaf_limit(tc, class) < 2) {
+			free_direct(p, tag);
+		} else {
+			sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
+			tcache_free_slow(tc, p);
+		}
+	} else {
+		remote_push(tc, p, tag);
+	}
+	errno = saved;
+}
+
+void tcache_flush(struct tcache *tc)
+{
+	unsigned class;
+
+	for (class = 0; class < NR_CLASSES; class++) {
+		u32 used = (u32)(tc->top[class] - sheaf_bottom(tc, class));
+
+		if (used)
+			sheaf_flush(tc, class, used);
+	}
+	if (tc->nr_remote)
+		remote_flush(tc);
+}

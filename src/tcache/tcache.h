@@ -1,0 +1,169 @@
+/*
+ * rank 6: the thread cache: for each size class a sheaf, a stack of pointers
+ * to free objects of the thread's shard. malloc pops, free pushes; an empty or
+ * full sheaf goes to the slow path, which moves a batch from or to the shard.
+ *
+ * The common paths are inline here. They have no mode check: whatever must see
+ * every call (start-up, a thread that is going, hardened mode) runs with a cache
+ * whose sheaves have capacity 0 and whose bottom is a NULL sentinel, so every
+ * call falls through to the slow path. They have no check for NULL, foreign or
+ * large pointers either: none of those has a tag of the thread's own shard.
+ *
+ * A struct tcache is written by its thread only. Other threads read top and
+ * stats for reports (relaxed). Once made it is never unmapped: a thread that
+ * ends leaves it on a list for the next one. LOCK_THREADS protects the lists.
+ */
+#ifndef BM_TCACHE_TCACHE_H
+#define BM_TCACHE_TCACHE_H
+
+#include "base/lock.h"
+#include "base/stats.h"
+#include "base/types.h"
+#include "memmap/memmap.h"
+#include "slab/slab.h"
+
+/* Requests up to here find their class in a table of 16-byte steps. */
+#define TABLE_MAX 1024
+
+/* Objects of other shards wait here until a group of them goes home. */
+#define REMOTE_MAX 128
+#define REMOTE_BYTES ((size_t)128 << 10)
+
+enum tcache_state {
+	TCACHE_BOOT,	/* the thread has not allocated yet */
+	TCACHE_LIVE,
+	TCACHE_DIRECT,	/* live without caching: hardened mode */
+	TCACHE_GONE,	/* the thread is ending: everything goes to the shard */
+};
+
+struct tcache {
+	u8 table[TABLE_MAX / 16];	/* (size - 1) / 16 to class */
+	void **top[NR_CLASSES];		/* one beyond the object to hand out next */
+	void **limit[NR_CLASSES];	/* top of a full sheaf */
+	u32 tag_base;			/* of the shard; tags below and far above are not ours */
+
+	/* From here on only slow paths look. */
+	u8 state;			/* enum tcache_state */
+	u8 exit_rounds;			/* of the thread's exit, rank 7's */
+	u8 clock;			/* class to look at next for capacity */
+	u32 nr_remote;
+	size_t remote_bytes;
+	size_t capacity;		/* bytes all sheaves may hold, see sheaf.c */
+	struct shard *shard;
+	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
+	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
+	struct stats stats;
+	void *remote[REMOTE_MAX];
+	void *slots[];			/* the sheaves, see sheaf_bottom */
+};
+
+/*
+ * The one thread-local variable. It begins as &tcache_boot, so there is no
+ * "initialised?" check either.
+ */
+extern __thread struct tcache *this_tcache __attribute__((tls_model("initial-exec")));
+
+/* Shared caches of capacity 0: never written. */
+extern struct tcache tcache_boot, tcache_gone;
+
+/* Slow paths: out of line, one tail call away. */
+void *tcache_refill(struct tcache *tc, unsigned class);
+void *tcache_malloc_large(size_t size);
+void tcache_free_slow(struct tcache *tc, void *p);
+
+/* The object on top, or NULL when the sheaf is empty. */
+static fast_inline void *sheaf_pop(struct tcache *tc, unsigned class)
+{
+	void **top = tc->top[class];
+	void *object = top[-1];
+
+	if (unlikely(!object))
+		return NULL;
+	__atomic_store_n(&tc->top[class], top - 1, __ATOMIC_RELAXED);
+	return object;
+}
+
+/* An object of class `class`; NULL with errno ENOMEM. */
+static fast_inline void *tcache_alloc(struct tcache *tc, unsigned class)
+{
+	void *object = sheaf_pop(tc, class);
+
+	if (unlikely(!object))
+		return tcache_refill(tc, class);
+	return object;
+}
+
+/*
+ * Frees p if it is an object of the calling thread's shard and the sheaf has
+ * room; everything else is the slow path's.
+ */
+static fast_inline void tcache_free(struct tcache *tc, void *p)
+{
+	u64 offset = (u64)((char *)p - window.base);
+	u32 class;
+	void **top;
+
+	if (unlikely(offset >= __atomic_load_n(&window.span, __ATOMIC_RELAXED)))
+		goto slow;
+	class = (u32)((const u16 *)(void *)window.base)[offset >> PAGE_SHIFT] - tc->tag_base;
+	if (unlikely(class >= NR_CLASSES))
+		goto slow;
+	top = tc->top[class];
+	if (unlikely(top == tc->limit[class]))
+		goto slow;
+	*top = p;
+	/* Release: a child of fork must not find a top above a stale slot. */
+	__atomic_store_n(&tc->top[class], top + 1, __ATOMIC_RELEASE);
+	return;
+slow:
+	tcache_free_slow(tc, p);
+}
+
+/* Rank 7 puts in what the slow path does with pointers that are no slab's. */
+struct tcache_hooks {
+	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
+	void (*bringup)(void);		/* before the first cache is made */
+	bool (*watch_exit)(struct tcache *tc); /* arranges for tcache_exit(tc) at thread exit */
+};
+extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
+
+/* sheaf.c */
+extern u32 sheaf_offset[NR_CLASSES + 1]; /* in slots; the sentinel comes first */
+static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
+{
+	return &tc->slots[sheaf_offset[class] + 1];
+}
+void sheaves_init(void);
+size_t tcache_bytes(void);
+void sheaf_setup(struct tcache *tc);
+/* Gives all cached objects, the thread's and strangers', to their shards. */
+void tcache_flush(struct tcache *tc);
+
+/* thread.c */
+
+/* The calling thread's cache, made if there is none; never tcache_boot. */
+struct tcache *tcache_get(void);
+/* The shard a cache works on; the shared caches of capacity 0 have the first. */
+struct shard *tcache_shard(const struct tcache *tc);
+/* Turns the calling thread's cache into one without sheaves. */
+void tcache_set_direct(struct tcache *tc);
+/* At thread exit: gives everything back; later calls of the thread go direct. */
+void tcache_exit(struct tcache *tc);
+
+/* Adds the caches' counters to total; objects and bytes cached now. */
+struct cached_totals {
+	u64 threads, objects, bytes;
+};
+void tcache_totals(struct stats *total, struct cached_totals *cached);
+
+/* fork */
+void tcache_lock_all(void);
+void tcache_unlock_all(void);
+/* In the child: other threads' caches are orphans; what they hold is reclaimed later. */
+void tcache_after_fork(void);
+/* Empties orphans, if there are any; returns 0, as the pages freed are not known. */
+u64 tcache_reap_orphans(void);
+/* The same, some refills after the fork. */
+void tcache_reap_later(void);
+
+#endif

@@ -1,0 +1,245 @@
+/*
+ * rank 6: thread caches come and go.
+ *
+ * The initial thread's cache is static. Others are allocated once and reused:
+ * a thread that ends leaves its cache on a free list, emptied, with its memory
+ * warm, for the next thread.
+ */
+#include "base/options.h"
+#include "base/report.h"
+#include "page_alloc/page_alloc.h"
+#include "tcache/tcache.h"
+
+/* A sheaf of capacity 0: the sentinel, and the top just above it. */
+static void *empty_sheaf[1];
+#define EMPTY_TOP (empty_sheaf + 1)
+
+/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant. */
+#define TABLE_1(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
+#define TABLE_4(i) TABLE_1(i), TABLE_1((i) + 1), TABLE_1((i) + 2), TABLE_1((i) + 3)
+#define TABLE_16(i) TABLE_4(i), TABLE_4((i) + 4), TABLE_4((i) + 8), TABLE_4((i) + 12)
+
+#define NO_SHEAVES                                                                             \
+	.table = { TABLE_16(0), TABLE_16(16), TABLE_16(32), TABLE_16(48) },                    \
+	.top = { [0 ... NR_CLASSES - 1] = EMPTY_TOP },                                         \
+	.limit = { [0 ... NR_CLASSES - 1] = EMPTY_TOP }, .tag_base = ~0u
+
+struct tcache tcache_boot = { NO_SHEAVES, .state = TCACHE_BOOT };
+struct tcache tcache_gone = { NO_SHEAVES, .state = TCACHE_GONE };
+
+__thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) = &tcache_boot;
+
+static struct lock threads_lock;
+static struct tcache *live, *spare, *orphans; /* LOCK_THREADS */
+static u64 nr_live;
+
+/*
+ * Refills a child of fork makes before it reaps orphans: enough for the way to
+ * exec, few enough not to hoard for long. Only the child's first thread counts.
+ */
+#define REAP_AFTER 64
+static u32 reap_after;
+
+/* Room for the initial thread: the hot part and every sheaf. */
+#define MAIN_BYTES (96 << 10)
+static char main_cache[MAIN_BYTES] __attribute__((aligned(4096)));
+static bool main_taken;
+
+/* A cache nobody uses, from the free list or new; NULL without memory. */
+static struct tcache *tcache_new(void)
+{
+	struct tcache *tc;
+	u64 pfn;
+
+	lock(&threads_lock, LOCK_THREADS);
+	if (!main_taken && tcache_bytes() <= sizeof(main_cache)) {
+		main_taken = true;
+		tc = (struct tcache *)(void *)main_cache;
+	} else {
+		tc = spare;
+		if (tc)
+			spare = tc->next_free;
+	}
+	unlock(&threads_lock, LOCK_THREADS);
+	if (tc)
+		return tc;
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO,
+				round_up(tcache_bytes(), PAGE_SIZE) >> PAGE_SHIFT, 0);
+	return pfn ? (struct tcache *)(void *)pfn_to_virt(pfn) : NULL;
+}
+
+static void link_live(struct tcache *tc)
+{
+	lock(&threads_lock, LOCK_THREADS);
+	tc->prev = NULL;
+	tc->next = live;
+	if (live)
+		live->prev = tc;
+	live = tc;
+	nr_live++;
+	unlock(&threads_lock, LOCK_THREADS);
+}
+
+struct shard *tcache_shard(const struct tcache *tc)
+{
+	return tc->shard ? tc->shard : shards[0];
+}
+
+void tcache_set_direct(struct tcache *tc)
+{
+	if (tc->state != TCACHE_LIVE)
+		return;
+	tcache_flush(tc);
+	tc->state = TCACHE_DIRECT;
+	tc->tag_base = ~0u;
+	sheaf_setup(tc);
+}
+
+struct tcache *tcache_get(void)
+{
+	struct tcache *tc = this_tcache;
+
+	if (tc->state != TCACHE_BOOT)
+		return tc;
+	tcache_hooks.bringup();
+	tc = this_tcache; /* bringing up may have made one */
+	if (tc->state != TCACHE_BOOT)
+		return tc;
+	tc = tcache_new();
+	if (!tc) {
+		/* This thread works without a cache; nothing is lost. */
+		return &tcache_gone;
+	}
+	tc->state = options.hardened ? TCACHE_DIRECT : TCACHE_LIVE;
+	tc->shard = shard_bind();
+	tc->tag_base = tc->state == TCACHE_LIVE ? tc->shard->tag_base : ~0u;
+	tc->nr_remote = 0;
+	tc->remote_bytes = 0;
+	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
+	sheaf_setup(tc);
+	link_live(tc);
+	stat_add(&tc->stats, threads_created, 1);
+	this_tcache = tc;
+	/* May allocate: the cache is in place. */
+	if (!tcache_hooks.watch_exit(tc))
+		report_verbose("a thread's exit cannot be watched; what it caches stays with it");
+	return tc;
+}
+
+static void unlink_live(struct tcache *tc)
+{
+	if (tc->prev)
+		tc->prev->next = tc->next;
+	else
+		live = tc->next;
+	if (tc->next)
+		tc->next->prev = tc->prev;
+	nr_live--;
+}
+
+void tcache_exit(struct tcache *tc)
+{
+	/* Whatever this thread still does goes to the shards directly. */
+	this_tcache = &tcache_gone;
+	if (tc->state == TCACHE_LIVE)
+		tcache_flush(tc);
+	shard_unbind(tc->shard);
+	stat_add(&tc->stats, threads_exited, 1);
+	lock(&threads_lock, LOCK_THREADS);
+	unlink_live(tc);
+	tc->next_free = spare;
+	spare = tc;
+	unlock(&threads_lock, LOCK_THREADS);
+}
+
+void tcache_totals(struct stats *total, struct cached_totals *cached)
+{
+	struct tcache *tc;
+	unsigned class;
+
+	*cached = (struct cached_totals){ 0 };
+	lock(&threads_lock, LOCK_THREADS);
+	cached->threads = nr_live;
+	for (tc = live; tc; tc = tc->next) {
+		stats_sum(total, &tc->stats);
+		if (tc->state != TCACHE_LIVE)
+			continue;
+		for (class = 0; class < NR_CLASSES; class++) {
+			void **top = __atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
+			u64 n = (u64)(top - sheaf_bottom(tc, class));
+
+			cached->objects += n;
+			cached->bytes += n * size_classes[class].size;
+		}
+		cached->objects += tc->nr_remote;
+		cached->bytes += tc->remote_bytes;
+	}
+	for (tc = spare; tc; tc = tc->next_free)
+		stats_sum(total, &tc->stats);
+	for (tc = orphans; tc; tc = tc->next_free)
+		stats_sum(total, &tc->stats);
+	unlock(&threads_lock, LOCK_THREADS);
+}
+
+void tcache_lock_all(void)
+{
+	lock(&threads_lock, LOCK_THREADS);
+}
+
+void tcache_unlock_all(void)
+{
+	unlock(&threads_lock, LOCK_THREADS);
+}
+
+void tcache_after_fork(void)
+{
+	struct tcache *tc, *next;
+
+	lock_reinit(&threads_lock);
+	__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
+	/*
+	 * A child that only calls exec must not pay for its parent's threads:
+	 * their caches are put aside here and emptied when memory is sought.
+	 */
+	for (tc = live; tc; tc = next) {
+		next = tc->next;
+		if (tc == this_tcache)
+			continue;
+		unlink_live(tc);
+		tc->next_free = orphans;
+		orphans = tc;
+	}
+}
+
+void tcache_reap_later(void)
+{
+	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
+
+	if (likely(!left))
+		return;
+	__atomic_store_n(&reap_after, left - 1, __ATOMIC_RELAXED);
+	if (left == 1)
+		tcache_reap_orphans();
+}
+
+u64 tcache_reap_orphans(void)
+{
+	struct tcache *tc;
+
+	for (;;) {
+		lock(&threads_lock, LOCK_THREADS);
+		tc = orphans;
+		if (tc)
+			orphans = tc->next_free;
+		unlock(&threads_lock, LOCK_THREADS);
+		if (!tc)
+			return 0;
+		if (tc->state == TCACHE_LIVE)
+			tcache_flush(tc);
+		shard_unbind(tc->shard);
+		lock(&threads_lock, LOCK_THREADS);
+		tc->next_free = spare;
+		spare = tc;
+		unlock(&threads_lock, LOCK_THREADS);
+	}
+}
