@@ -1,0 +1,117 @@
+# Writes a manual page from its .in file: a line @OPTIONS@ becomes the table of
+# src/base/options.def, a line @COUNTERS@ that of src/base/stats.def, @VERSION@ the
+# version. The page can so never say other than the code.
+#
+#   awk -v version=V -v options=FILE -v stats=FILE -f tables.awk PAGE.in >PAGE
+#
+# A table line that is not understood stops the build: the forms are at the head of
+# the two files, and a new one needs its line here.
+
+function fail(file, line) {
+	print "tables.awk: " file ": not understood: " line >"/dev/stderr"
+	failed = 1
+	exit 1
+}
+
+# A sentence as roff wants it: escapes of C undone, a backslash printed as itself, the
+# minus sign of a number told from a hyphen, no control character at the beginning.
+function sentence(text) {
+	gsub(/\\"/, "\"", text)
+	gsub(/\\/, "\\e", text)
+	gsub(/ -/, " \\-", text)
+	text = toupper(substr(text, 1, 1)) substr(text, 2) "."
+	if (text ~ /^[.']/)
+		text = "\\&" text
+	return text
+}
+
+function minus(value) {
+	return sprintf("%s%.0f", value < 0 ? "\\-" : "", value < 0 ? -value : value)
+}
+
+# A C integer constant, or one shifted left.
+function number(text,   part, value, i) {
+	gsub(/[ \t]/, "", text)
+	gsub(/[UuLl]+/, "", text)
+	if (text ~ /^-?[0-9]+$/)
+		return text + 0
+	if (text ~ /^[0-9]+<<[0-9]+$/) {
+		split(text, part, "<<")
+		# By hand: some small awks have no powers.
+		value = part[1]
+		for (i = 0; i < part[2]; i++)
+			value *= 2
+		return value
+	}
+	fail(options, text)
+}
+
+function size(text,   value, unit) {
+	value = number(text)
+	for (unit = 0; unit < 4 && value != 0 && value % 1024 == 0; unit++)
+		value /= 1024
+	return sprintf("%.0f%s", value, substr("KMGT", unit, unit ? 1 : 0))
+}
+
+# The last quoted string of a line; RSTART is where it begins.
+function last_string(file, line,   text) {
+	if (!match(line, /"([^"\\]|\\.)*"\)[ \t\r]*$/))
+		fail(file, line)
+	text = substr(line, RSTART + 1)
+	sub(/"\)[ \t\r]*$/, "", text)
+	return text
+}
+
+function print_option(line,   what, kind, field, accepted, default_) {
+	what = last_string(options, line)
+	line = substr(line, 1, RSTART - 1)
+	kind = line
+	sub(/[ \t]*\(.*/, "", kind)
+	sub(/^[^(]*\(/, "", line)
+	gsub(/[ \t"]/, "", line)
+	split(line, field, ",")
+	if (kind == "OPTION_BOOL") {
+		accepted = "true or false"
+		default_ = field[2]
+	} else if (kind == "OPTION_INT") {
+		accepted = minus(number(field[3])) " to " minus(number(field[4])) " " field[5]
+		default_ = minus(number(field[2]))
+	} else if (kind == "OPTION_SIZE") {
+		accepted = "bytes, " size(field[3]) " to " size(field[4])
+		default_ = size(field[2])
+	} else if (kind == "OPTION_STR") {
+		accepted = "text"
+		default_ = "empty"
+	} else
+		fail(options, line)
+	print ".TP\n\\fB" field[1] "\\fP: " accepted " (default " default_ ")"
+	print sentence(what)
+}
+
+function print_counter(line,   what) {
+	what = last_string(stats, line)
+	line = substr(line, 1, RSTART - 1)
+	sub(/^[^(]*\(/, "", line)
+	gsub(/[ \t,]/, "", line)
+	print ".TP\n.B " line "\n" sentence(what)
+}
+
+function print_table(file, start, option,   line, nr) {
+	while ((getline line <file) > 0) {
+		if (line !~ start)
+			continue
+		nr++
+		if (option)
+			print_option(line)
+		else
+			print_counter(line)
+	}
+	close(file)
+	if (!nr)
+		fail(file, "no line begins with " start)
+}
+
+$0 == "@OPTIONS@" { print_table(options, "^OPTION_", 1); next }
+$0 == "@COUNTERS@" { print_table(stats, "^STAT\\(", 0); next }
+{ gsub(/@VERSION@/, version); print }
+END { if (failed) exit 1 }
