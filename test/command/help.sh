@@ -1,0 +1,28 @@
+#!/bin/sh
+# --help and --version: complete, on stdout, and an error if that cannot be written.
+. "${srcdir:-.}/test/command/lib.sh"
+
+run --help
+is 'help: status' "$status" 0
+is 'help: stderr' "$err" ''
+names=$(def_names options OPTION_)
+[ -n "$names" ] || is 'names in options.def' none some
+for name in $names; do
+	grep -q "^  $name:" "$scratch/out" || is "option $name in --help" missing listed
+done
+is 'options in --help' "$(sed -n 's/^  \([a-z_0-9]*\):.*/\1/p' "$scratch/out")" "$names"
+is 'lines wider than 80' "$(grep '.\{81\}' "$scratch/out")" ''
+
+run --version
+is 'version: status' "$status" 0
+is 'version' "$out" \
+	"buddymalloc (libbuddymalloc) $(sed -n 's/^PACKAGE_VERSION = //p' Makefile)"
+
+if [ -c /dev/full ]; then
+	"$command_" --help >/dev/full 2>"$scratch/err"
+	is 'full device: status' $? 125
+	is 'full device: message' "$(cat "$scratch/err")" \
+		'buddymalloc: cannot write: No space left on device'
+fi
+
+finish

@@ -1,0 +1,55 @@
+#!/bin/sh
+# What `make install` put in place, used as its user would: the command, linking with the
+# flags of pkg-config, linking the static library. Run by `make installcheck`, which
+# sets CC, bindir and libdir (both with DESTDIR in front) and DESTDIR.
+. "${srcdir:-.}/test/command/lib.sh"
+command_=$bindir/buddymalloc
+
+# served MESSAGES: do they say that the library served the program?
+served() {
+	grep -qE '^buddymalloc: objects_refilled [1-9]' "$1"
+}
+
+echo text >"$scratch/text"
+run --stats sed q "$scratch/text"
+is 'the command: output' "$out" text
+served "$scratch/err" || is 'the command: report' "$err" 'objects refilled'
+run printenv LD_PRELOAD
+is 'the command: library' "$out" "$libdir/libbuddymalloc.so"
+
+cat >"$scratch/program.c" <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+int main(void)
+{
+	char *volatile p = malloc(100);
+	if (!p)
+		return 1;
+	snprintf(p, 100, "linked");
+	puts(p);
+	free(p);
+	return 0;
+}
+END
+linked() {
+	BUDDYMALLOC_CONF=stats_print:true LD_LIBRARY_PATH=$libdir "$scratch/program" \
+		>"$scratch/out" 2>"$scratch/err"
+	is "$1: status" $? 0
+	is "$1: output" "$(cat "$scratch/out")" linked
+	served "$scratch/err" || is "$1: report" "$(cat "$scratch/err")" 'objects refilled'
+	rm -f "$scratch/program"
+}
+if command -v pkg-config >/dev/null; then
+	flags=$(PKG_CONFIG_PATH=$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=${DESTDIR-} \
+		pkg-config --cflags --libs libbuddymalloc)
+	# shellcheck disable=SC2086 # compiler and flags are several words
+	$CC -o "$scratch/program" "$scratch/program.c" $flags &&
+		linked 'linked by pkg-config' || is 'pkg-config' 'no program' 'a program'
+fi
+if [ -e "$libdir/libbuddymalloc.a" ]; then
+	# shellcheck disable=SC2086
+	$CC -o "$scratch/program" "$scratch/program.c" "$libdir/libbuddymalloc.a" -lpthread &&
+		linked 'linked with the static library' || is 'static' 'no program' 'a program'
+fi
+
+finish

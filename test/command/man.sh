@@ -1,0 +1,54 @@
+#!/bin/sh
+# The manual pages: complete, true, and without a warning of groff's.
+. "${srcdir:-.}/test/command/lib.sh"
+
+page() {
+	if [ -e "man/$1" ]; then echo "man/$1"; else echo "$top/man/$1"; fi
+}
+library=$(page libbuddymalloc.7)
+command_page=$(page buddymalloc.1)
+
+# What stands between two headings of libbuddymalloc(7).
+section() {
+	sed -n "/^\.S[HS] $1\$/,/^\.S[HS] $2\$/p" "$library"
+}
+is 'options in libbuddymalloc(7)' \
+	"$(section OPTIONS REPORTS | sed -n 's/^\\fB\([a-z0-9_]*\)\\fP:.*/\1/p')" \
+	"$(def_names options OPTION_)"
+is 'counters in libbuddymalloc(7)' \
+	"$(section Counters 'An invalid.*' | sed -n 's/^\.B \([a-z0-9_]*\)$/\1/p')" \
+	"$(def_names stats STAT)"
+# The page describes what a report says, name by name and in the same order.
+echo text >"$scratch/text"
+run --stats sed q "$scratch/text"
+is 'names in the report and in libbuddymalloc(7)' \
+	"$(section Figures 'An invalid.*' | sed -n 's/^\.B \([a-z0-9_]*\)$/\1/p')" \
+	"$(sed -n 's/^buddymalloc: \([a-z0-9_]*\) [0-9]*$/\1/p' "$scratch/err")"
+for option in -o --stats --help --version; do
+	# roff's minus signs.
+	sed 's/\\-/-/g' "$command_page" | grep -q "^\.B[IR]* *\"*$option" ||
+		is "$option in buddymalloc(1)" missing described
+done
+
+# Every name that the page lists as the interface is one of the library's.
+for name in $(section INTERFACE OPTIONS |
+	sed -n 's/^\.BR* \([a-z0-9_]*\)\( ,\| (\|$\).*/\1/p' | sort -u); do
+	case $name in errno) continue ;; esac
+	nm -D --defined-only .libs/libbuddymalloc.so | grep -q " [TWi] $name\(@\|\$\)" ||
+		is "$name of libbuddymalloc(7)" 'not exported' exported
+done
+
+[ "$failures" = 0 ] || finish
+# Small images have no groff, or one without its macros.
+if ! printf '.TH X 1\n' | groff -ww -mandoc -T utf8 -z >"$scratch/groff" 2>&1 ||
+	[ -s "$scratch/groff" ]; then
+	echo 'skipped: the pages are complete; no working groff to check their form with'
+	exit 77
+fi
+for page in "$library" "$command_page"; do
+	is "warnings of $page" \
+		"$(groff -ww -mandoc -K utf8 -T utf8 -z "$page" 2>&1)" ''
+	is "text left for the generator in $page" "$(grep @ "$page")" ''
+done
+
+finish
