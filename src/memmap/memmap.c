@@ -128,10 +128,9 @@ bool memmap_init(void)
 		map.pages = (struct array){ (char *)window.pages,
 					    round_down((first >> PAGE_SHIFT) * sizeof(struct page),
 						       (u64)os_page_size()) };
-		map.blocks = (struct array){ (char *)window.blocks,
-					     round_down((first >> PAGE_SHIFT >> PAGEBLOCK_ORDER) *
-								sizeof(struct pageblock),
-							(u64)os_page_size()) };
+		/* Pageblocks have a state from 0 on: the buddy of a large block
+		 * at the heap's start lies before it. */
+		map.blocks = (struct array){ (char *)window.blocks, 0 };
 		window.limit = size;
 		window.first = first;
 		map.hint = map.end = first >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
