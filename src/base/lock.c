@@ -24,36 +24,71 @@ static inline void cpu_relax(void)
 #endif
 }
 
+/* The thread that holds every lock for a fork, by its thread pointer; NULL: none. */
+static void *fork_owner;
+
+static bool i_am_forking(void)
+{
+	return __atomic_load_n(&fork_owner, __ATOMIC_RELAXED) == __builtin_thread_pointer();
+}
+
 void lock_slow(struct lock *l)
 {
-	u32 *word = (u32 *)&l->word;
 	int i;
 
+	if (unlikely(i_am_forking()))
+		return;
 	for (i = 0; i < SPINS; i++) {
-		u32 seen = __atomic_load_n(word, __ATOMIC_RELAXED);
-
-		if (seen == 0 && __atomic_compare_exchange_n(word, &seen, 1, false, __ATOMIC_ACQUIRE,
-							     __ATOMIC_RELAXED))
+		if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == LOCK_FREE &&
+		    lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE))
 			return;
 		cpu_relax();
 	}
-	/* From here the lock is taken as 2: we cannot know who else sleeps. */
-	while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE) != 0)
-		os_futex_wait(word, 2);
+	/* From here it is taken as waited for: we cannot know who else sleeps. */
+	while (__atomic_exchange_n(&l->word, LOCK_WAITED, __ATOMIC_ACQUIRE) != LOCK_FREE)
+		os_futex_wait(&l->word, LOCK_WAITED);
 }
 
 void unlock_slow(struct lock *l)
 {
-	os_futex_wake((u32 *)&l->word, 1);
+	if (unlikely(i_am_forking()))
+		return;
+	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELEASE);
+	os_futex_wake(&l->word, 1);
+}
+
+void lock_for_fork(struct lock *l, enum lock_rank rank)
+{
+	lock_check_take(rank, true);
+	if (!lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE))
+		lock_slow(l);
+	/* Not LOCK_HELD: a nested unlock must come to unlock_slow. */
+	lock_word_cas(l, LOCK_HELD, LOCK_FORK, __ATOMIC_RELAXED);
+}
+
+void lock_fork_owned(void)
+{
+	__atomic_store_n(&fork_owner, __builtin_thread_pointer(), __ATOMIC_RELAXED);
+}
+
+void lock_fork_done(void)
+{
+	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
+}
+
+void unlock_for_fork(struct lock *l, enum lock_rank rank)
+{
+	lock_check_drop(rank);
+	if (!lock_word_cas(l, LOCK_FORK, LOCK_FREE, __ATOMIC_RELEASE))
+		unlock_slow(l);
 }
 
 #ifdef BM_DEBUG
 static __thread u32 held_ranks;
-static __thread bool fork_holds_all;
 
 void lock_check_take(enum lock_rank rank, bool trying)
 {
-	if (fork_holds_all)
+	if (i_am_forking())
 		return;
 	/* A trylock cannot deadlock, so its order does not matter. */
 	if (!trying && held_ranks >> rank)
@@ -64,14 +99,7 @@ void lock_check_take(enum lock_rank rank, bool trying)
 
 void lock_check_drop(enum lock_rank rank)
 {
-	if (!fork_holds_all)
+	if (!i_am_forking())
 		held_ranks &= ~(1u << rank);
-}
-
-void lock_check_fork(bool all_held)
-{
-	fork_holds_all = all_held;
-	if (!all_held)
-		held_ranks = 0;
 }
 #endif

@@ -21,18 +21,34 @@ enum lock_rank {
 	NR_LOCK_RANKS
 };
 
+/*
+ * 0: free. LOCK_HELD: held, nobody sleeps. LOCK_WAITED: held, somebody may
+ * sleep. LOCK_FORK: held by the prepare handler of fork, see lock_for_fork.
+ */
 struct lock {
-	_Atomic u32 word; /* 0 free, 1 held, 2 held and somebody sleeps */
+	u32 word; /* atomic; acquire to take, release to drop */
 };
+
+enum { LOCK_FREE, LOCK_HELD, LOCK_WAITED, LOCK_FORK };
 
 void lock_slow(struct lock *l);
 void unlock_slow(struct lock *l);
 
+/*
+ * fork's prepare handler takes all locks with this; lock_fork_owned then says
+ * that it has them. From there to lock_fork_done the forking thread passes
+ * through every lock as if it were free: handlers that other libraries
+ * registered before ours still run, and may allocate.
+ */
+void lock_for_fork(struct lock *l, enum lock_rank rank);
+void lock_fork_owned(void);
+void lock_fork_done(void);
+/* In the parent, after lock_fork_done. */
+void unlock_for_fork(struct lock *l, enum lock_rank rank);
+
 #ifdef BM_DEBUG
 void lock_check_take(enum lock_rank rank, bool trying);
 void lock_check_drop(enum lock_rank rank);
-/* fork's prepare handler holds all locks of all ranks; false ends that. */
-void lock_check_fork(bool all_held);
 #else
 static inline void lock_check_take(enum lock_rank rank, bool trying)
 {
@@ -43,18 +59,16 @@ static inline void lock_check_drop(enum lock_rank rank)
 {
 	(void)rank;
 }
-static inline void lock_check_fork(bool all_held)
-{
-	(void)all_held;
-}
 #endif
+
+static inline bool lock_word_cas(struct lock *l, u32 from, u32 to, int order)
+{
+	return __atomic_compare_exchange_n(&l->word, &from, to, false, order, __ATOMIC_RELAXED);
+}
 
 static inline bool try_lock(struct lock *l, enum lock_rank rank)
 {
-	u32 free = 0;
-
-	if (!__atomic_compare_exchange_n((u32 *)&l->word, &free, 1, false, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED))
+	if (!lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE))
 		return false;
 	lock_check_take(rank, true);
 	return true;
@@ -62,25 +76,22 @@ static inline bool try_lock(struct lock *l, enum lock_rank rank)
 
 static inline void lock(struct lock *l, enum lock_rank rank)
 {
-	u32 free = 0;
-
 	lock_check_take(rank, false);
-	if (unlikely(!__atomic_compare_exchange_n((u32 *)&l->word, &free, 1, false,
-						  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+	if (unlikely(!lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE)))
 		lock_slow(l);
 }
 
 static inline void unlock(struct lock *l, enum lock_rank rank)
 {
 	lock_check_drop(rank);
-	if (unlikely(__atomic_exchange_n((u32 *)&l->word, 0, __ATOMIC_RELEASE) == 2))
+	if (unlikely(!lock_word_cas(l, LOCK_HELD, LOCK_FREE, __ATOMIC_RELEASE)))
 		unlock_slow(l);
 }
 
 /* In a child after fork: whoever slept on the lock is not here any more. */
 static inline void lock_reinit(struct lock *l)
 {
-	__atomic_store_n((u32 *)&l->word, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -168,10 +168,11 @@ static bool page_is_buddy(const struct zone *zone, u64 pfn, unsigned order)
 	const struct pageblock *block;
 	const struct page *page;
 
-	if (pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
-		return false;
 	if (order >= PAGEBLOCK_ORDER) {
-		/* Within a pageblock these two hold of themselves. */
+		/* Within a pageblock all this holds of itself. */
+		if (pfn < window.first >> PAGE_SHIFT ||
+		    pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+			return false;
 		block = pfn_to_block(pfn);
 		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
 			return false;
@@ -505,17 +506,17 @@ void zone_lock_all(struct zone *zone)
 	unsigned i;
 
 	for (i = 0; i < zone->nr_pcps; i++)
-		lock(&zone->pcps[i].lock, LOCK_PCP);
-	lock(&zone->lock, LOCK_ZONE);
+		lock_for_fork(&zone->pcps[i].lock, LOCK_PCP);
+	lock_for_fork(&zone->lock, LOCK_ZONE);
 }
 
 void zone_unlock_all(struct zone *zone)
 {
 	unsigned i;
 
-	unlock(&zone->lock, LOCK_ZONE);
+	unlock_for_fork(&zone->lock, LOCK_ZONE);
 	for (i = 0; i < zone->nr_pcps; i++)
-		unlock(&zone->pcps[i].lock, LOCK_PCP);
+		unlock_for_fork(&zone->pcps[i].lock, LOCK_PCP);
 }
 
 void zone_reinit_locks(struct zone *zone)

@@ -28,8 +28,7 @@ static bool options_read;	/* written under bringup_lock or by the constructor */
 static pthread_key_t exit_key;
 static bool have_exit_key;	/* written before a second thread exists */
 
-static struct shrinker slab_shrinker;
-static struct shrinker orphan_shrinker;
+static struct shrinker slab_shrinker, orphan_shrinker, own_shrinker;
 
 static u64 shrink_slabs(bool all)
 {
@@ -41,6 +40,16 @@ static u64 shrink_orphans(bool all)
 {
 	(void)all;
 	return tcache_reap_orphans();
+}
+
+/* What this thread itself keeps pins slabs like anything else. */
+static u64 shrink_own(bool all)
+{
+	struct tcache *tc = this_tcache;
+
+	if (all && tc->state == TCACHE_LIVE)
+		tcache_flush(tc);
+	return 0;
 }
 
 /* The value of BUDDYMALLOC_CONF, found by hand: getenv may not be ready. */
@@ -69,18 +78,18 @@ static void read_options(char *const *env)
 
 static void prepare_fork(void)
 {
-	lock_check_fork(true);
 	tcache_lock_all();
 	slab_lock_all();
 	page_alloc_lock_all();
+	lock_fork_owned();
 }
 
 static void parent_after_fork(void)
 {
+	lock_fork_done();
 	page_alloc_unlock_all();
 	slab_unlock_all();
 	tcache_unlock_all();
-	lock_check_fork(false);
 }
 
 static void child_after_fork(void)
@@ -89,7 +98,7 @@ static void child_after_fork(void)
 	page_alloc_reinit_locks();
 	slab_reinit_locks();
 	tcache_after_fork();
-	lock_check_fork(false);
+	lock_fork_done();
 }
 
 /*
@@ -134,7 +143,9 @@ void bringup(void)
 		slab_shrinker.shrink = shrink_slabs;
 		orphan_shrinker.shrink = shrink_orphans;
 		register_shrinker(&slab_shrinker);
+		own_shrinker.shrink = shrink_own;
 		register_shrinker(&orphan_shrinker);
+		register_shrinker(&own_shrinker); /* the last runs first */
 		__atomic_store_n(&up, 1, __ATOMIC_RELEASE);
 	}
 	unlock(&bringup_lock, LOCK_BRINGUP);

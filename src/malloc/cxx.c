@@ -27,6 +27,12 @@ static cold_path void cannot_throw(size_t size)
 }
 
 /*
+ * A request too large to exist is handed on as this one: some runtimes round
+ * the size up to the alignment without a look at the overflow.
+ */
+#define HAND_ON(size) MIN(size, MAX_REQUEST + 1)
+
+/*
  * NEW defines one operator: its mangled name, parameters, how it allocates,
  * the arguments to hand on, and what to do when nobody is next.
  */
@@ -50,18 +56,18 @@ static cold_path void cannot_throw(size_t size)
 		return name##_failed args;                                                     \
 	}
 
-NEW(_Znwm, (size_t size), do_malloc(size), (size), cannot_throw(size))
-NEW(_Znam, (size_t size), do_malloc(size), (size), cannot_throw(size))
-NEW(_ZnwmRKSt9nothrow_t, (size_t size, const void *tag), do_malloc(size), (size, tag), )
-NEW(_ZnamRKSt9nothrow_t, (size_t size, const void *tag), do_malloc(size), (size, tag), )
-NEW(_ZnwmSt11align_val_t, (size_t size, size_t align), do_memalign(align, size), (size, align),
+NEW(_Znwm, (size_t size), do_malloc(size), (HAND_ON(size)), cannot_throw(size))
+NEW(_Znam, (size_t size), do_malloc(size), (HAND_ON(size)), cannot_throw(size))
+NEW(_ZnwmRKSt9nothrow_t, (size_t size, const void *tag), do_malloc(size), (HAND_ON(size), tag), )
+NEW(_ZnamRKSt9nothrow_t, (size_t size, const void *tag), do_malloc(size), (HAND_ON(size), tag), )
+NEW(_ZnwmSt11align_val_t, (size_t size, size_t align), do_memalign(align, size), (HAND_ON(size), align),
     cannot_throw(size))
-NEW(_ZnamSt11align_val_t, (size_t size, size_t align), do_memalign(align, size), (size, align),
+NEW(_ZnamSt11align_val_t, (size_t size, size_t align), do_memalign(align, size), (HAND_ON(size), align),
     cannot_throw(size))
 NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
-    do_memalign(align, size), (size, align, tag), )
+    do_memalign(align, size), (HAND_ON(size), align, tag), )
 NEW(_ZnamSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
-    do_memalign(align, size), (size, align, tag), )
+    do_memalign(align, size), (HAND_ON(size), align, tag), )
 
 /* All forms of delete free; size, alignment and tag only repeat what the page tag says. */
 #define DELETE(name, ...)                                                                      \

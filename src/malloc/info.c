@@ -26,7 +26,8 @@ struct figures {
 	u64 heap_bytes, meta_bytes, peak_bytes;
 	u64 slab_bytes;		/* pages of slabs */
 	u64 slab_free_bytes;	/* free objects in slabs */
-	u64 used_bytes;		/* in the program's hands */
+	u64 used_bytes;		/* in the program's hands, large blocks too */
+	u64 large_bytes;
 };
 
 static void gather(struct figures *f)
@@ -50,7 +51,8 @@ static void gather(struct figures *f)
 		f->used_bytes += (t.objects - t.free) * size_classes[class].size;
 	}
 	f->used_bytes -= MIN(f->cached.bytes, f->used_bytes);
-	f->used_bytes += large_bytes();
+	f->large_bytes = large_bytes();
+	f->used_bytes += f->large_bytes;
 }
 
 static u64 free_bytes(const struct figures *f)
@@ -58,20 +60,27 @@ static u64 free_bytes(const struct figures *f)
 	return (f->pages.free + f->pages.pcp) << PAGE_SHIFT;
 }
 
+/*
+ * glibc counts blocks that were mapped one by one apart (hblks, hblkhd); here
+ * these are the large blocks. Everything else is the arena.
+ */
 BM_EXPORT struct mallinfo2 mallinfo2(void)
 {
 	struct figures f;
+	u64 arena, used;
 
 	gather(&f);
+	arena = f.heap_bytes - MIN(f.large_bytes, f.heap_bytes);
+	used = f.used_bytes - f.large_bytes;
 	return (struct mallinfo2){
-		.arena = f.heap_bytes,
+		.arena = arena,
 		.ordblks = f.pages.free + f.pages.pcp,
 		.smblks = f.cached.objects,
 		.hblks = large_count(),
-		.hblkhd = large_bytes(),
+		.hblkhd = f.large_bytes,
 		.fsmblks = f.cached.bytes,
-		.uordblks = f.used_bytes,
-		.fordblks = f.heap_bytes - MIN(f.used_bytes, f.heap_bytes),
+		.uordblks = used,
+		.fordblks = arena - MIN(used, arena),
 		.keepcost = f.pages.dirty << PAGE_SHIFT,
 	};
 }
@@ -112,7 +121,7 @@ static void report_figures(int fd)
 	LINE("mem_map_bytes", f.meta_bytes);
 	LINE("peak_bytes", f.peak_bytes);
 	LINE("used_bytes", f.used_bytes);
-	LINE("large_bytes", large_bytes());
+	LINE("large_bytes", f.large_bytes);
 	LINE("slab_bytes", f.slab_bytes);
 	LINE("slab_free_bytes", f.slab_free_bytes);
 	LINE("cached_bytes", f.cached.bytes);
@@ -166,9 +175,9 @@ void print_report(void)
 	if (options.stats_file[0]) {
 		fd = report_path(path, sizeof(path)) ? os_open_report(path) : -1;
 		if (fd < 0) {
-			report("stats_file: cannot write '%s': %s; the report goes to stderr",
+			report("stats_file: no report, '%s' cannot be written: %s",
 			       options.stats_file, strerrordesc_np(errno));
-			fd = 2;
+			return;
 		}
 	}
 	report_to(fd, "report of pid %d (%s)", os_pid(), program_invocation_short_name);
@@ -245,13 +254,27 @@ BM_EXPORT int malloc_trim(size_t pad)
 
 /*
  * M_TRIM_THRESHOLD sets how many bytes of free memory ageing leaves backed (-1:
- * all). glibc's other parameters name things this allocator has not; they are
- * refused (0) rather than taken and ignored.
+ * all of it). The other parameters tune mechanisms of glibc's that have no
+ * counterpart here: there is nothing to do for them, and a program that asks is
+ * told so with success, as it would treat an error as one of its own. What
+ * would promise a behaviour (M_PERTURB, M_CHECK_ACTION) is refused.
  */
 BM_EXPORT int mallopt(int param, int value)
 {
-	if (param != M_TRIM_THRESHOLD || value < -1)
+	switch (param) {
+	case M_TRIM_THRESHOLD:
+		if (value < -1)
+			return 0;
+		reclaim_set_floor(value < 0 ? UINT64_MAX : (u64)value);
+		return 1;
+	case M_MXFAST:
+	case M_TOP_PAD:
+	case M_MMAP_THRESHOLD:
+	case M_MMAP_MAX:
+	case M_ARENA_TEST:
+	case M_ARENA_MAX:
+		return 1;
+	default:
 		return 0;
-	reclaim_set_floor(value < 0 ? UINT64_MAX : (u64)value);
-	return 1;
+	}
 }

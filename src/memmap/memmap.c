@@ -307,12 +307,12 @@ bool memmap_may_grow(u64 bytes)
 
 void memmap_lock(void)
 {
-	lock(&map.lock, LOCK_SECTION);
+	lock_for_fork(&map.lock, LOCK_SECTION);
 }
 
 void memmap_unlock(void)
 {
-	unlock(&map.lock, LOCK_SECTION);
+	unlock_for_fork(&map.lock, LOCK_SECTION);
 }
 
 void memmap_reinit_lock(void)

@@ -83,10 +83,10 @@ void slab_lock_all(void)
 {
 	unsigned s, class;
 
-	lock(&shards_lock, LOCK_SHARDS);
+	lock_for_fork(&shards_lock, LOCK_SHARDS);
 	for (s = 0; s < nr_shards; s++)
 		for (class = 0; class < NR_CLASSES; class++)
-			lock(&shards[s]->nodes[class].lock, LOCK_NODE);
+			lock_for_fork(&shards[s]->nodes[class].lock, LOCK_NODE);
 }
 
 void slab_unlock_all(void)
@@ -95,8 +95,8 @@ void slab_unlock_all(void)
 
 	for (s = 0; s < nr_shards; s++)
 		for (class = 0; class < NR_CLASSES; class++)
-			unlock(&shards[s]->nodes[class].lock, LOCK_NODE);
-	unlock(&shards_lock, LOCK_SHARDS);
+			unlock_for_fork(&shards[s]->nodes[class].lock, LOCK_NODE);
+	unlock_for_fork(&shards_lock, LOCK_SHARDS);
 }
 
 void slab_reinit_locks(void)

@@ -183,12 +183,12 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 
 void tcache_lock_all(void)
 {
-	lock(&threads_lock, LOCK_THREADS);
+	lock_for_fork(&threads_lock, LOCK_THREADS);
 }
 
 void tcache_unlock_all(void)
 {
-	unlock(&threads_lock, LOCK_THREADS);
+	unlock_for_fork(&threads_lock, LOCK_THREADS);
 }
 
 void tcache_after_fork(void)
