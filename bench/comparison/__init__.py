@@ -1,0 +1,1 @@
+"""The parts of bench/compare; see README.md in the folder above."""
