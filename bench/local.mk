@@ -10,6 +10,7 @@ check_PROGRAMS += $(bench_programs)
 TESTS += bench/smoke.sh
 
 EXTRA_DIST += \
+	bench/README.md \
 	bench/compare \
 	bench/comparison/__init__.py \
 	bench/comparison/allocators.py \
