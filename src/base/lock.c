@@ -71,11 +71,6 @@ void lock_fork_owned(void)
 	__atomic_store_n(&fork_owner, __builtin_thread_pointer(), __ATOMIC_RELAXED);
 }
 
-void lock_fork_done(void)
-{
-	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
-}
-
 void unlock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_drop(rank);
@@ -102,4 +97,20 @@ void lock_check_drop(enum lock_rank rank)
 	if (!i_am_forking())
 		held_ranks &= ~(1u << rank);
 }
+
+static void forget_held_ranks(void)
+{
+	held_ranks = 0;
+}
+#else
+static void forget_held_ranks(void)
+{
+}
 #endif
+
+void lock_fork_done(void)
+{
+	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
+	/* A child does not unlock one by one: it makes all locks anew. */
+	forget_held_ranks();
+}
