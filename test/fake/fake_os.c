@@ -1,0 +1,413 @@
+/* A fake of rank 0; see fake_os.h. */
+#include "fake_os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "os/os.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+#define MAX_RANGES 16384
+#define OUTPUT_MAX (64 << 10)
+
+struct fake_machine fake;
+__thread unsigned fake_cpu;
+
+struct range {
+	uintptr_t start, end;
+};
+
+/* What each call of os_map_at mapped, in the order of addresses. */
+static struct range mapped[MAX_RANGES];
+static size_t nr_mapped;
+static struct range foreign[64];
+static size_t nr_foreign;
+
+static struct {
+	uint64_t calls;
+	uint64_t first, times;	/* failure: number of the first call, and how many */
+	bool failed;
+} state[NR_FAKE_CALLS];
+
+static uint64_t purged_bytes;
+static char *output;
+static size_t *output_len;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+__attribute__((format(printf, 1, 2), noreturn)) static void misuse(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("fake os: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	abort();
+}
+
+/* Bits of this machine's user addresses, as the stack shows them. */
+static unsigned own_address_bits(void)
+{
+	return 64 - (unsigned)__builtin_clzll((uintptr_t)__builtin_frame_address(0));
+}
+
+void fake_reset(void)
+{
+	unsigned bits = own_address_bits();
+
+	fake = (struct fake_machine){
+		.page_size = 4096,
+		.address_bits = bits > 47 ? 47 : bits,
+		.nr_cpus = 2,
+		.memory_bytes = (uint64_t)8 << 30,
+		.rlimit_bytes = UINT64_MAX,
+		.now_ms = 1000,
+		.random = (uint64_t)4321 << 20,
+		.map_for_real = true,
+	};
+	memset(state, 0, sizeof(state));
+	nr_foreign = 0;
+	purged_bytes = 0;
+	if (!output) {
+		output = mmap(NULL, OUTPUT_MAX, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (output == MAP_FAILED)
+			misuse("no memory for the output");
+		output_len = (size_t *)(void *)output;
+		output += sizeof(*output_len);
+	}
+	fake_clear_output();
+}
+
+uint64_t fake_calls(enum fake_call call)
+{
+	return __atomic_load_n(&state[call].calls, __ATOMIC_RELAXED);
+}
+
+void fake_fail(enum fake_call call, uint64_t n, uint64_t times)
+{
+	state[call].first = fake_calls(call) + n;
+	state[call].times = times;
+	state[call].failed = false;
+}
+
+bool fake_failed(enum fake_call call)
+{
+	return state[call].failed;
+}
+
+/* Counts the call; true when it is to fail. */
+static bool enter(enum fake_call call)
+{
+	uint64_t nr = __atomic_add_fetch(&state[call].calls, 1, __ATOMIC_RELAXED);
+
+	if (!state[call].times || nr < state[call].first ||
+	    nr - state[call].first >= state[call].times)
+		return false;
+	state[call].failed = true;
+	return true;
+}
+
+void fake_foreign(void *addr, size_t len)
+{
+	if (nr_foreign == sizeof(foreign) / sizeof(foreign[0]))
+		misuse("too many foreign mappings");
+	foreign[nr_foreign++] = (struct range){ (uintptr_t)addr, (uintptr_t)addr + len };
+}
+
+static struct range checked_range(const char *call, const void *addr, size_t len)
+{
+	struct range r = { (uintptr_t)addr, (uintptr_t)addr + len };
+
+	if (!len || r.start % fake.page_size || len % fake.page_size || r.end < r.start)
+		misuse("%s(%p, %#zx): not whole pages of %zu bytes", call, addr, len,
+		       fake.page_size);
+	return r;
+}
+
+/* The first mapped range that ends beyond addr. */
+static size_t find_mapped(uintptr_t addr)
+{
+	size_t low = 0, high = nr_mapped;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (mapped[mid].end > addr)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+static bool is_mapped(struct range r)
+{
+	size_t i = find_mapped(r.start);
+
+	while (i < nr_mapped && mapped[i].start <= r.start) {
+		if (mapped[i].end >= r.end)
+			return true;
+		r.start = mapped[i++].end;
+	}
+	return false;
+}
+
+bool fake_is_mapped(const void *addr, size_t len)
+{
+	return is_mapped((struct range){ (uintptr_t)addr, (uintptr_t)addr + len });
+}
+
+uint64_t fake_mapped_bytes(void)
+{
+	uint64_t bytes = 0;
+	size_t i;
+
+	for (i = 0; i < nr_mapped; i++)
+		bytes += mapped[i].end - mapped[i].start;
+	return bytes;
+}
+
+uint64_t fake_purged_bytes(void)
+{
+	return purged_bytes;
+}
+
+void os_init(void)
+{
+}
+
+size_t os_page_size(void)
+{
+	return fake.page_size;
+}
+
+unsigned os_address_bits(void)
+{
+	return fake.address_bits;
+}
+
+uint64_t os_memory_bytes(void)
+{
+	return fake.memory_bytes;
+}
+
+unsigned os_nr_cpus(void)
+{
+	return fake.nr_cpus;
+}
+
+uint64_t os_rlimit_bytes(void)
+{
+	return fake.rlimit_bytes;
+}
+
+static bool map_real(struct range r)
+{
+	void *addr = (void *)r.start, *got;
+
+	if (!fake.map_for_real)
+		return true;
+	got = mmap(addr, r.end - r.start, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (got == addr)
+		return true;
+	if (got != MAP_FAILED) {
+		munmap(got, r.end - r.start);
+		errno = EEXIST;
+	}
+	return false;
+}
+
+static bool map_locked(struct range r)
+{
+	size_t i;
+
+	for (i = 0; i < nr_foreign; i++)
+		if (r.start < foreign[i].end && foreign[i].start < r.end) {
+			errno = EEXIST;
+			return false;
+		}
+	i = find_mapped(r.start);
+	if (i < nr_mapped && mapped[i].start < r.end)
+		misuse("os_map_at(%p, %#zx): some of it is mapped already", (void *)r.start,
+		       (size_t)(r.end - r.start));
+	if (nr_mapped == MAX_RANGES)
+		misuse("too many mappings");
+	if (!map_real(r))
+		return false;
+	memmove(&mapped[i + 1], &mapped[i], (nr_mapped - i) * sizeof(mapped[0]));
+	mapped[i] = r;
+	nr_mapped++;
+	return true;
+}
+
+bool os_map_at(void *addr, size_t len)
+{
+	struct range r = checked_range("os_map_at", addr, len);
+	bool done;
+
+	if (enter(FAKE_MAP)) {
+		errno = ENOMEM;
+		return false;
+	}
+	pthread_mutex_lock(&mutex);
+	done = map_locked(r);
+	pthread_mutex_unlock(&mutex);
+	return done;
+}
+
+bool os_unmap(void *addr, size_t len)
+{
+	struct range r = checked_range("os_unmap", addr, len);
+	size_t from, to;
+
+	if (enter(FAKE_UNMAP)) {
+		errno = ENOMEM;
+		return false;
+	}
+	pthread_mutex_lock(&mutex);
+	from = find_mapped(r.start);
+	if (!is_mapped(r) || mapped[from].start != r.start)
+		misuse("os_unmap(%p, %#zx): no whole mapping", addr, len);
+	for (to = from; to < nr_mapped && mapped[to].end <= r.end; to++)
+		;
+	if (mapped[to - 1].end != r.end)
+		misuse("os_unmap(%p, %#zx): ends within a mapping", addr, len);
+	memmove(&mapped[from], &mapped[to], (nr_mapped - to) * sizeof(mapped[0]));
+	nr_mapped -= to - from;
+	if (fake.map_for_real)
+		munmap(addr, len);
+	pthread_mutex_unlock(&mutex);
+	return true;
+}
+
+bool os_purge(void *addr, size_t len)
+{
+	struct range r = checked_range("os_purge", addr, len);
+	bool known;
+
+	pthread_mutex_lock(&mutex);
+	known = is_mapped(r);
+	pthread_mutex_unlock(&mutex);
+	if (!known)
+		misuse("os_purge(%p, %#zx): not mapped", addr, len);
+	if (enter(FAKE_PURGE)) {
+		errno = EINVAL;
+		return false;
+	}
+	__atomic_fetch_add(&purged_bytes, len, __ATOMIC_RELAXED);
+	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
+}
+
+bool os_move_pages(void *to, void *from, size_t len)
+{
+	struct range t = checked_range("os_move_pages", to, len);
+	struct range f = checked_range("os_move_pages", from, len);
+
+	if (t.start < f.end && f.start < t.end)
+		misuse("os_move_pages(%p, %p, %#zx): overlap", to, from, len);
+	if (!fake_is_mapped(to, len) || !fake_is_mapped(from, len))
+		misuse("os_move_pages(%p, %p, %#zx): not mapped", to, from, len);
+	if (enter(FAKE_MOVE)) {
+		errno = EINVAL;
+		return false;
+	}
+	memcpy(to, from, len);
+	return madvise(from, len, MADV_DONTNEED) == 0;
+}
+
+uint64_t os_now_ms(void)
+{
+	enter(FAKE_NOW);
+	return __atomic_load_n(&fake.now_ms, __ATOMIC_RELAXED);
+}
+
+uint64_t os_random(void)
+{
+	return fake.random;
+}
+
+const char *fake_output(void)
+{
+	return output;
+}
+
+void fake_clear_output(void)
+{
+	*output_len = 0;
+	output[0] = '\0';
+}
+
+void os_write(int fd, const char *buf, size_t len)
+{
+	size_t room = OUTPUT_MAX - sizeof(*output_len) - 1;
+
+	(void)fd;
+	enter(FAKE_WRITE);
+	pthread_mutex_lock(&mutex);
+	if (len > room - *output_len)
+		misuse("too much output; it ends:\n%.*s", (int)len, buf);
+	memcpy(output + *output_len, buf, len);
+	*output_len += len;
+	output[*output_len] = '\0';
+	pthread_mutex_unlock(&mutex);
+}
+
+int os_open_report(const char *path)
+{
+	(void)path;
+	return -1;
+}
+
+void os_close(int fd)
+{
+	(void)fd;
+}
+
+int os_pid(void)
+{
+	return (int)getpid();
+}
+
+void os_futex_wait(uint32_t *word, uint32_t expected)
+{
+	enter(FAKE_FUTEX_WAIT);
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void os_futex_wake(uint32_t *word, int nr)
+{
+	enter(FAKE_FUTEX_WAKE);
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
+}
+
+bool os_secure(void)
+{
+	return fake.secure;
+}
+
+void os_abort(void)
+{
+	if (fake.abort_expected)
+		_exit(FAKE_ABORTED);
+	fprintf(stderr, "the library aborts; it said:\n%s", output);
+	abort();
+}
+
+unsigned os_cpu(void)
+{
+	return fake_cpu;
+}

@@ -1,0 +1,83 @@
+/*
+ * A fake of src/os/os.h for the unit tests: the machine is whatever the test
+ * says, time stands still until the test moves it, every call is counted and
+ * any call can be made to fail.
+ *
+ * Memory is real: os_map_at maps it where it is wanted, os_purge makes it read
+ * zero. The fake keeps a list of what is mapped and aborts with a message when
+ * the library breaks the rules of os.h: a range mapped twice, purged or moved
+ * without being mapped, unmapped in part, or not a multiple of the page size.
+ */
+#ifndef BM_TEST_FAKE_OS_H
+#define BM_TEST_FAKE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The machine. Set before os_init() or change later; defaults by fake_reset(). */
+struct fake_machine {
+	size_t page_size;
+	unsigned address_bits;
+	unsigned nr_cpus;
+	uint64_t memory_bytes;
+	uint64_t rlimit_bytes;
+	uint64_t now_ms;
+	uint64_t random;
+	bool secure;
+	bool map_for_real;	/* false: os_map_at only keeps the list */
+	bool abort_expected;	/* os_abort ends the process with FAKE_ABORTED */
+};
+extern struct fake_machine fake;
+
+/* The CPU the calling thread says it runs on. */
+extern __thread unsigned fake_cpu;
+
+/* The exit status of a process in which os_abort was expected and came. */
+#define FAKE_ABORTED 86
+
+/* Calls that are counted and that can fail. */
+enum fake_call {
+	FAKE_MAP,
+	FAKE_UNMAP,
+	FAKE_PURGE,
+	FAKE_MOVE,
+	FAKE_NOW,
+	FAKE_WRITE,
+	FAKE_FUTEX_WAIT,
+	FAKE_FUTEX_WAKE,
+	NR_FAKE_CALLS
+};
+
+/* Everything as at the start of the process; nothing is unmapped. */
+void fake_reset(void);
+
+/* How often it was called since fake_reset(), failed calls too. */
+uint64_t fake_calls(enum fake_call call);
+
+/*
+ * From now on let the n-th call (1 is the next one) and the `times - 1` calls
+ * after it fail: with ENOMEM, or EINVAL for os_purge and os_move_pages.
+ */
+void fake_fail(enum fake_call call, uint64_t n, uint64_t times);
+#define FAKE_ALWAYS UINT64_MAX
+
+/* True when the failure asked for has happened at least once. */
+bool fake_failed(enum fake_call call);
+
+/* Somebody else's mapping: os_map_at over any part of it fails with EEXIST. */
+void fake_foreign(void *addr, size_t len);
+
+/* Bytes mapped now; whether all of a range is; bytes ever given to os_purge. */
+uint64_t fake_mapped_bytes(void);
+bool fake_is_mapped(const void *addr, size_t len);
+uint64_t fake_purged_bytes(void);
+
+/*
+ * What os_write wrote, of whatever fd, zero-terminated. It lies in memory that
+ * is shared with children, so that a parent can read a child's last words.
+ */
+const char *fake_output(void);
+void fake_clear_output(void);
+
+#endif

@@ -1,0 +1,141 @@
+/* What the unit tests share; see unit.h. */
+#include "unit.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A case that takes longer than this many seconds hangs. */
+#define TIME_LIMIT 300
+
+static void (*describe)(void);
+static uint64_t seed;
+
+uint64_t unit_seed(void)
+{
+	const char *given = getenv("BM_SEED");
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	seed = given ? strtoull(given, NULL, 0) :
+		       (uint64_t)ts.tv_sec * 1000003 ^ (uint64_t)ts.tv_nsec;
+	if (!seed)
+		seed = 1;
+	return seed;
+}
+
+void unit_on_failure(void (*f)(void))
+{
+	describe = f;
+}
+
+static void failing(int sig)
+{
+	void (*f)(void) = describe;
+
+	/* Not safe in a handler, but the process is lost anyway. */
+	signal(sig, SIG_DFL);
+	describe = NULL;
+	if (seed)
+		fprintf(stderr, "repeat with BM_SEED=%llu\n", (unsigned long long)seed);
+	if (f)
+		f();
+	raise(sig);
+}
+
+static void run_in_child(void (*f)(void))
+{
+	static const int signals[] = { SIGABRT, SIGSEGV, SIGBUS, SIGALRM };
+	size_t i;
+
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signal(signals[i], failing);
+	/* cmocka: a failed assertion prints its message and aborts. */
+	setenv("CMOCKA_TEST_ABORT", "1", 1);
+	alarm(TIME_LIMIT);
+	f();
+	fflush(NULL);
+	_exit(0);
+}
+
+static int wait_for(pid_t pid)
+{
+	int status = -1;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		fail_msg("no child process");
+	return status;
+}
+
+void unit_run_case(void **state)
+{
+	const struct unit_case *c = *state;
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		fake_reset();
+		run_in_child(c->run);
+	}
+	status = wait_for(pid);
+	if (WIFSIGNALED(status))
+		fail_msg("the case ended with signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+void unit_in_child(void (*f)(void))
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		run_in_child(f);
+	assert_int_equal(wait_for(pid), 0);
+}
+
+void unit_dies(void (*f)(void *), void *arg, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+	int n, status;
+	pid_t pid;
+
+	n = snprintf(text, sizeof(text), "buddymalloc: ");
+	va_start(ap, fmt);
+	n += vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
+	va_end(ap);
+	snprintf(text + n, sizeof(text) - (size_t)n, "\n");
+
+	fake_clear_output();
+	pid = fork();
+	if (!pid) {
+		fake.abort_expected = true;
+		f(arg);
+		_exit(0);
+	}
+	status = wait_for(pid);
+	assert_string_equal(fake_output(), text);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), FAKE_ABORTED);
+	fake_clear_output();
+}
+
+void unit_said(const char *fmt, ...)
+{
+	char text[8192];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	assert_string_equal(fake_output(), text);
+	fake_clear_output();
+}

@@ -1,0 +1,63 @@
+/*
+ * What the unit tests share.
+ *
+ * The library's layers keep their state in static variables, so each case runs
+ * in a process of its own, forked from the test program: it finds the layers
+ * as they are at start and may leave them in any state. A cmocka assertion that
+ * fails there ends that process and fails the case.
+ */
+#ifndef BM_TEST_UNIT_H
+#define BM_TEST_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fake_os.h"
+#include "helpers.h"
+
+struct unit_case {
+	void (*run)(void);
+};
+
+void unit_run_case(void **state);
+
+/* An entry of the program's table of cases; the fake system is reset before each. */
+#define CASE(f)                                                               \
+	{                                                                     \
+		.name = #f, .test_func = unit_run_case,                       \
+		.initial_state = &(struct unit_case){ f }                     \
+	}
+
+#define UNIT_MAIN(...)                                                        \
+	int main(void)                                                        \
+	{                                                                     \
+		const struct CMUnitTest cases[] = { __VA_ARGS__ };            \
+                                                                              \
+		return cmocka_run_group_tests(cases, NULL, NULL);             \
+	}
+
+/* The seed of random runs: $BM_SEED, or one from the clock; printed on failure. */
+uint64_t unit_seed(void);
+
+/* Called when the case fails, to say on stderr how it got there. */
+void unit_on_failure(void (*describe)(void));
+
+/*
+ * Runs f(arg) in a child. It must end in os_abort after one message, which is
+ * "buddymalloc: ", the text given, and the end of the line.
+ */
+void unit_dies(void (*f)(void *), void *arg, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The messages since the last call are exactly this text, which has its own prefixes. */
+void unit_said(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Runs f() in a child that must come to its end, with the caller's state. */
+void unit_in_child(void (*f)(void));
+
+#endif
