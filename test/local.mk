@@ -1,0 +1,26 @@
+# Tests, run by Automake's parallel harness; exit status 77 means skipped.
+#
+# Programs find the library under test in $BM_LIB and the sources of the tests
+# in $srcdir; both work in a build outside the tree, and nothing is written
+# there but into directories that are removed again.
+TEST_EXTENSIONS = .sh
+SH_LOG_COMPILER = $(SHELL)
+AM_TESTS_ENVIRONMENT = \
+	BM_LIB='$(abs_top_builddir)/.libs/libbuddymalloc.so'; export BM_LIB; \
+	BM_BUILDDIR='$(abs_top_builddir)'; export BM_BUILDDIR;
+
+# A malloc that is tested must not be optimised away, in C++ neither.
+TEST_CFLAGS = $(AM_CFLAGS) -pthread
+TEST_CXXFLAGS = -std=gnu++17 -Wall -Wextra -fno-builtin -fsized-deallocation -pthread
+TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/test/lib
+
+check_LIBRARIES += test/lib/libtest.a
+test_lib_libtest_a_SOURCES = \
+	test/lib/helpers.c test/lib/helpers.h \
+	test/lib/trap.c test/lib/trap.h
+test_lib_libtest_a_CFLAGS = $(TEST_CFLAGS)
+test_lib_libtest_a_CPPFLAGS = $(TEST_CPPFLAGS) \
+	-DBM_LIB_DEFAULT='"$(abs_top_builddir)/.libs/libbuddymalloc.so"'
+
+include test/unit/local.mk
+include test/model/local.mk
