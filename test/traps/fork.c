@@ -1,0 +1,426 @@
+/*
+ * fork.c - fork in threaded processes, storms, handlers, and the ways round fork
+ *
+ * A lock that is held across fork shows as a child that never ends: the
+ * runner's time limit turns it into a failure.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "trap.h"
+
+extern char **environ;
+
+static atomic_bool stop;
+
+/* Small and large, so that every lock of the allocator is often held. */
+static void busy(unsigned index)
+{
+	for (uint64_t i = 1; !atomic_load(&stop); i++) {
+		const char *wrong = churn(index * 1000003 + i, 400, 60,
+					  i % 4 ? 3000 : 600000);
+
+		CHECK(!wrong, "%s", wrong);
+	}
+}
+
+static void *busy_thread(void *index)
+{
+	busy((unsigned)(uintptr_t)index);
+	return NULL;
+}
+
+static void start_busy(pthread_t *threads, unsigned nr)
+{
+	atomic_store(&stop, false);
+	for (unsigned i = 0; i < nr; i++)
+		CHECK(pthread_create(&threads[i], NULL, busy_thread,
+				     (void *)(uintptr_t)(i + 1)) == 0);
+}
+
+static void end_busy(pthread_t *threads, unsigned nr)
+{
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < nr; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void child_thread(unsigned index)
+{
+	for (unsigned i = 1; i <= 5; i++) {
+		const char *wrong = churn(index * 77 + i, 1000, 100, 50000);
+
+		CHECK(!wrong, "%s", wrong);
+	}
+}
+
+/* ------------------------------------------------ children that go on for long */
+
+static void *kept[3000];
+
+static void keep_objects(void)
+{
+	for (size_t i = 0; i < 3000; i++) {
+		kept[i] = malloc(1 + i * 7);
+		CHECK(kept[i]);
+		fill(kept[i], 1 + i * 7, i);
+	}
+}
+
+static void drop_objects(void)
+{
+	for (size_t i = 0; i < 3000; i++) {
+		CHECK(is_filled(kept[i], 1 + i * 7, i), "object %zu", i);
+		free(kept[i]);
+	}
+}
+
+static void children_go_on(void)
+{
+	pthread_t threads[4];
+
+	keep_objects();
+	start_busy(threads, 4);
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			drop_objects();
+			run_threads(4, child_thread);
+			/* A normal exit: exit handlers run in the child too. */
+			exit(0);
+		}
+		CHECK(wait_exit(pid) == 0, "child %d", i);
+	}
+	end_busy(threads, 4);
+	drop_objects();
+}
+
+/* Each generation has threads, forks from one of them, and waits. */
+static void generation(unsigned left)
+{
+	pthread_t threads[2];
+	const char *wrong;
+	pid_t pid;
+
+	start_busy(threads, 2);
+	wrong = churn(left + 1, 3000, 200, 100000);
+	CHECK(!wrong, "%s", wrong);
+	if (left) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			generation(left - 1);
+			exit(0);
+		}
+		CHECK(wait_exit(pid) == 0, "generation %u", left);
+	}
+	end_busy(threads, 2);
+}
+
+static void generations(void)
+{
+	generation(10);
+}
+
+static void fork_many(unsigned index)
+{
+	for (unsigned i = 0; i < 60; i++) {
+		void *p = malloc(100 + i), *q = malloc(100000 + i);
+		pid_t pid;
+
+		CHECK(p && q);
+		fill(p, 100, index);
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			const char *wrong;
+
+			CHECK(is_filled(p, 100, index));
+			free(p);
+			free(q);
+			wrong = churn(index * 100 + i + 1, 300, 50, 300000);
+			CHECK(!wrong, "%s", wrong);
+			_exit(0);
+		}
+		free(q);
+		CHECK(wait_exit(pid) == 0, "child %u of thread %u", i, index);
+		CHECK(is_filled(p, 100, index));
+		free(p);
+	}
+}
+
+/* All threads fork at once; the children of one wait for nobody. */
+static void fork_storm(void)
+{
+	run_threads(8, fork_many);
+}
+
+/* Thread caches of threads that do not exist in the child must not pile up. */
+static void forks_do_not_leak(void)
+{
+	long before = status_kib("RssAnon"), grown;
+	pthread_t threads[8];
+
+	for (int depth = 0; depth < 30; depth++) {
+		pid_t pid;
+
+		start_busy(threads, 8);
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid != 0) {
+			end_busy(threads, 8);
+			_exit(wait_exit(pid));
+		}
+	}
+	CHECK(churn(3, 1000, 100, 10000) == NULL);
+	malloc_trim(0);
+	grown = status_kib("RssAnon") - before;
+	CHECK(grown < 256 * 1024, "%ld KiB after 30 generations", grown);
+	_exit(0);
+}
+
+/* --------------------------------------------------------- atfork handlers */
+
+static atomic_uint handled;
+static bool nested;
+
+static void handler_allocates(void)
+{
+	const char *wrong = churn(++handled, 200, 40, 200000);
+
+	CHECK(!wrong, "%s", wrong);
+}
+
+static void handler_forks(void)
+{
+	pid_t pid;
+
+	handler_allocates();
+	if (nested)
+		return;
+	nested = true;
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		handler_allocates();
+		_exit(0);
+	}
+	CHECK(wait_exit(pid) == 0, "the child of the handler");
+	nested = false;
+}
+
+/*
+ * Registered before any constructor, these run between the library's own
+ * handlers: prepare after it took its locks, parent and child before it
+ * lets go of them. They allocate all the same.
+ */
+static bool first_handlers_allocate;
+static unsigned first_handled;
+
+static void first_handler(void)
+{
+	if (!first_handlers_allocate)
+		return;
+	first_handled++;
+	handler_allocates();
+}
+
+static void register_first(void)
+{
+	pthread_atfork(first_handler, first_handler, first_handler);
+}
+
+__attribute__((section(".preinit_array"), used))
+static void (*const first_handlers)(void) = register_first;
+
+static void fork_and_check(unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			CHECK(churn(i + 1, 500, 50, 200000) == NULL);
+			exit(0);
+		}
+		CHECK(wait_exit(pid) == 0, "child %u", i);
+	}
+}
+
+static void handlers_allocate(void)
+{
+	pthread_t threads[3];
+
+	CHECK(pthread_atfork(handler_allocates, handler_allocates, handler_allocates) == 0);
+	start_busy(threads, 3);
+	fork_and_check(20);
+	end_busy(threads, 3);
+	CHECK(handled == 20 * 2, "%u", handled);
+}
+
+static void first_handlers_may_allocate(void)
+{
+	pthread_t threads[3];
+
+	first_handlers_allocate = true;
+	start_busy(threads, 3);
+	fork_and_check(20);
+	end_busy(threads, 3);
+	CHECK(first_handled == 20 * 2, "%u", first_handled);
+}
+
+static void prepare_handler_forks(void)
+{
+	pthread_t threads[2];
+
+	CHECK(pthread_atfork(handler_forks, NULL, NULL) == 0);
+	start_busy(threads, 2);
+	fork_and_check(10);
+	end_busy(threads, 2);
+}
+
+static void parent_handler_forks(void)
+{
+	pthread_t threads[2];
+
+	CHECK(pthread_atfork(NULL, handler_forks, NULL) == 0);
+	start_busy(threads, 2);
+	fork_and_check(10);
+	end_busy(threads, 2);
+}
+
+static void child_handler_forks(void)
+{
+	pthread_t threads[2];
+
+	CHECK(pthread_atfork(NULL, NULL, handler_forks) == 0);
+	start_busy(threads, 2);
+	fork_and_check(10);
+	end_busy(threads, 2);
+}
+
+/* ------------------------------------------------------ round fork's handlers */
+
+static void vfork_then_exec(void)
+{
+	pthread_t threads[4];
+
+	start_busy(threads, 4);
+	for (int i = 0; i < 60; i++) {
+		char *arg = malloc(20);
+		pid_t pid;
+
+		CHECK(arg);
+		strcpy(arg, "exit 7");
+		pid = vfork();
+		if (pid == 0) {
+			execlp("sh", "sh", "-c", arg, (char *)NULL);
+			_exit(126);
+		}
+		CHECK(pid > 0);
+		CHECK(wait_exit(pid) == 7, "run %d", i);
+		free(arg);
+	}
+	end_busy(threads, 4);
+}
+
+static void spawn_helpers(void)
+{
+	char sh[] = "sh", c[] = "-c", script[] = "exit 5", line[100];
+	char *args[] = { sh, c, script, NULL };
+	pthread_t threads[4];
+
+	start_busy(threads, 4);
+	for (int i = 0; i < 20; i++) {
+		FILE *pipe;
+		pid_t pid;
+
+		CHECK(posix_spawnp(&pid, "sh", NULL, NULL, args, environ) == 0);
+		CHECK(wait_exit(pid) == 5);
+		CHECK(WEXITSTATUS(system("exit 6")) == 6);
+		pipe = popen("echo from the pipe", "r");
+		CHECK(pipe && fgets(line, sizeof(line), pipe));
+		CHECK(strcmp(line, "from the pipe\n") == 0);
+		CHECK(pclose(pipe) == 0);
+	}
+	end_busy(threads, 4);
+}
+
+/* A process made without libc's knowledge, from one that has no other thread. */
+static void raw_clone(void)
+{
+	keep_objects();
+	for (int i = 0; i < 20; i++) {
+		long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			drop_objects();
+			CHECK(churn((uint64_t)i + 1, 2000, 100, 300000) == NULL);
+			_exit(0);
+		}
+		CHECK(wait_exit((pid_t)pid) == 0, "child %d", i);
+	}
+	drop_objects();
+}
+
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 34)
+/* fork without handlers, as async-signal-safe code is meant to call it. */
+static void fork_without_handlers(void)
+{
+	pthread_t threads[4];
+
+	start_busy(threads, 4);
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = _Fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			execlp("sh", "sh", "-c", "exit 3", (char *)NULL);
+			_exit(126);
+		}
+		CHECK(wait_exit(pid) == 3, "child %d", i);
+	}
+	end_busy(threads, 4);
+}
+#define HAVE_FORK_WITHOUT_HANDLERS 1
+#endif
+#endif
+
+static const struct trap_case cases[] = {
+	{ .name = "children_go_on", .run = children_go_on },
+	{ .name = "children_go_on_hardened", .run = children_go_on, .conf = "hardened:true" },
+	{ .name = "generations", .run = generations },
+	{ .name = "fork_storm", .run = fork_storm, .seconds = 120 },
+	{ .name = "forks_do_not_leak", .run = forks_do_not_leak },
+	{ .name = "handlers_allocate", .run = handlers_allocate },
+	{ .name = "first_handlers_may_allocate", .run = first_handlers_may_allocate },
+	{ .name = "prepare_handler_forks", .run = prepare_handler_forks },
+	{ .name = "parent_handler_forks", .run = parent_handler_forks },
+	{ .name = "child_handler_forks", .run = child_handler_forks },
+	{ .name = "vfork_then_exec", .run = vfork_then_exec },
+	{ .name = "spawn_helpers", .run = spawn_helpers },
+	{ .name = "raw_clone", .run = raw_clone },
+#ifdef HAVE_FORK_WITHOUT_HANDLERS
+	{ .name = "fork_without_handlers", .run = fork_without_handlers },
+#endif
+};
+
+TRAP_MAIN(cases)

@@ -1,0 +1,345 @@
+/*
+ * limits.c - running out of memory, and running under limits
+ *
+ * A refusal of the system is NULL with ENOMEM, and smaller requests go on.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <malloc.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "trap.h"
+
+#define MIB ((size_t)1 << 20)
+
+static void set_limit(int which, size_t bytes)
+{
+	struct rlimit limit = { bytes, bytes };
+
+	if (setrlimit(which, &limit) != 0)
+		_exit(125);
+}
+
+/* Larger requests fail cleanly, and the heap is as good as before. */
+static void survive_failure_of(size_t n)
+{
+	void *p = &p;
+
+	errno = 0;
+	CHECK(malloc(n) == NULL && errno == ENOMEM, "%zu bytes", n);
+	errno = 0;
+	CHECK(calloc(1, n) == NULL && errno == ENOMEM, "%zu bytes", n);
+	errno = 0;
+	CHECK(memalign(1 << 20, n) == NULL && errno == ENOMEM, "%zu bytes", n);
+	CHECK(posix_memalign(&p, 4096, n) == ENOMEM && p == &p, "%zu bytes", n);
+	CHECK(churn(n, 2000, 200, 20000) == NULL);
+}
+
+static void absurd_sizes(void)
+{
+	for (int bits = 46; bits < 64; bits++) {
+		survive_failure_of((size_t)1 << bits);
+		survive_failure_of(((size_t)1 << bits) - 4096);
+	}
+}
+
+/*
+ * Takes blocks of this size until there are no more; returns how many bytes it
+ * got. Then frees all of them, and it must be able to have most of it again.
+ */
+static size_t exhaust_once(size_t block, size_t give_up, bool oldest_first)
+{
+	void *list = NULL, *previous = NULL;
+	size_t got = 0;
+
+	while (got < give_up) {
+		void **p = malloc(block);
+
+		if (!p) {
+			CHECK(errno == ENOMEM);
+			break;
+		}
+		memset(p, 0x11, block);
+		*p = NULL;
+		if (!oldest_first)
+			*p = list;
+		else if (previous)
+			*(void **)previous = p;
+		if (!oldest_first || !list)
+			list = p;
+		previous = p;
+		got += block;
+	}
+	CHECK(got > 0, "not even one block of %zu", block);
+	/* Failing again and again is as harmless as failing once. */
+	for (int i = 0; i < 50 && got < give_up; i++)
+		free(malloc(block + (size_t)16 * MIB));
+	while (list) {
+		void *next = *(void **)list;
+
+		free(list);
+		list = next;
+	}
+	return got;
+}
+
+static void exhaust(size_t limit)
+{
+	/* The largest is a sixteenth: larger ones are a matter of fragmentation. */
+	const size_t blocks[] = { MIB, 100, 40000, 4096, limit / 16, 3000, 64 };
+
+	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
+		size_t got = exhaust_once(blocks[i], 2 * limit, i % 2);
+		size_t again = exhaust_once(blocks[i], 2 * limit, !(i % 2));
+
+		CHECK(got < 2 * limit, "the limit does nothing");
+		CHECK(got > limit / 4, "blocks of %zu: only %zu of %zu", blocks[i], got, limit);
+		CHECK(again > got / 2, "blocks of %zu: %zu, and then only %zu", blocks[i], got,
+		      again);
+		CHECK(churn(i + 1, 5000, 200, 20000) == NULL);
+	}
+}
+
+/* ------------------------------------------------------------ system limits */
+
+enum { SYSTEM_LIMIT = 256 };
+
+static void limit_address_space(void)
+{
+	set_limit(RLIMIT_AS, SYSTEM_LIMIT * MIB);
+}
+
+static void limit_data(void)
+{
+	set_limit(RLIMIT_DATA, SYSTEM_LIMIT * MIB);
+}
+
+static void under_system_limit(void)
+{
+	survive_failure_of(SYSTEM_LIMIT * MIB);
+	exhaust(SYSTEM_LIMIT * MIB);
+}
+
+/* The limit may also come when the heap is already there. */
+static void limit_in_mid_run(void)
+{
+	void *kept[100];
+
+	for (size_t i = 0; i < 100; i++) {
+		kept[i] = malloc(i * 10000 + 1);
+		CHECK(kept[i]);
+		fill(kept[i], i * 10000 + 1, i);
+	}
+	set_limit(RLIMIT_AS, (size_t)status_kib("VmSize") * 1024 + 64 * MIB);
+	survive_failure_of(128 * MIB);
+	for (int i = 0; i < 3; i++) {
+		size_t got = exhaust_once(MIB, 1024 * MIB, false);
+
+		CHECK(got < 256 * MIB && got > 16 * MIB, "%zu", got);
+	}
+	for (size_t i = 0; i < 100; i++) {
+		CHECK(is_filled(kept[i], i * 10000 + 1, i));
+		kept[i] = realloc(kept[i], 10);
+		CHECK(kept[i]);
+		free(kept[i]);
+	}
+}
+
+/* A failed realloc, in place or by moving, leaves the object whole. */
+static void realloc_fails_whole(void)
+{
+	for (size_t n = 16; n < 32 * MIB; n *= 3) {
+		unsigned char *p = malloc(n);
+
+		CHECK(p);
+		fill(p, n, n);
+		errno = 0;
+		CHECK(realloc(p, 400 * MIB) == NULL && errno == ENOMEM, "%zu", n);
+		CHECK(is_filled(p, n, n), "%zu", n);
+		free(p);
+	}
+}
+
+static void exhaust_in_threads_one(unsigned index)
+{
+	for (int i = 0; i < 10; i++)
+		(void)!exhaust_once(index % 2 ? 10000 : 300000, 1024 * MIB, false);
+}
+
+static void exhaust_in_threads(void)
+{
+	/* Small stacks are inherited from the limit set in prepare. */
+	run_threads(4, exhaust_in_threads_one);
+	CHECK(churn(1, 5000, 200, 20000) == NULL);
+}
+
+static void limit_address_space_and_stack(void)
+{
+	struct rlimit stack = { MIB, MIB };
+
+	setrlimit(RLIMIT_STACK, &stack);
+	limit_address_space();
+}
+
+/* A tight limit from the start, as in `ulimit -v 40000; program`. */
+static void limit_tightly(void)
+{
+	set_limit(RLIMIT_AS, 40 * MIB);
+}
+
+static void under_tight_limit(void)
+{
+	size_t got;
+
+	CHECK(churn(1, 20000, 1000, 10000) == NULL);
+	got = exhaust_once(10000, 64 * MIB, false);
+	CHECK(got >= 8 * MIB, "only %zu bytes below ulimit -v 40960", got);
+	CHECK(churn(2, 20000, 1000, 10000) == NULL);
+}
+
+/* ------------------------------------------------------------ the own limit */
+
+static void hard_limit(void)
+{
+	survive_failure_of(64 * MIB);
+	exhaust(64 * MIB);
+	CHECK(status_kib("VmHWM") < 96 * 1024, "%ld KiB", status_kib("VmHWM"));
+}
+
+/* --------------------------------------------------------- memory is locked */
+
+static void everything_locked(void)
+{
+	long locked;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		trap_skip("mlockall is not allowed here");
+	CHECK(churn(1, 20000, 500, 20000) == NULL);
+	locked = status_kib("VmLck");
+	CHECK(locked < 128 * 1024, "%ld KiB locked by a small program", locked);
+	CHECK(churn(2, 2000, 50, 4 * MIB) == NULL);
+}
+
+/* ----------------------------------------------------------------- overcommit */
+
+static void write_setting(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		trap_skip("cannot write %s", path);
+	close(fd);
+}
+
+/*
+ * The setting is the whole machine's: only on request, and put back by a
+ * parent which does nothing else.
+ */
+static void never_overcommit(void)
+{
+	static const char path[] = "/proc/sys/vm/overcommit_memory";
+	char before[16] = "";
+	int fd, status;
+	pid_t pid;
+
+	if (!getenv("BM_TEST_OVERCOMMIT"))
+		trap_skip("changes vm.overcommit_memory; set BM_TEST_OVERCOMMIT=1 to run it");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, before, sizeof(before) - 1) <= 0)
+		trap_skip("cannot read %s", path);
+	close(fd);
+	write_setting(path, "2\n");
+	pid = fork();
+	if (pid == 0) {
+		survive_failure_of((size_t)1 << 42);
+		CHECK(churn(1, 20000, 1000, 100000) == NULL);
+		CHECK(exhaust_once(MIB, 64 * MIB, false) == 64 * MIB);
+		_exit(0);
+	}
+	status = wait_exit(pid);
+	write_setting(path, before);
+	CHECK(status == 0, "%d", status);
+}
+
+/* ------------------------------------------------------------------- seccomp */
+
+#if defined(__x86_64__)
+#define THIS_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define THIS_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+#ifdef THIS_ARCH
+#define ALLOW(nr)                                                             \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1),                      \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+
+/* What a strict sandbox lets an allocator do once the program runs. */
+static void enter_sandbox(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		ALLOW(SYS_mmap),	  ALLOW(SYS_munmap),	   ALLOW(SYS_mremap),
+		ALLOW(SYS_mprotect),	  ALLOW(SYS_madvise),	   ALLOW(SYS_brk),
+		ALLOW(SYS_futex),	  ALLOW(SYS_sched_yield),  ALLOW(SYS_write),
+		ALLOW(SYS_clock_gettime), ALLOW(SYS_rt_sigreturn), ALLOW(SYS_exit_group),
+		ALLOW(SYS_exit),	  ALLOW(SYS_rt_sigprocmask),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		trap_skip("no seccomp filters here");
+}
+
+static void in_a_sandbox(void)
+{
+	const char *wrong = churn(3, 1000, 100, MIB);
+
+	CHECK(!wrong, "%s", wrong);
+	enter_sandbox();
+	wrong = churn(1, 50000, 1000, 5 * MIB / 10);
+	CHECK(!wrong, "%s", wrong);
+	wrong = churn(2, 500, 20, 40 * MIB);
+	CHECK(!wrong, "%s", wrong);
+	malloc_trim(0);
+	survive_failure_of((size_t)1 << 50);
+	_exit(0);
+}
+#endif
+
+static const struct trap_case cases[] = {
+	{ .name = "absurd_sizes", .run = absurd_sizes },
+	{ .name = "address_space_limited", .run = under_system_limit,
+	  .prepare = limit_address_space },
+	{ .name = "data_limited", .run = under_system_limit, .prepare = limit_data },
+	{ .name = "limit_in_mid_run", .run = limit_in_mid_run },
+	{ .name = "realloc_fails_whole", .run = realloc_fails_whole,
+	  .prepare = limit_address_space },
+	{ .name = "exhaust_in_threads", .run = exhaust_in_threads,
+	  .prepare = limit_address_space_and_stack },
+	{ .name = "under_tight_limit", .run = under_tight_limit, .prepare = limit_tightly },
+	{ .name = "hard_limit", .run = hard_limit, .conf = "hard_limit:64M" },
+	{ .name = "everything_locked", .run = everything_locked },
+	{ .name = "never_overcommit", .run = never_overcommit },
+#ifdef THIS_ARCH
+	{ .name = "in_a_sandbox", .run = in_a_sandbox },
+	{ .name = "in_a_sandbox_when_purging", .run = in_a_sandbox, .conf = "decay_ms:0" },
+#endif
+};
+
+TRAP_MAIN(cases)

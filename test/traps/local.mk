@@ -1,0 +1,78 @@
+# The traps of a preloaded malloc. None of these programs has the library
+# linked in: each starts itself anew, with the library preloaded, for every one
+# of its cases (test/lib/trap.h). `PROGRAM CASE...` runs single cases.
+trap_programs = \
+	test/traps/cxx-operators \
+	test/traps/fork \
+	test/traps/interface \
+	test/traps/limits \
+	test/traps/misuse \
+	test/traps/options \
+	test/traps/setuid \
+	test/traps/sizes \
+	test/traps/startup \
+	test/traps/statistics \
+	test/traps/threads
+check_PROGRAMS += $(trap_programs) test/traps/setuid-helper
+TESTS += $(trap_programs) test/traps/exports.sh
+EXTRA_DIST += test/traps/exports.sh
+
+test_traps_cxx_operators_SOURCES = test/traps/cxx-operators.cc
+test_traps_cxx_operators_CXXFLAGS = $(TEST_CXXFLAGS)
+test_traps_cxx_operators_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_cxx_operators_LDADD = test/lib/libtest.a
+
+test_traps_fork_SOURCES = test/traps/fork.c
+test_traps_fork_CFLAGS = $(TEST_CFLAGS)
+test_traps_fork_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_fork_LDADD = test/lib/libtest.a
+
+test_traps_interface_SOURCES = test/traps/interface.c
+test_traps_interface_CFLAGS = $(TEST_CFLAGS)
+test_traps_interface_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_interface_LDADD = test/lib/libtest.a
+
+test_traps_limits_SOURCES = test/traps/limits.c
+test_traps_limits_CFLAGS = $(TEST_CFLAGS)
+test_traps_limits_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_limits_LDADD = test/lib/libtest.a
+
+test_traps_misuse_SOURCES = test/traps/misuse.c
+test_traps_misuse_CFLAGS = $(TEST_CFLAGS)
+test_traps_misuse_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_misuse_LDADD = test/lib/libtest.a
+
+test_traps_options_SOURCES = test/traps/options.c
+test_traps_options_CFLAGS = $(TEST_CFLAGS)
+test_traps_options_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_options_LDADD = test/lib/libtest.a
+
+test_traps_setuid_SOURCES = test/traps/setuid.c
+test_traps_setuid_CFLAGS = $(TEST_CFLAGS)
+test_traps_setuid_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_setuid_LDADD = test/lib/libtest.a
+
+test_traps_sizes_SOURCES = test/traps/sizes.c
+test_traps_sizes_CFLAGS = $(TEST_CFLAGS)
+test_traps_sizes_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_sizes_LDADD = test/lib/libtest.a
+
+test_traps_startup_SOURCES = test/traps/startup.c
+test_traps_startup_CFLAGS = $(TEST_CFLAGS)
+test_traps_startup_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_startup_LDADD = test/lib/libtest.a
+
+test_traps_statistics_SOURCES = test/traps/statistics.c
+test_traps_statistics_CFLAGS = $(TEST_CFLAGS)
+test_traps_statistics_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_statistics_LDADD = test/lib/libtest.a
+
+test_traps_threads_SOURCES = test/traps/threads.c
+test_traps_threads_CFLAGS = $(TEST_CFLAGS)
+test_traps_threads_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_threads_LDADD = test/lib/libtest.a
+
+# Set-uid programs ignore LD_PRELOAD: this one has the static library in it.
+test_traps_setuid_helper_SOURCES = test/traps/setuid-helper.c
+test_traps_setuid_helper_CFLAGS = $(TEST_CFLAGS)
+test_traps_setuid_helper_LDADD = libbuddymalloc.a
