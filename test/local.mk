@@ -25,3 +25,4 @@ test_lib_libtest_a_CPPFLAGS = $(TEST_CPPFLAGS) \
 include test/unit/local.mk
 include test/model/local.mk
 include test/traps/local.mk
+include test/preload/local.mk
