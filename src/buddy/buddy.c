@@ -244,6 +244,14 @@ static void expand(struct zone *zone, u64 pfn, unsigned low, unsigned high, enum
 	}
 }
 
+static void set_migratetype(u64 pfn, u64 nr, enum migratetype mt)
+{
+	u64 end = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
+
+	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+		pfn_to_block(pfn)->migratetype = (u8)mt;
+}
+
 static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype mt)
 {
 	unsigned o;
@@ -254,18 +262,14 @@ static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype 
 		if (!pfn)
 			continue;
 		del_page_from_free_list(zone, pfn);
+		/* Merging does not look at types: a pageblock in a larger block
+		 * may be another's still, and gets what is freed in it. */
+		if (o >= PAGEBLOCK_ORDER)
+			set_migratetype(pfn, (u64)1 << order, mt);
 		expand(zone, pfn, order, o, mt);
 		return pfn;
 	}
 	return 0;
-}
-
-static void set_migratetype(u64 pfn, u64 nr, enum migratetype mt)
-{
-	u64 end = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
-
-	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
-		pfn_to_block(pfn)->migratetype = (u8)mt;
 }
 
 /* Moves every free block of the pageblock to the lists of mt; pages moved. */
@@ -352,11 +356,8 @@ u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, 
 
 	if (!pfn)
 		pfn = rmqueue_fallback(zone, order, mt, nofragment);
-	if (pfn) {
+	if (pfn)
 		account_free(zone, pfn, (u64)1 << order, false);
-		if (order >= PAGEBLOCK_ORDER)
-			set_migratetype(pfn, (u64)1 << order, mt);
-	}
 	return pfn;
 }
 
@@ -418,6 +419,17 @@ bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 	return true;
 }
 
+/* Takes a range that begins a pageblock; what its last pageblock has beyond becomes mt too. */
+static bool take_pageblocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	if (!zone_take_range_locked(zone, pfn, nr))
+		return false;
+	set_migratetype(pfn, nr, mt);
+	if (nr % PAGEBLOCK_PAGES)
+		move_freepages_block(zone, pfn + nr, mt);
+	return true;
+}
+
 /* Follows free blocks of at least a pageblock upward from `at`, up to `want` pages. */
 static u64 run_length(const struct zone *zone, u64 at, u64 want)
 {
@@ -449,10 +461,8 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
 			u64 pfn = zone->area[o].first[(mt + t) % MIGRATE_PCPTYPES];
 
-			if (pfn && zone_take_range_locked(zone, pfn, nr)) {
-				set_migratetype(pfn, nr, mt);
+			if (pfn && take_pageblocks(zone, pfn, nr, mt))
 				return pfn;
-			}
 		}
 	for (o = MIN(enough, (unsigned)NR_ORDERS); o-- > PAGEBLOCK_ORDER;)
 		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
@@ -465,10 +475,8 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 					continue;
 				if (run_length(zone, pfn, at - pfn + want) < at - pfn + want)
 					continue;
-				if (zone_take_range_locked(zone, at, nr)) {
-					set_migratetype(at, nr, mt);
+				if (take_pageblocks(zone, at, nr, mt))
 					return at;
-				}
 			}
 		}
 	return 0;
