@@ -21,10 +21,10 @@ struct window window;
 #define PAGE_STEP ((u64)1 << 20)	/* 1 MiB of struct pages describes 64 MiB */
 #define BLOCK_STEP ((u64)64 << 10)	/* 64 KiB of pageblocks describe 680 MiB */
 
-/* An array of the mem_map: mapped from its start (or a little later) to end. */
+/* An array of the mem_map: of its bytes [from, end) are mapped. */
 struct array {
 	char *start;
-	u64 end;	/* bytes mapped */
+	u64 from, end;
 };
 
 static struct {
@@ -41,33 +41,61 @@ static bool budget_allows(u64 bytes)
 	return map.heap_bytes + map.meta_bytes + bytes <= map.budget;
 }
 
-/* Maps the array up to `end` bytes; what is there already stays. */
-static bool array_grow(struct array *a, u64 end, u64 step)
+/* Bytes the array must grow by at least to reach `end`. */
+static u64 array_need(const struct array *a, u64 end)
 {
-	u64 len;
+	return end > a->end ? round_up(end - a->end, os_page_size()) : 0;
+}
 
-	if (end <= a->end)
+/*
+ * Maps the array up to `end` bytes; what is there already stays. What a step
+ * maps beyond the need comes off `spare`.
+ */
+static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
+{
+	u64 need = array_need(a, end);
+	u64 len = round_up(need, MAX(step, os_page_size()));
+
+	if (!need)
 		return true;
-	len = round_up(end - a->end, MAX(step, os_page_size()));
-	if (!os_map_at(a->start + a->end, len)) {
-		/* Near a limit the step may be too much where the need is not. */
-		len = round_up(end - a->end, os_page_size());
+	/* Near a limit the step may be too much where the need is not. */
+	if (len - need > *spare || !os_map_at(a->start + a->end, len)) {
+		len = need;
 		if (!os_map_at(a->start + a->end, len))
 			return false;
 	}
+	*spare -= MIN(*spare, len - need);
 	a->end += len;
 	map.meta_bytes += len;
 	return true;
 }
 
-/* Makes the arrays describe every pageblock below `end`. */
-static bool mem_map_grow(u64 end)
+static void array_drop(struct array *a)
+{
+	if (a->end > a->from)
+		os_unmap(a->start + a->from, a->end - a->from);
+}
+
+/* Bytes the mem_map must grow by at least to describe every pageblock below `end`. */
+static u64 mem_map_need(u64 end)
 {
 	u64 pages = end << PAGEBLOCK_ORDER;
 
-	return array_grow(&map.tags, pages * sizeof(u16), TAG_STEP) &&
-	       array_grow(&map.pages, pages * sizeof(struct page), PAGE_STEP) &&
-	       array_grow(&map.blocks, end * sizeof(struct pageblock), BLOCK_STEP);
+	return array_need(&map.tags, pages * sizeof(u16)) +
+	       array_need(&map.pages, pages * sizeof(struct page)) +
+	       array_need(&map.blocks, end * sizeof(struct pageblock));
+}
+
+/* Makes it describe them, leaving room in the budget for `bytes` of heap. */
+static bool mem_map_grow(u64 end, u64 bytes)
+{
+	u64 pages = end << PAGEBLOCK_ORDER;
+	u64 used = map.heap_bytes + map.meta_bytes + bytes + mem_map_need(end);
+	u64 spare = map.budget - MIN(map.budget, used);
+
+	return array_grow(&map.tags, pages * sizeof(u16), TAG_STEP, &spare) &&
+	       array_grow(&map.pages, pages * sizeof(struct page), PAGE_STEP, &spare) &&
+	       array_grow(&map.blocks, end * sizeof(struct pageblock), BLOCK_STEP, &spare);
 }
 
 /*
@@ -109,8 +137,8 @@ bool memmap_init(void)
 	u64 space = (u64)1 << os_address_bits();
 	u64 choices = MAX(space / 2 / unit, (u64)1);
 	u64 seed = os_random();
-	u64 first;
-	int tries;
+	u64 first, before;
+	int tries, error;
 
 	memmap_set_budget();
 	/* The tags of the tag array itself: nothing of the heap is there. */
@@ -123,21 +151,26 @@ bool memmap_init(void)
 		window.base = (char *)at;
 		window.pages = (struct page *)(at + size);
 		window.blocks = (struct pageblock *)(void *)(window.pages + nr_pages);
-		map.tags = (struct array){ window.base, 0 };
+		map.tags = (struct array){ window.base, 0, 0 };
 		/* What describes the tag array's own pages is never touched. */
-		map.pages = (struct array){ (char *)window.pages,
-					    round_down((first >> PAGE_SHIFT) * sizeof(struct page),
-						       (u64)os_page_size()) };
+		before = round_down((first >> PAGE_SHIFT) * sizeof(struct page),
+				    (u64)os_page_size());
+		map.pages = (struct array){ (char *)window.pages, before, before };
 		/* Pageblocks have a state from 0 on: the buddy of a large block
 		 * at the heap's start lies before it. */
-		map.blocks = (struct array){ (char *)window.blocks, 0 };
+		map.blocks = (struct array){ (char *)window.blocks, 0, 0 };
 		window.limit = size;
 		window.first = first;
 		map.hint = map.end = first >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
 		map.meta_bytes = 0;
-		if (mem_map_grow(map.end + 1))
+		if (mem_map_grow(map.end + 1, 0))
 			return true;
-		if (errno != EEXIST)
+		error = errno;
+		array_drop(&map.tags);
+		array_drop(&map.pages);
+		array_drop(&map.blocks);
+		errno = error;
+		if (error != EEXIST)
 			return false;
 	}
 	return false;
@@ -183,7 +216,7 @@ static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
 	u64 end = MAX(map.end, block + nr);
 
-	if (!budget_allows(bytes) || !mem_map_grow(end)) {
+	if (!budget_allows(bytes + mem_map_need(end)) || !mem_map_grow(end, bytes)) {
 		errno = ENOMEM;
 		return false;
 	}
@@ -205,7 +238,7 @@ static void note_foreign(u64 block, u64 nr)
 {
 	u64 i;
 
-	if (!mem_map_grow(MAX(map.end, block + nr)))
+	if (!mem_map_grow(MAX(map.end, block + nr), 0))
 		return;
 	map.end = MAX(map.end, block + nr);
 	for (i = block; i < block + nr; i++) {
