@@ -180,6 +180,15 @@ uint64_t fake_mapped_bytes(void)
 	return bytes;
 }
 
+void fake_unmap_all(void)
+{
+	size_t i;
+
+	for (i = 0; i < nr_mapped && fake.map_for_real; i++)
+		munmap((void *)mapped[i].start, mapped[i].end - mapped[i].start);
+	nr_mapped = 0;
+}
+
 uint64_t fake_purged_bytes(void)
 {
 	return purged_bytes;
@@ -241,9 +250,13 @@ static bool map_locked(struct range r)
 			return false;
 		}
 	i = find_mapped(r.start);
-	if (i < nr_mapped && mapped[i].start < r.end)
-		misuse("os_map_at(%p, %#zx): some of it is mapped already", (void *)r.start,
-		       (size_t)(r.end - r.start));
+	if (i < nr_mapped && mapped[i].start < r.end) {
+		if (!fake.overlap_expected)
+			misuse("os_map_at(%p, %#zx): some of it is mapped already",
+			       (void *)r.start, (size_t)(r.end - r.start));
+		errno = EEXIST;
+		return false;
+	}
 	if (nr_mapped == MAX_RANGES)
 		misuse("too many mappings");
 	if (!map_real(r))

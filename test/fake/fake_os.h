@@ -26,6 +26,7 @@ struct fake_machine {
 	uint64_t random;
 	bool secure;
 	bool map_for_real;	/* false: os_map_at only keeps the list */
+	bool overlap_expected;	/* mapping over an own mapping fails with EEXIST only */
 	bool abort_expected;	/* os_abort ends the process with FAKE_ABORTED */
 };
 extern struct fake_machine fake;
@@ -51,6 +52,9 @@ enum fake_call {
 
 /* Everything as at the start of the process; nothing is unmapped. */
 void fake_reset(void);
+
+/* Unmaps whatever the library mapped. */
+void fake_unmap_all(void);
 
 /* How often it was called since fake_reset(), failed calls too. */
 uint64_t fake_calls(enum fake_call call);

@@ -18,6 +18,42 @@ UNIT_TESTS += test/unit/lock
 test_unit_lock_SOURCES = test/unit/lock.c
 test_unit_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_lock_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/options
+test_unit_options_SOURCES = test/unit/options.c
+test_unit_options_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_options_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/report
+test_unit_report_SOURCES = test/unit/report.c
+test_unit_report_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_report_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/memmap
+test_unit_memmap_SOURCES = test/unit/memmap.c test/unit/memmap_check.h
+test_unit_memmap_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_memmap_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/memmap_failures
+test_unit_memmap_failures_SOURCES = test/unit/memmap_failures.c test/unit/memmap_check.h
+test_unit_memmap_failures_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_memmap_failures_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/buddy_sequences
+test_unit_buddy_sequences_SOURCES = test/unit/buddy_sequences.c \
+	test/unit/buddy_model.c test/unit/buddy_model.h
+test_unit_buddy_sequences_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_buddy_sequences_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/buddy_random
+test_unit_buddy_random_SOURCES = test/unit/buddy_random.c test/unit/buddy_model.c test/unit/buddy_model.h
+test_unit_buddy_random_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_buddy_random_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/buddy_types
+test_unit_buddy_types_SOURCES = test/unit/buddy_types.c test/unit/buddy_model.c test/unit/buddy_model.h
+test_unit_buddy_types_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_buddy_types_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

@@ -1,0 +1,246 @@
+/* BUDDYMALLOC_CONF: every option, every kind of bad value, the exact complaints. */
+#include "unit.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "base/report.h"
+
+static const char *conf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static const char *conf(const char *fmt, ...)
+{
+	static char text[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return text;
+}
+
+static void defaults_are_those_of_the_table(void)
+{
+#define OPTION_BOOL(name, def, doc) assert_true(options.name == (def));
+#define OPTION_INT(name, def, least, most, unit, doc) assert_true(options.name == (def));
+#define OPTION_SIZE(name, def, least, most, doc) assert_true(options.name == (def));
+#define OPTION_STR(name, doc) assert_string_equal(options.name, "");
+#include "base/options.def"
+#undef OPTION_BOOL
+#undef OPTION_INT
+#undef OPTION_SIZE
+#undef OPTION_STR
+}
+
+static void check_bool(const char *name, const bool *field)
+{
+	static const char *const yes[] = { "true", "1", "yes", "on" };
+	static const char *const no[] = { "false", "0", "no", "off" };
+	static const char *const bad[] = { "", "TRUE", "tru", "truee", "2", " true", "-1" };
+	size_t i;
+
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(options_parse(conf("%s:%s", name, yes[i])), 0);
+		assert_true(*field);
+		assert_int_equal(options_parse(conf("%s:%s", name, no[i])), 0);
+		assert_false(*field);
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(options_parse(conf("%s:%s", name, bad[i])), 1);
+		assert_false(*field);
+		unit_said("buddymalloc: option %s: '%s' is not accepted; it takes true or false\n",
+			  name, bad[i]);
+	}
+}
+
+static void bad_int(const char *name, const long *field, long least, long most, const char *unit,
+		    const char *value)
+{
+	long before = *field;
+
+	assert_int_equal(options_parse(conf("%s:%s", name, value)), 1);
+	assert_int_equal(*field, before);
+	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %ld to %ld (%s)\n", name,
+		  value, least, most, unit);
+}
+
+static void check_int(const char *name, const long *field, long least, long most, const char *unit)
+{
+	static const char *const bad[] = { "",    "-",	   "+1",  "1 ",  " 1",	"1K",
+					   "0x1", "1.5", "--1", "abc", "99999999999999999999",
+					   "-99999999999999999999", "9223372036854775808",
+					   "18446744073709551616" };
+	char text[32];
+	size_t i;
+
+	assert_int_equal(options_parse(conf("%s:%ld", name, least)), 0);
+	assert_int_equal(*field, least);
+	assert_int_equal(options_parse(conf("%s:%ld", name, most)), 0);
+	assert_int_equal(*field, most);
+	assert_int_equal(options_parse(conf("%s:%ld", name, least + 1)), 0);
+	assert_int_equal(*field, least + 1);
+	snprintf(text, sizeof(text), "%ld", least - 1);
+	bad_int(name, field, least, most, unit, text);
+	snprintf(text, sizeof(text), "%ld", most + 1);
+	bad_int(name, field, least, most, unit, text);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		bad_int(name, field, least, most, unit, bad[i]);
+}
+
+static void bad_size(const char *name, const u64 *field, u64 least, u64 most, const char *value)
+{
+	u64 before = *field;
+
+	assert_int_equal(options_parse(conf("%s:%s", name, value)), 1);
+	assert_true(*field == before);
+	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow\n",
+		  name, value, (unsigned long)least, (unsigned long)most);
+}
+
+static void check_size(const char *name, const u64 *field, u64 least, u64 most)
+{
+	static const char suffixes[] = "KMGTkmgt";
+	static const char *const bad[] = { "",	  "K",	 "-1",	 "1KK", "1KB", "1P",
+					   "1B",  "1.5M", "1 M", "M1",	"{",   "1{",
+					   "0x10", "99999999999999999999", "16777216T",
+					   "18446744073709551616", "18014398509481984K" };
+	char text[32];
+	size_t i;
+
+	for (i = 0; suffixes[i]; i++) {
+		u64 want = (u64)3 << 10 * (i % 4 + 1);
+
+		assert_int_equal(options_parse(conf("%s:3%c", name, suffixes[i])), 0);
+		assert_true(*field == want);
+	}
+	assert_int_equal(options_parse(conf("%s:%lu", name, (unsigned long)most)), 0);
+	assert_true(*field == most);
+	assert_int_equal(options_parse(conf("%s:%lu", name, (unsigned long)least)), 0);
+	assert_true(*field == least);
+	snprintf(text, sizeof(text), "%lu", (unsigned long)most + 1);
+	bad_size(name, field, least, most, text);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		bad_size(name, field, least, most, bad[i]);
+}
+
+static void check_str(const char *name, const char *field)
+{
+	char longest[OPTION_STR_MAX + 1];
+
+	assert_int_equal(options_parse(conf("%s:/tmp/a:b %%p", name)), 0);
+	assert_string_equal(field, "/tmp/a:b %p");
+	memset(longest, 'x', sizeof(longest));
+	longest[OPTION_STR_MAX - 1] = '\0';
+	assert_int_equal(options_parse(conf("%s:%s", name, longest)), 0);
+	assert_string_equal(field, longest);
+	assert_int_equal(options_parse(conf("%s:short", name)), 0);
+	longest[OPTION_STR_MAX - 1] = 'x';
+	longest[OPTION_STR_MAX] = '\0';
+	assert_int_equal(options_parse(conf("%s:%s", name, longest)), 1);
+	assert_string_equal(field, "short");
+	unit_said("buddymalloc: option %s: '%.64s' is not accepted; it takes 1 to %d characters, no comma\n",
+		  name, longest, OPTION_STR_MAX - 1);
+	assert_int_equal(options_parse(conf("%s:", name)), 1);
+	assert_string_equal(field, "short");
+	unit_said("buddymalloc: option %s: '' is not accepted; it takes 1 to %d characters, no comma\n",
+		  name, OPTION_STR_MAX - 1);
+}
+
+static void every_option_takes_what_it_says(void)
+{
+#define OPTION_BOOL(name, def, doc) check_bool(#name, &options.name);
+#define OPTION_INT(name, def, least, most, unit, doc) \
+	check_int(#name, &options.name, least, most, unit);
+#define OPTION_SIZE(name, def, least, most, doc) check_size(#name, &options.name, least, most);
+#define OPTION_STR(name, doc) check_str(#name, options.name);
+#include "base/options.def"
+#undef OPTION_BOOL
+#undef OPTION_INT
+#undef OPTION_SIZE
+#undef OPTION_STR
+	assert_string_equal(fake_output(), "");
+}
+
+/* A name alone is an entry without a value. */
+static void name_without_value(void)
+{
+	assert_int_equal(options_parse("verbose"), 1);
+	unit_said("buddymalloc: option verbose: '' is not accepted; it takes true or false\n");
+	assert_int_equal(options_parse("decay_ms"), 1);
+	unit_said("buddymalloc: option decay_ms: '' is not accepted; it takes -1 to 3600000 (ms)\n");
+}
+
+static void unknown_names_are_told_all_others(void)
+{
+	static const char known[] =
+#define OPTION_BOOL(name, def, doc) " " #name
+#define OPTION_INT(name, def, least, most, unit, doc) " " #name
+#define OPTION_SIZE(name, def, least, most, doc) " " #name
+#define OPTION_STR(name, doc) " " #name
+#include "base/options.def"
+		;
+#undef OPTION_BOOL
+#undef OPTION_INT
+#undef OPTION_SIZE
+#undef OPTION_STR
+	static const char *const bad[] = { "verbos:1", "verbosee:1", "Verbose:1", " verbose:1",
+					   "nonsense", ":1", ":" };
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(options_parse(bad[i]), 1);
+		unit_said("buddymalloc: option '%.*s' is unknown; known are:%s\n",
+			  (int)strcspn(bad[i], ":"), bad[i], known);
+	}
+	/* A name of any length does not push the known ones out of the line. */
+	assert_int_equal(options_parse(conf("%0300d:1", 0)), 1);
+	unit_said("buddymalloc: option '%064d' is unknown; known are:%s\n", 0, known);
+}
+
+static void many_entries_at_once(void)
+{
+	assert_int_equal(options_parse(""), 0);
+	assert_int_equal(options_parse(","), 0);
+	assert_int_equal(options_parse(",,,verbose:1,,decay_ms:5,"), 0);
+	assert_true(options.verbose);
+	assert_int_equal(options.decay_ms, 5);
+	/* The last one counts; a bad one does not stop the others. */
+	assert_int_equal(options_parse("decay_ms:6,decay_ms:x,hard_limit:1M,decay_ms:7,y:1"), 2);
+	assert_int_equal(options.decay_ms, 7);
+	assert_true(options.hard_limit == 1 << 20);
+	assert_string_equal(options.stats_file, "");
+}
+
+/* No string, however broken, may do more than complain: every byte, every cut. */
+static void any_bytes_are_survived(void)
+{
+	static const char model[] = "verbose:1,decay_ms:-1,hard_limit:12G,stats_file:/a/%p,x";
+	char text[sizeof(model)];
+	size_t at, len;
+	int byte;
+
+	for (len = 0; len < sizeof(model); len++)
+		for (at = 0; at < len; at++) {
+			memcpy(text, model, sizeof(model));
+			text[len] = '\0';
+			text[at] = (char)(at * 37 + len);
+			options_parse(text);
+			fake_clear_output();
+		}
+	for (at = 0; at < sizeof(model) - 1; at++)
+		for (byte = 1; byte < 256; byte++) {
+			memcpy(text, model, sizeof(model));
+			text[at] = (char)byte;
+			options_parse(text);
+			fake_clear_output();
+		}
+	assert_true(options.decay_ms >= -1 && options.decay_ms <= 3600000);
+}
+
+UNIT_MAIN(CASE(defaults_are_those_of_the_table),
+	  CASE(every_option_takes_what_it_says),
+	  CASE(name_without_value),
+	  CASE(unknown_names_are_told_all_others),
+	  CASE(many_entries_at_once),
+	  CASE(any_bytes_are_survived))
