@@ -21,7 +21,7 @@ struct options {
 #undef OPTION_STR
 };
 
-extern struct options options;
+extern struct options options HIDDEN;
 
 /*
  * Applies "name:value,name:value". Every entry that cannot be applied gives

@@ -19,7 +19,7 @@ struct stats {
 
 #define NR_STATS (sizeof(struct stats) / sizeof(u64))
 
-extern struct stats stats_shared;
+extern struct stats stats_shared HIDDEN;
 
 /* Names in the order of the struct's fields. */
 extern const char *const stat_names[NR_STATS];

@@ -35,6 +35,12 @@ static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/*
+ * On the declaration of data that hot code reads: -fvisibility only speaks of
+ * definitions, and without this the address would come from the GOT.
+ */
+#define HIDDEN __attribute__((visibility("hidden")))
+
 #define out_of_line __attribute__((__noinline__))
 #define cold_path __attribute__((__cold__, __noinline__))
 #define fast_inline inline __attribute__((__always_inline__))

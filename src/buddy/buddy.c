@@ -12,6 +12,15 @@ struct zone *zone_table[MAX_NR_ZONES];
 /* Lists are searched this far for a run of adjacent blocks. */
 #define CONTIG_TRIES 512
 
+/* A block's first page stands for it: where a block goes in its list is no more than a hint. */
+static inline bool begins_dirty(u64 pfn)
+{
+	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
+				   __ATOMIC_RELAXED);
+
+	return word >> pfn % 64 & 1;
+}
+
 /*
  * The three mutators of the free lists: a block's kind, order and list change
  * here and nowhere else.
@@ -24,7 +33,7 @@ static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum mi
 	page->order = (u8)order;
 	page->migratetype = (u8)mt;
 	page_set_kind(page, PAGE_BUDDY);
-	if (pages_nr_dirty(pfn, MIN((u64)1 << order, (u64)64))) {
+	if (begins_dirty(pfn)) {
 		page->prev = 0;
 		page->next = area->first[mt];
 		if (page->next)
@@ -120,6 +129,15 @@ static void lru_drop_if_clean(struct zone *zone, struct pageblock *block)
 	lru_del(zone, block);
 }
 
+/* Bits of word in a mask of n bits; mostly all or none. */
+static inline u64 count_bits(u64 word, u64 mask, u64 n)
+{
+	word &= mask;
+	if (word == mask)
+		return n;
+	return word ? (u64)__builtin_popcountll(word) : 0;
+}
+
 /* Sets or clears the free bits of [pfn, pfn + nr) and keeps the counts. */
 static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 {
@@ -139,8 +157,8 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 
 			bm_assert((block->free[word] & mask) == (free ? 0 : mask));
 			block->free[word] ^= mask;
-			dirty += (u64)__builtin_popcountll(
-				__atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED) & mask);
+			dirty += count_bits(__atomic_load_n(&block->dirty[word],
+							    __ATOMIC_RELAXED), mask, n);
 			pfn += n;
 		}
 		if (dirty && free)

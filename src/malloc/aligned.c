@@ -22,6 +22,8 @@ void *do_memalign(size_t align, size_t size)
 		return NULL;
 	}
 	class = size_to_class_aligned(size, align);
+	if (class >= NR_SHEAVES)
+		return tcache_alloc_single(this_tcache, (unsigned)class);
 	if (likely(class >= 0))
 		return tcache_alloc(this_tcache, (unsigned)class);
 	return large_alloc(size ? size : 1, ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
@@ -83,7 +85,6 @@ BM_EXPORT void *pvalloc(size_t size)
 	return do_memalign(page, size ? round_up(size, page) : page);
 }
 
-#define ALIAS(name) BM_EXPORT __attribute__((alias(#name), copy(name)))
 ALIAS(posix_memalign) int __posix_memalign(void **out, size_t align, size_t size);
 ALIAS(memalign) void *__libc_memalign(size_t align, size_t size);
 ALIAS(valloc) void *__libc_valloc(size_t size);

@@ -32,14 +32,12 @@ static struct shrinker slab_shrinker, orphan_shrinker, own_shrinker;
 
 static u64 shrink_slabs(bool all)
 {
-	(void)all;
-	return slab_shrink();
+	return slab_shrink(all);
 }
 
 static u64 shrink_orphans(bool all)
 {
-	(void)all;
-	return tcache_reap_orphans();
+	return all ? tcache_reap_orphans() : 0;
 }
 
 /* What this thread itself keeps pins slabs like anything else. */
@@ -172,7 +170,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 			tcache_set_direct(this_tcache);
 	}
 	report_verbose("version " PACKAGE_VERSION ", heap at %p, pages of %lu bytes, %u CPUs",
-		       (void *)(window.base + window.first), (unsigned long)os_page_size(),
+		       (void *)(window_base + window.first), (unsigned long)os_page_size(),
 		       os_nr_cpus());
 }
 

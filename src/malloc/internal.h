@@ -11,6 +11,16 @@
 /* Visible from outside the library; everything else is hidden. */
 #define BM_EXPORT __attribute__((visibility("default")))
 
+/*
+ * A second name. "copy" gives the alias the attributes that the libc's header
+ * gave the first, which gcc else warns of.
+ */
+#if __has_attribute(copy)
+#define ALIAS(name) BM_EXPORT __attribute__((alias(#name), copy(name)))
+#else
+#define ALIAS(name) BM_EXPORT __attribute__((alias(#name)))
+#endif
+
 /* The largest request: C and POSIX want differences of pointers to fit. */
 #define MAX_REQUEST ((size_t)PTRDIFF_MAX)
 

@@ -95,7 +95,7 @@ void report_bad_pointer(const char *what, const void *p)
 {
 	u64 head;
 
-	if (!in_window(p) || (u64)((const char *)p - window.base) < window.first) {
+	if (!in_window(p) || (u64)((const char *)p - window_base) < window.first) {
 		stat_add_shared(foreign_freed, 1);
 		report_corruption("invalid %s of %p: not memory of this allocator", what, p);
 		return;

@@ -14,8 +14,10 @@ out_of_line void *malloc_medium(size_t size)
 {
 	if (unlikely(!size))
 		size = 1;
-	if (likely(size <= MAX_CLASS_SIZE))
+	if (likely(size <= MAX_PACKED_SIZE))
 		return tcache_alloc(this_tcache, size_to_class(size));
+	if (size <= MAX_CLASS_SIZE)
+		return tcache_alloc_single(this_tcache, size_to_class(size));
 	return large_alloc(size, 0, false);
 }
 
@@ -144,7 +146,6 @@ BM_EXPORT void *reallocarray(void *p, size_t nr, size_t size)
 }
 
 /* The names glibc gives its own, for those who call past interposition. */
-#define ALIAS(name) BM_EXPORT __attribute__((alias(#name), copy(name)))
 ALIAS(malloc) void *__libc_malloc(size_t size);
 ALIAS(free) void __libc_free(void *p);
 ALIAS(calloc) void *__libc_calloc(size_t nr, size_t size);

@@ -12,6 +12,7 @@
 #include "os/os.h"
 
 struct window window;
+char *window_base;
 
 /*
  * The arrays grow in steps: small enough not to count in a small program's
@@ -148,10 +149,10 @@ bool memmap_init(void)
 
 		if (at + extent > space)
 			continue;
-		window.base = (char *)at;
+		window_base = (char *)at;
 		window.pages = (struct page *)(at + size);
 		window.blocks = (struct pageblock *)(void *)(window.pages + nr_pages);
-		map.tags = (struct array){ window.base, 0, 0 };
+		map.tags = (struct array){ window_base, 0, 0 };
 		/* What describes the tag array's own pages is never touched. */
 		before = round_down((first >> PAGE_SHIFT) * sizeof(struct page),
 				    (u64)os_page_size());

@@ -1,11 +1,11 @@
 /*
  * rank 2: the window of address space and the arrays that describe it.
  *
- *   window.base                                               window.limit
+ *   window_base                                               window.limit
  *   | tag[pfn], 2 bytes each | heap: sections of 2 MiB pageblocks ... | struct page[pfn] | pageblock[] |
  *   pfn 0                     first_pfn          span >>
  *
- * A page frame number (pfn) counts 4 KiB pages from window.base. The tag array
+ * A page frame number (pfn) counts 4 KiB pages from window_base. The tag array
  * stands at the base itself, so that free() needs one base register for the
  * window test and for the tag; the pages it stands on have tags too, all zero,
  * which is why pfn 0 is never a page of the heap and serves as nil in lists.
@@ -15,7 +15,7 @@
  * foreign mapping already lies is a hole and stays one.
  *
  * Owned state: struct window, the state of each pageblock. LOCK_SECTION
- * protects all changes. window.base never changes after memmap_init;
+ * protects all changes. window_base never changes after memmap_init;
  * window.span only grows, and is stored (release) after the tags below it are
  * mapped, so whoever reads it may read those tags.
  */
@@ -97,7 +97,6 @@ static_assert(sizeof(struct pageblock) == 3 * CACHE_LINE, "no pageblock shares a
 enum { TAG_NONE, TAG_LARGE, TAG_PAGES, TAG_SLABS = 16 };
 
 struct window {
-	char *base;
 	u64 span;	/* bytes from base that may be the heap's; acquire/release */
 	/* Read-only after memmap_init: */
 	struct page *pages;
@@ -106,11 +105,14 @@ struct window {
 	u64 first;	/* offset of the heap in bytes */
 };
 
-extern struct window window;
+extern struct window window HIDDEN;
+
+/* Apart, so that free loads it with one instruction. */
+extern char *window_base HIDDEN;
 
 static fast_inline u16 *tag_of(u64 pfn)
 {
-	return (u16 *)(void *)window.base + pfn;
+	return (u16 *)(void *)window_base + pfn;
 }
 
 static fast_inline u16 tag_read(u64 pfn)
@@ -126,18 +128,18 @@ static fast_inline void tag_write(u64 pfn, u16 tag)
 /* True for any address whose tag may be read. */
 static fast_inline bool in_window(const void *p)
 {
-	return (u64)((const char *)p - window.base) <
+	return (u64)((const char *)p - window_base) <
 	       __atomic_load_n(&window.span, __ATOMIC_RELAXED);
 }
 
 static fast_inline u64 virt_to_pfn(const void *p)
 {
-	return (u64)((const char *)p - window.base) >> PAGE_SHIFT;
+	return (u64)((const char *)p - window_base) >> PAGE_SHIFT;
 }
 
 static fast_inline char *pfn_to_virt(u64 pfn)
 {
-	return window.base + (pfn << PAGE_SHIFT);
+	return window_base + (pfn << PAGE_SHIFT);
 }
 
 static fast_inline struct page *pfn_to_page(u64 pfn)

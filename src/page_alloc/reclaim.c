@@ -227,6 +227,7 @@ static void decay_step(u64 now, u64 step_ms)
 {
 	u64 due = __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED);
 	u64 steps = (now - due) / step_ms + 1;
+	struct shrinker *s;
 	u64 dirty, allowed;
 
 	__atomic_store_n(&decay.next_ms, now + step_ms, __ATOMIC_RELAXED);
@@ -234,6 +235,8 @@ static void decay_step(u64 now, u64 step_ms)
 		steps = 1;
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
+	for (s = shrinkers; s; s = s->next)
+		s->shrink(false);
 	drain_zones();
 	dirty = total_dirty();
 	allowed = MAX(decay_allowance(steps, dirty),

@@ -30,8 +30,9 @@ enum {
 
 /* Classes above this have one object to a slab. */
 #define MAX_PACKED_SIZE ((size_t)32 << 10)
+#define NR_PACKED_CLASSES (CLASS_32768 + 1)
 
-extern const struct size_class size_classes[NR_CLASSES];
+extern const struct size_class size_classes[NR_CLASSES] HIDDEN;
 
 /* The smallest class that holds `size` bytes; 1 <= size <= MAX_CLASS_SIZE. */
 static fast_inline unsigned size_to_class(size_t size)

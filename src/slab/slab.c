@@ -7,11 +7,8 @@
 #include "base/stats.h"
 #include "page_alloc/page_alloc.h"
 
-/*
- * Empty slabs of up to this order stay with their node, one of them: a size
- * that comes and goes at the edge of a slab must not free and build it anew.
- */
-#define KEEP_EMPTY_ORDER 3
+/* Bytes of empty slabs a shard keeps. */
+#define EMPTY_BYTES ((u64)4 << 20)
 
 /* Heads of slabs this many pointers ahead are brought to the cache on free. */
 #define PREFETCH_AHEAD 8
@@ -29,6 +26,19 @@ static void partial_add_tail(struct cache_node *node, u64 pfn)
 	node->partial_last = (u32)pfn;
 }
 
+static void partial_add_head(struct cache_node *node, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	page->prev = 0;
+	page->next = node->partial_first;
+	if (page->next)
+		pfn_to_page(page->next)->prev = (u32)pfn;
+	else
+		node->partial_last = (u32)pfn;
+	node->partial_first = (u32)pfn;
+}
+
 static void partial_del(struct cache_node *node, u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
@@ -41,6 +51,30 @@ static void partial_del(struct cache_node *node, u64 pfn)
 		pfn_to_page(page->next)->prev = page->prev;
 	else
 		node->partial_last = page->prev;
+}
+
+/*
+ * Slabs without a used object stay with their node as long as the shard keeps
+ * no more than EMPTY_BYTES of them: what comes and goes must not be built anew
+ * each time. Ageing releases those that nobody used for a while.
+ */
+static bool keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
+{
+	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT;
+
+	if (__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes > EMPTY_BYTES)
+		return false;
+	__atomic_fetch_add(&shard->empty_bytes, bytes, __ATOMIC_RELAXED);
+	node->nr_empty++;
+	return true;
+}
+
+static void unkeep_empty(struct shard *shard, struct cache_node *node,
+			 const struct size_class *sc)
+{
+	__atomic_fetch_sub(&shard->empty_bytes, (u64)sc->nr_pages << PAGE_SHIFT, __ATOMIC_RELAXED);
+	node->nr_empty--;
+	node->empty_low = MIN(node->empty_low, node->nr_empty);
 }
 
 static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
@@ -123,9 +157,10 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 }
 
 /* Takes from the partial slabs, in the order they stand; the number taken. */
-static unsigned take_partial(struct cache_node *node, const struct size_class *sc, void **out,
-			     unsigned n)
+static unsigned take_partial(struct shard *shard, unsigned class, void **out, unsigned n)
 {
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
 	unsigned left = n;
 
 	while (left && node->partial_first) {
@@ -135,7 +170,7 @@ static unsigned take_partial(struct cache_node *node, const struct size_class *s
 		if (page->next)
 			__builtin_prefetch(pfn_to_page(page->next), 1);
 		if (page->nr_free == sc->nr_objects)
-			node->nr_empty--;
+			unkeep_empty(shard, node, sc);
 		left -= take_objects(pfn, sc, out, left);
 		if (!page->nr_free)
 			partial_del(node, pfn);
@@ -152,7 +187,7 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	u64 pfn;
 
 	lock(&node->lock, LOCK_NODE);
-	got = take_partial(node, sc, out, n);
+	got = take_partial(shard, class, out, n);
 	unlock(&node->lock, LOCK_NODE);
 	/* A new slab only for who would go empty-handed: what the partial ones
 	 * had is enough for now. Nobody waits while it is made. */
@@ -167,14 +202,46 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	got = MIN(n, (unsigned)sc->nr_objects);
 	/* Nobody else knows the slab yet. */
 	take_objects(pfn, sc, out, got);
+	__atomic_fetch_add(&node->nr_slabs, 1, __ATOMIC_RELAXED);
 	lock(&node->lock, LOCK_NODE);
-	node->nr_slabs++;
 	if (pfn_to_page(pfn)->nr_free) {
 		node->nr_free += pfn_to_page(pfn)->nr_free;
 		partial_add_tail(node, pfn);
 	}
 	unlock(&node->lock, LOCK_NODE);
 	return got;
+}
+
+/*
+ * How many classes above the wanted one serve as well: memory that is warm and
+ * at hand, at most a quarter too large, rather than fresh pages of the exact size.
+ */
+#define SINGLE_REACH 2
+
+void *slab_alloc_single(struct shard *shard, unsigned class)
+{
+	unsigned last = MIN(class + SINGLE_REACH, (unsigned)NR_CLASSES - 1), c;
+	void *object;
+	u64 pfn;
+
+	for (c = class; c <= last; c++) {
+		struct cache_node *node = &shard->nodes[c];
+		unsigned got;
+
+		if (!__atomic_load_n(&node->partial_first, __ATOMIC_RELAXED))
+			continue;
+		lock(&node->lock, LOCK_NODE);
+		got = take_partial(shard, c, &object, 1);
+		unlock(&node->lock, LOCK_NODE);
+		if (got)
+			return object;
+	}
+	pfn = new_slab(shard, class);
+	if (unlikely(!pfn))
+		return NULL;
+	take_objects(pfn, &size_classes[class], &object, 1);
+	__atomic_fetch_add(&shard->nodes[class].nr_slabs, 1, __ATOMIC_RELAXED);
+	return object;
 }
 
 static inline u64 slab_head(const void *p, const struct size_class *sc)
@@ -203,30 +270,75 @@ static cold_path void report_bad_free(const void *p, unsigned class)
 				  sc->size);
 }
 
-/* Objects of one slab that a run of pointers gave back: its lists are put right. */
-static u64 settle(struct cache_node *node, const struct size_class *sc, u64 pfn, unsigned before)
+/* A run of pointers freed objects of one slab: its lists are put right. */
+static u64 settle(struct shard *shard, unsigned class, u64 pfn, unsigned before)
 {
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
 	struct page *page = pfn_to_page(pfn);
 
 	if (page->nr_free == before)
 		return 0;
 	node->nr_free += page->nr_free - before;
-	if (!before)
-		partial_add_tail(node, pfn);
-	if (page->nr_free < sc->nr_objects)
-		return 0;
-	if (sc->order <= KEEP_EMPTY_ORDER && !node->nr_empty) {
-		node->nr_empty++;
+	if (likely(page->nr_free < sc->nr_objects)) {
+		if (!before)
+			partial_add_tail(node, pfn);
 		return 0;
 	}
-	partial_del(node, pfn);
+	/* Empty: to the end of the list, so that it is used last; single objects
+	 * to the front, the warmest first. */
+	if (before)
+		partial_del(node, pfn);
+	if (keep_empty(shard, node, sc)) {
+		if (sc->nr_objects == 1)
+			partial_add_head(node, pfn);
+		else
+			partial_add_tail(node, pfn);
+		return 0;
+	}
 	node->nr_free -= sc->nr_objects;
-	node->nr_slabs--;
+	__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
 	return pfn;
 }
 
 /* Slabs that became empty in one call, to be released after the lock. */
 #define EMPTIES 64
+
+/*
+ * Frees pointers of one slab, the longest run of them that ptrs begins with;
+ * how many. Fewer than the run has when one is no allocated object.
+ */
+static unsigned free_run(u64 pfn, const struct size_class *sc, void *const *ptrs, unsigned n)
+{
+	struct page *page = pfn_to_page(pfn);
+	const char *base = pfn_to_virt(pfn);
+	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT;
+	u64 bits = 0; /* of map[word], freed so far */
+	unsigned word = 0, i;
+
+	for (i = 0; i < n; i++) {
+		u64 offset = (u64)((const char *)ptrs[i] - base);
+		u32 index;
+		u64 bit;
+
+		if (offset >= bytes)
+			break;
+		index = object_index(sc, (u32)offset);
+		bit = (u64)1 << index % 64;
+		if (index / 64 != word) {
+			page->map[word] |= bits;
+			word = index / 64;
+			bits = 0;
+		}
+		if (unlikely(index * sc->size != offset || index >= sc->nr_objects ||
+			     (page->map[word] | bits) & bit))
+			break;
+		bits |= bit;
+	}
+	page->map[word] |= bits;
+	page->nr_free = (u16)(page->nr_free + i);
+	return i;
+}
 
 /*
  * Frees pointers until all are done, EMPTIES slabs came free, or one is no
@@ -236,40 +348,28 @@ static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs
 			  u64 *empties, unsigned *nr_empties)
 {
 	const struct size_class *sc = &size_classes[class];
-	struct cache_node *node = &shard->nodes[class];
-	struct page *page = NULL;
-	unsigned before = 0, i;
-	u64 pfn = 0, empty;
+	unsigned done = 0;
 
-	for (i = 0; i < n && *nr_empties < EMPTIES; i++) {
-		const char *p = ptrs[i];
-		u64 head = slab_head(p, sc);
-		u32 offset = (u32)(p - pfn_to_virt(head));
-		u32 index = object_index(sc, offset);
-		u64 bit = (u64)1 << index % 64;
+	while (done < n && *nr_empties < EMPTIES) {
+		u64 pfn = slab_head(ptrs[done], sc), empty;
+		unsigned before, run;
 
-		if (i + PREFETCH_AHEAD < n)
-			__builtin_prefetch(pfn_to_page(slab_head(ptrs[i + PREFETCH_AHEAD], sc)), 1);
-		if (head != pfn) {
-			if (pfn && (empty = settle(node, sc, pfn, before)))
-				empties[(*nr_empties)++] = empty;
-			pfn = 0;
-			/* Freed twice, the slab may be something else by now. */
-			if (unlikely(tag_read(head) != shard->tag_base + class))
-				break;
-			pfn = head;
-			page = pfn_to_page(pfn);
-			before = page->nr_free;
-		}
-		if (unlikely(index * sc->size != offset || index >= sc->nr_objects ||
-			     page->map[index / 64] & bit))
+		if (done + PREFETCH_AHEAD < n)
+			__builtin_prefetch(pfn_to_page(slab_head(ptrs[done + PREFETCH_AHEAD], sc)),
+					   1);
+		/* Freed twice, the slab may be something else by now. */
+		if (unlikely(tag_read(pfn) != shard->tag_base + class))
 			break;
-		page->map[index / 64] |= bit;
-		page->nr_free++;
+		before = pfn_to_page(pfn)->nr_free;
+		run = free_run(pfn, sc, ptrs + done, n - done);
+		if (unlikely(!run))
+			break;
+		done += run;
+		empty = settle(shard, class, pfn, before);
+		if (empty)
+			empties[(*nr_empties)++] = empty;
 	}
-	if (pfn && (empty = settle(node, sc, pfn, before)))
-		empties[(*nr_empties)++] = empty;
-	return i;
+	return done;
 }
 
 void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n)
@@ -277,7 +377,7 @@ void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned 
 	struct cache_node *node = &shard->nodes[class];
 
 	while (n) {
-		u64 empties[EMPTIES + 1];
+		u64 empties[EMPTIES];
 		unsigned nr_empties = 0, done, i;
 
 		lock(&node->lock, LOCK_NODE);
@@ -312,24 +412,25 @@ struct slab_place slab_locate(const void *p, unsigned class)
 	};
 }
 
-/* Takes the empty slabs of a node off its list and releases them; pages freed. */
-static u64 shrink_node(struct cache_node *node, unsigned class)
+/* Takes up to `most` empty slabs of a node off its list and releases them; pages freed. */
+static u64 shrink_node(struct shard *shard, unsigned class, u32 most)
 {
 	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
 	u64 freed = 0;
 
-	while (__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED)) {
+	while (most--) {
 		u64 pfn;
 
 		lock(&node->lock, LOCK_NODE);
-		for (pfn = node->partial_first; pfn; pfn = pfn_to_page(pfn)->next)
-			if (pfn_to_page(pfn)->nr_free == sc->nr_objects)
-				break;
+		pfn = node->nr_empty ? node->partial_last : 0;
+		while (pfn && pfn_to_page(pfn)->nr_free != sc->nr_objects)
+			pfn = pfn_to_page(pfn)->prev;
 		if (pfn) {
 			partial_del(node, pfn);
+			unkeep_empty(shard, node, sc);
 			node->nr_free -= sc->nr_objects;
-			node->nr_slabs--;
-			node->nr_empty--;
+			__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
 		}
 		unlock(&node->lock, LOCK_NODE);
 		if (!pfn)
@@ -340,14 +441,26 @@ static u64 shrink_node(struct cache_node *node, unsigned class)
 	return freed;
 }
 
-u64 slab_shrink(void)
+u64 slab_shrink(bool all)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
 	u64 freed = 0;
 
-	for (s = 0; s < nr; s++)
-		for (class = 0; class < NR_CLASSES; class++)
-			freed += shrink_node(&shards[s]->nodes[class], class);
+	for (s = 0; s < nr; s++) {
+		for (class = 0; class < NR_CLASSES; class++) {
+			struct cache_node *node = &shards[s]->nodes[class];
+			u32 idle;
+
+			if (!__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED))
+				continue;
+			/* What was never used since the last time is not needed. */
+			lock(&node->lock, LOCK_NODE);
+			idle = all ? node->nr_empty : node->empty_low;
+			node->empty_low = node->nr_empty - MIN(idle, node->nr_empty);
+			unlock(&node->lock, LOCK_NODE);
+			freed += shrink_node(shards[s], class, idle);
+		}
+	}
 	return freed;
 }
 

@@ -29,7 +29,8 @@ struct cache_node {
 	struct lock lock;
 	u32 partial_first, partial_last;
 	u32 nr_empty;	/* slabs on the partial list without a used object */
-	u64 nr_slabs;
+	u32 empty_low;	/* the least nr_empty since the last ageing */
+	u64 nr_slabs;	/* relaxed atomic */
 	u64 nr_free;	/* objects in partial slabs */
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -37,12 +38,13 @@ struct shard {
 	u16 id;
 	u16 tag_base;	/* of class 0 */
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS */
+	u64 empty_bytes; /* in empty slabs of all nodes; relaxed atomic */
 	struct cache_node nodes[NR_CLASSES];
 };
 
 #define MAX_SHARDS ((65536 - TAG_SLABS) / NR_CLASSES)
 
-extern struct shard *shards[MAX_SHARDS];
+extern struct shard *shards[MAX_SHARDS] HIDDEN;
 extern unsigned nr_shards; /* only grows; release/acquire */
 
 static inline bool tag_is_slab(u16 tag)
@@ -74,6 +76,13 @@ void shard_unbind(struct shard *shard);
 unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n);
 
 /*
+ * The same for one object of a class above MAX_PACKED_SIZE. May give an object
+ * of one of the next larger classes when an empty slab of it is at hand: its
+ * tag says so, and it is freed as that.
+ */
+void *slab_alloc_single(struct shard *shard, unsigned class);
+
+/*
  * Gives n objects back to the shard and class their tags name, all the same.
  * A pointer that is no allocated object of the class is reported as corruption
  * and skipped.
@@ -87,8 +96,11 @@ struct slab_place {
 };
 struct slab_place slab_locate(const void *p, unsigned class);
 
-/* Gives empty slabs of all shards back; pages freed. */
-u64 slab_shrink(void);
+/*
+ * Gives empty slabs of all shards back: all, or those that were not used since
+ * the last call. Pages freed.
+ */
+u64 slab_shrink(bool all);
 
 /* Objects and bytes of one class over all shards; unlocked, so approximate. */
 struct class_totals {

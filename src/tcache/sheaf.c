@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/report.h"
+#include "page_alloc/page_alloc.h"
 #include "tcache/tcache.h"
 
 /* Bytes of free objects one thread may keep. */
@@ -22,11 +23,14 @@
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
 #define SHEAF_LEAST 4
 
-/* Where a sheaf's limit begins: a page worth, none for large objects. */
+/* Where a sheaf's limit begins: a page worth, none for larger objects. */
 #define FIRST_BYTES ((size_t)4 << 10)
 #define FIRST_MOST 32
 
-u32 sheaf_offset[NR_CLASSES + 1];
+/* Refills between two looks at the clock. */
+#define AGE_EVERY 64
+
+u32 sheaf_offset[NR_SHEAVES + 1];
 
 static u32 slot_count(unsigned class)
 {
@@ -45,16 +49,16 @@ void sheaves_init(void)
 	u32 at = 0;
 	unsigned class;
 
-	for (class = 0; class < NR_CLASSES; class++) {
+	for (class = 0; class < NR_SHEAVES; class++) {
 		sheaf_offset[class] = at;
 		at += 1 + slot_count(class);
 	}
-	sheaf_offset[NR_CLASSES] = at;
+	sheaf_offset[NR_SHEAVES] = at;
 }
 
 size_t tcache_bytes(void)
 {
-	return sizeof(struct tcache) + sheaf_offset[NR_CLASSES] * sizeof(void *);
+	return sizeof(struct tcache) + sheaf_offset[NR_SHEAVES] * sizeof(void *);
 }
 
 void sheaf_setup(struct tcache *tc)
@@ -62,7 +66,8 @@ void sheaf_setup(struct tcache *tc)
 	unsigned class;
 
 	tc->capacity = 0;
-	for (class = 0; class < NR_CLASSES; class++) {
+	tc->age_in = AGE_EVERY;
+	for (class = 0; class < NR_SHEAVES; class++) {
 		void **bottom = sheaf_bottom(tc, class);
 
 		/* The sentinel below the bottom is zero as the memory came. */
@@ -96,13 +101,11 @@ static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
 {
 	void **bottom = sheaf_bottom(tc, class);
 	u32 rest = (u32)(tc->top[class] - bottom) - n;
-	void *batch[SHEAF_MOST];
 
-	__builtin_memcpy(batch, bottom, n * sizeof(*bottom));
 	__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
+	slab_free(tc->shard, class, bottom, n);
 	__builtin_memmove(bottom, bottom + n, rest * sizeof(*bottom));
 	__atomic_store_n(&tc->top[class], bottom + rest, __ATOMIC_RELEASE);
-	slab_free(tc->shard, class, batch, n);
 	stat_add(&tc->stats, flushes, 1);
 	stat_add(&tc->stats, objects_flushed, n);
 }
@@ -112,8 +115,8 @@ static void take_capacity(struct tcache *tc, unsigned class)
 {
 	unsigned i;
 
-	for (i = 0; i < NR_CLASSES; i++) {
-		unsigned victim = tc->clock++ % NR_CLASSES;
+	for (i = 0; i < NR_SHEAVES; i++) {
+		unsigned victim = tc->clock++ % NR_SHEAVES;
 		u32 used;
 
 		if (victim == class || sheaf_limit(tc, victim) <= first_limit(victim))
@@ -144,8 +147,9 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	return true;
 }
 
-void *tcache_refill(struct tcache *tc, unsigned class)
+void *tcache_refill(struct tcache *tc, size_t wide_class)
 {
+	unsigned class = (unsigned)wide_class;
 	void **bottom;
 	u32 n;
 
@@ -163,6 +167,10 @@ void *tcache_refill(struct tcache *tc, unsigned class)
 		return object;
 	}
 	tcache_reap_later();
+	if (unlikely(!--tc->age_in)) {
+		tc->age_in = AGE_EVERY;
+		reclaim_age();
+	}
 	/* Half of what it may hold: the other half is room for frees. */
 	bottom = sheaf_bottom(tc, class);
 	n = MAX(sheaf_limit(tc, class) / 2, 1u);
@@ -174,6 +182,13 @@ void *tcache_refill(struct tcache *tc, unsigned class)
 	stat_add(&tc->stats, objects_refilled, n);
 	__atomic_store_n(&tc->top[class], bottom + n - 1, __ATOMIC_RELEASE);
 	return bottom[n - 1];
+}
+
+void *tcache_alloc_single(struct tcache *tc, unsigned class)
+{
+	if (unlikely(tc->state == TCACHE_BOOT))
+		tc = tcache_get();
+	return slab_alloc_single(tcache_shard(tc), class);
 }
 
 /*
@@ -240,7 +255,7 @@ static void free_direct(void *p, u16 tag)
 	stat_add_shared(objects_flushed, 1);
 }
 
-void tcache_free_slow(struct tcache *tc, void *p)
+void tcache_free_slow(void *p, struct tcache *tc)
 {
 	int saved = errno;
 	u16 tag;
@@ -254,19 +269,19 @@ void tcache_free_slow(struct tcache *tc, void *p)
 		tcache_hooks.free_other(p);
 	} else if (unlikely(tc->state != TCACHE_LIVE)) {
 		free_direct(p, tag);
-	} else if (tag - tc->tag_base < NR_CLASSES) {
+	} else if (tag_class(tag) >= NR_SHEAVES) {
+		free_direct(p, tag);
+	} else if (tag - tc->tag_base < NR_SHEAVES) {
 		unsigned class = tag_class(tag);
 
+		tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
 		if (tc->top[class] != tc->limit[class] || sheaf_grow(tc, class)) {
-			void **top = tc->top[class];
-
-			*top = p;
-			__atomic_store_n(&tc->top[class], top + 1, __ATOMIC_RELEASE);
+			sheaf_push(tc, class, p);
 		} else if (sheaf_limit(tc, class) < 2) {
 			free_direct(p, tag);
 		} else {
 			sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
-			tcache_free_slow(tc, p);
+			tcache_free_slow(p, tc);
 		}
 	} else {
 		remote_push(tc, p, tag);
@@ -278,7 +293,7 @@ void tcache_flush(struct tcache *tc)
 {
 	unsigned class;
 
-	for (class = 0; class < NR_CLASSES; class++) {
+	for (class = 0; class < NR_SHEAVES; class++) {
 		u32 used = (u32)(tc->top[class] - sheaf_bottom(tc, class));
 
 		if (used)

@@ -22,6 +22,12 @@
 #include "memmap/memmap.h"
 #include "slab/slab.h"
 
+/*
+ * Classes that have a sheaf. Larger objects are few and worth a lock; what a
+ * thread would hoard of them, others could use.
+ */
+#define NR_SHEAVES NR_PACKED_CLASSES
+
 /* Requests up to here find their class in a table of 16-byte steps. */
 #define TABLE_MAX 1024
 
@@ -37,15 +43,21 @@ enum tcache_state {
 };
 
 struct tcache {
+	void **top[NR_SHEAVES];		/* one beyond the object to hand out next */
+	void **limit[NR_SHEAVES];	/* top of a full sheaf */
 	u8 table[TABLE_MAX / 16];	/* (size - 1) / 16 to class */
-	void **top[NR_CLASSES];		/* one beyond the object to hand out next */
-	void **limit[NR_CLASSES];	/* top of a full sheaf */
+	/*
+	 * window.span as this thread last saw it; 0 sends every free to the slow
+	 * path. A copy, so that free reads no word that another thread writes.
+	 */
+	u64 span;
 	u32 tag_base;			/* of the shard; tags below and far above are not ours */
 
 	/* From here on only slow paths look. */
 	u8 state;			/* enum tcache_state */
 	u8 exit_rounds;			/* of the thread's exit, rank 7's */
 	u8 clock;			/* class to look at next for capacity */
+	u8 age_in;			/* refills until the clock is looked at */
 	u32 nr_remote;
 	size_t remote_bytes;
 	size_t capacity;		/* bytes all sheaves may hold, see sheaf.c */
@@ -61,36 +73,52 @@ struct tcache {
  * The one thread-local variable. It begins as &tcache_boot, so there is no
  * "initialised?" check either.
  */
-extern __thread struct tcache *this_tcache __attribute__((tls_model("initial-exec")));
+extern __thread struct tcache *this_tcache HIDDEN __attribute__((tls_model("initial-exec")));
 
 /* Shared caches of capacity 0: never written. */
 extern struct tcache tcache_boot, tcache_gone;
 
 /* Slow paths: out of line, one tail call away. */
-void *tcache_refill(struct tcache *tc, unsigned class);
-void *tcache_malloc_large(size_t size);
-void tcache_free_slow(struct tcache *tc, void *p);
+void *tcache_refill(struct tcache *tc, size_t class);
+/* Of a class above NR_SHEAVES. */
+void *tcache_alloc_single(struct tcache *tc, unsigned class);
+void tcache_free_slow(void *p, struct tcache *tc);
 
-/* The object on top, or NULL when the sheaf is empty. */
-static fast_inline void *sheaf_pop(struct tcache *tc, unsigned class)
+/*
+ * Moves the top of a sheaf by one slot, after all stores before it. On x86-64
+ * stores stay in order, and one instruction does it in memory.
+ */
+static fast_inline void step_top(struct tcache *tc, size_t class, long slots)
 {
-	void **top = tc->top[class];
-	void *object = top[-1];
-
-	if (unlikely(!object))
-		return NULL;
-	__atomic_store_n(&tc->top[class], top - 1, __ATOMIC_RELAXED);
-	return object;
+#ifdef __x86_64__
+	__asm__("addq %1, %0"
+		: "+m"(tc->top[class])
+		: "er"(slots * (long)sizeof(void *))
+		: "memory", "cc");
+#else
+	__atomic_store_n(&tc->top[class], tc->top[class] + slots, __ATOMIC_RELEASE);
+#endif
 }
 
 /* An object of class `class`; NULL with errno ENOMEM. */
-static fast_inline void *tcache_alloc(struct tcache *tc, unsigned class)
+static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
 {
-	void *object = sheaf_pop(tc, class);
+	void *object = tc->top[class][-1];
 
 	if (unlikely(!object))
 		return tcache_refill(tc, class);
+	step_top(tc, class, -1);
 	return object;
+}
+
+/*
+ * Puts p on a sheaf that has room. The slot is written before top moves over
+ * it, as seen by a child of fork too: it must not find a top above a stale slot.
+ */
+static fast_inline void sheaf_push(struct tcache *tc, size_t class, void *p)
+{
+	*tc->top[class] = p;
+	step_top(tc, class, 1);
 }
 
 /*
@@ -99,24 +127,18 @@ static fast_inline void *tcache_alloc(struct tcache *tc, unsigned class)
  */
 static fast_inline void tcache_free(struct tcache *tc, void *p)
 {
-	u64 offset = (u64)((char *)p - window.base);
+	u64 offset = (u64)((char *)p - window_base);
 	u32 class;
-	void **top;
 
-	if (unlikely(offset >= __atomic_load_n(&window.span, __ATOMIC_RELAXED)))
+	if (unlikely(offset >= tc->span))
 		goto slow;
-	class = (u32)((const u16 *)(void *)window.base)[offset >> PAGE_SHIFT] - tc->tag_base;
-	if (unlikely(class >= NR_CLASSES))
+	class = (u32)((const u16 *)(void *)window_base)[offset >> PAGE_SHIFT] - tc->tag_base;
+	if (unlikely(class >= NR_SHEAVES || tc->top[class] == tc->limit[class]))
 		goto slow;
-	top = tc->top[class];
-	if (unlikely(top == tc->limit[class]))
-		goto slow;
-	*top = p;
-	/* Release: a child of fork must not find a top above a stale slot. */
-	__atomic_store_n(&tc->top[class], top + 1, __ATOMIC_RELEASE);
+	sheaf_push(tc, class, p);
 	return;
 slow:
-	tcache_free_slow(tc, p);
+	tcache_free_slow(p, tc);
 }
 
 /* Rank 7 puts in what the slow path does with pointers that are no slab's. */
@@ -128,7 +150,7 @@ struct tcache_hooks {
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
 /* sheaf.c */
-extern u32 sheaf_offset[NR_CLASSES + 1]; /* in slots; the sentinel comes first */
+extern u32 sheaf_offset[NR_SHEAVES + 1]; /* in slots; the sentinel comes first */
 static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
 {
 	return &tc->slots[sheaf_offset[class] + 1];

@@ -21,8 +21,8 @@ static void *empty_sheaf[1];
 
 #define NO_SHEAVES                                                                             \
 	.table = { TABLE_16(0), TABLE_16(16), TABLE_16(32), TABLE_16(48) },                    \
-	.top = { [0 ... NR_CLASSES - 1] = EMPTY_TOP },                                         \
-	.limit = { [0 ... NR_CLASSES - 1] = EMPTY_TOP }, .tag_base = ~0u
+	.top = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP },                                         \
+	.limit = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP }
 
 struct tcache tcache_boot = { NO_SHEAVES, .state = TCACHE_BOOT };
 struct tcache tcache_gone = { NO_SHEAVES, .state = TCACHE_GONE };
@@ -91,7 +91,7 @@ void tcache_set_direct(struct tcache *tc)
 		return;
 	tcache_flush(tc);
 	tc->state = TCACHE_DIRECT;
-	tc->tag_base = ~0u;
+	tc->span = 0;
 	sheaf_setup(tc);
 }
 
@@ -112,7 +112,8 @@ struct tcache *tcache_get(void)
 	}
 	tc->state = options.hardened ? TCACHE_DIRECT : TCACHE_LIVE;
 	tc->shard = shard_bind();
-	tc->tag_base = tc->state == TCACHE_LIVE ? tc->shard->tag_base : ~0u;
+	tc->tag_base = tc->shard->tag_base;
+	tc->span = 0;
 	tc->nr_remote = 0;
 	tc->remote_bytes = 0;
 	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
@@ -164,7 +165,7 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 		stats_sum(total, &tc->stats);
 		if (tc->state != TCACHE_LIVE)
 			continue;
-		for (class = 0; class < NR_CLASSES; class++) {
+		for (class = 0; class < NR_SHEAVES; class++) {
 			void **top = __atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
 			u64 n = (u64)(top - sheaf_bottom(tc, class));
 

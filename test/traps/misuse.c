@@ -26,9 +26,9 @@
 #define PAGE_IS_FREE                                                          \
 	"^buddymalloc: invalid free of " POINTER                              \
 	": in free memory; freed before, or never allocated\n$"
-#define SLAB_IS_GONE                                                          \
+#define DOUBLE_LARGE                                                          \
 	"^buddymalloc: double free of " POINTER                               \
-	": its slab of 1048576-byte objects is gone already\n$"
+	": an object of 1048576 bytes that is free already\n$"
 
 static char static_bytes[4096] __attribute__((aligned(4096)));
 
@@ -386,10 +386,10 @@ static const struct trap_case cases[] = {
 	DIES_HARDENED(double_free_later, DOUBLE),
 	DIES(double_free_by_two_threads, DOUBLE),
 	DIES_HARDENED(double_free_by_two_threads, DOUBLE),
-	DIES(double_free_large, SLAB_IS_GONE),
+	DIES(double_free_large, DOUBLE_LARGE),
 	DIES(double_free_large_later, "^buddymalloc: (double|invalid) free of " POINTER ": [^\n]*\n$"),
 	DIES(double_free_huge, PAGE_IS_FREE),
-	DIES(realloc_after_free, SLAB_IS_GONE),
+	DIES(realloc_after_free, DOUBLE_LARGE),
 
 	{ .name = "misuse_and_go_on", .run = misuse_and_go_on,
 	  .conf = "abort_on_corruption:false", .says = "^(buddymalloc: invalid free of [^\n]*\n){3}$" },
