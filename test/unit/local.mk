@@ -54,6 +54,16 @@ UNIT_TESTS += test/unit/buddy_types
 test_unit_buddy_types_SOURCES = test/unit/buddy_types.c test/unit/buddy_model.c test/unit/buddy_model.h
 test_unit_buddy_types_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_buddy_types_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/dirty
+test_unit_dirty_SOURCES = test/unit/dirty.c
+test_unit_dirty_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_dirty_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/pcp
+test_unit_pcp_SOURCES = test/unit/pcp.c
+test_unit_pcp_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_pcp_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)
