@@ -231,9 +231,9 @@ void free_pages(u64 pfn)
 bool resize_pages(u64 pfn, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
-	u64 old = page->nr_pages;
+	u64 old = page->nr_pages, end, need;
 	struct zone *zone;
-	bool done;
+	bool done, may_map;
 
 	if (page->kind == PAGE_HIGHMEM) {
 		if (round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER != page->private)
@@ -250,16 +250,16 @@ bool resize_pages(u64 pfn, u64 nr)
 	}
 	if (nr == old)
 		return true;
+	end = round_up(pfn + old, (u64)PAGEBLOCK_PAGES);
+	need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES) - end;
 	lock(&zone->lock, LOCK_ZONE);
 	done = zone_take_range_locked(zone, pfn + old, nr - old);
+	/* At the end of the heap, the heap itself can grow behind us. */
+	may_map = !done && need && zone_range_is_free_locked(zone, pfn + old, end - pfn - old);
 	unlock(&zone->lock, LOCK_ZONE);
 	if (!done) {
-		/* At the end of the heap, the heap itself can grow behind us. */
-		u64 end = round_up(pfn + old, (u64)PAGEBLOCK_PAGES);
-		u64 need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES) - end;
-
-		if (!need || !section_map_at(end, need >> PAGEBLOCK_ORDER, BLOCK_PRESENT,
-					     zone->index))
+		if (!may_map || !section_map_at(end, need >> PAGEBLOCK_ORDER, BLOCK_PRESENT,
+						zone->index))
 			return false;
 		zone_add_blocks(zone, end, need >> PAGEBLOCK_ORDER, MIGRATE_MOVABLE);
 		lock(&zone->lock, LOCK_ZONE);
