@@ -64,6 +64,11 @@ UNIT_TESTS += test/unit/pcp
 test_unit_pcp_SOURCES = test/unit/pcp.c
 test_unit_pcp_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_pcp_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/page_alloc
+test_unit_page_alloc_SOURCES = test/unit/page_alloc.c test/unit/pages.h
+test_unit_page_alloc_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_page_alloc_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

@@ -1,0 +1,392 @@
+/* Page allocation: exact sizes, alignment, zeroing, resizing in place, blocks of their own. */
+#include "pages.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/stats.h"
+#include "os/os.h"
+
+static const bm_gfp_t kinds[] = { BM_GFP_KERNEL, BM_GFP_KERNEL | BM_GFP_MOVABLE,
+				  BM_GFP_KERNEL | BM_GFP_RECLAIMABLE };
+
+static void check_block(u64 pfn, u64 nr, unsigned align_order)
+{
+	assert_int_not_equal(pfn, 0);
+	assert_int_equal(pfn & (((u64)1 << align_order) - 1), 0);
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
+	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_PAGES);
+	assert_int_equal(pages_nr_dirty(pfn, nr), nr);
+}
+
+/* Each size leaves exactly its pages used; four generations live at a time. */
+static void every_size_is_exact(void)
+{
+	u64 live[4] = { 0 }, nr[4] = { 0 }, used = 0, n;
+
+	pages_start();
+	for (n = 1; n <= 2100; n++) {
+		unsigned i = n % 4;
+
+		if (live[i]) {
+			assert_true(pages_are_marked(live[i], nr[i], n - 4));
+			free_pages(live[i]);
+			used -= nr[i];
+		}
+		live[i] = alloc_pages_exact(kinds[n % 3], n, 0);
+		nr[i] = n;
+		used += n;
+		check_block(live[i], n, 0);
+		pages_mark(live[i], n, n);
+		if (n < 600 || n % 16 == 0)
+			pages_check(used);
+	}
+	for (n = 0; n < 4; n++)
+		free_pages(live[n]);
+	pages_check(0);
+}
+
+static void every_alignment(void)
+{
+	static const u64 sizes[] = { 1, 2, 3, 8, 9, 100, 128, 255, 256, 511, 512, 513, 1500, 4096 };
+	unsigned order;
+	u64 used = 0;
+	size_t i;
+
+	pages_start();
+	for (order = 0; order <= 20; order++)
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+			u64 pfn = alloc_pages_exact(kinds[i % 3], sizes[i], order);
+
+			check_block(pfn, sizes[i], order);
+			used += sizes[i];
+			if (i % 2) {
+				free_pages(pfn);
+				used -= sizes[i];
+			}
+			pages_check(used);
+		}
+}
+
+static void every_order(void)
+{
+	unsigned order;
+
+	pages_start();
+	for (order = 0; order <= MAX_ORDER; order++) {
+		u64 pfn = alloc_pages(BM_GFP_KERNEL, order);
+
+		check_block(pfn, (u64)1 << order, order);
+		free_pages(pfn);
+		pages_check(0);
+	}
+	assert_int_equal(alloc_pages(BM_GFP_KERNEL, MAX_ORDER + 1), 0);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL, window.limit >> PAGE_SHIFT, 0), 0);
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL, UINT64_MAX, 0), 0);
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL, 1, 60), 0);
+	assert_int_equal(errno, ENOMEM);
+	pages_check(0);
+}
+
+/* What was allocated and freed is used again: the heap does not grow under a steady load. */
+static void freed_pages_are_reused(void)
+{
+	u64 pfn[50], bytes = 0;
+	unsigned round, i;
+
+	pages_start();
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < 50; i++)
+			pfn[i] = alloc_pages_exact(BM_GFP_KERNEL, 1 + i * 17, 0);
+		for (i = 0; i < 50; i++)
+			free_pages(pfn[(i * 7 + round) % 50]);
+		if (!round)
+			bytes = memmap_heap_bytes();
+	}
+	assert_true(memmap_heap_bytes() <= bytes + 2 * PAGEBLOCK_SIZE);
+	pages_check(0);
+}
+
+static void errno_is_left_alone(void)
+{
+	u64 pfn[30];
+	unsigned i;
+
+	pages_start();
+	errno = EDOM;
+	for (i = 0; i < 30; i++)
+		pfn[i] = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 100 * i + 1, 0);
+	for (i = 0; i < 30; i++)
+		free_pages(pfn[i]);
+	assert_int_equal(errno, EDOM);
+}
+
+static void fill_pages(u64 pfn, u64 nr, int byte)
+{
+	memset(pfn_to_virt(pfn), byte, nr << PAGE_SHIFT);
+}
+
+/* Whatever lay there before, a block asked for as zero is zero. */
+static void zero_means_zero(void)
+{
+	uint64_t seed = unit_seed();
+	u64 pfn[40] = { 0 };
+	unsigned round;
+
+	pages_start();
+	for (round = 0; round < 1500; round++) {
+		unsigned i = (unsigned)random_below(&seed, 40);
+		u64 nr = 1 + random_below(&seed, random_below(&seed, 4) ? 20 : 700);
+
+		if (pfn[i])
+			free_pages(pfn[i]);
+		if (random_below(&seed, 20) == 0)
+			reclaim_trim(0);
+		if (random_below(&seed, 2)) {
+			pfn[i] = alloc_pages_exact(kinds[round % 3] | BM_GFP_ZERO, nr, 0);
+			assert_true(is_zero(pfn_to_virt(pfn[i]), nr << PAGE_SHIFT));
+		} else {
+			pfn[i] = alloc_pages_exact(kinds[round % 3], nr, 0);
+		}
+		fill_pages(pfn[i], nr, 0xa5);
+	}
+}
+
+/*
+ * Pages known to be zero are not written: a mark that was put there behind
+ * the allocator's back is still there.
+ */
+static void known_zero_pages_are_not_cleared(void)
+{
+	u64 pfn, i;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 100, 0);
+	free_pages(pfn);
+	/* The first 100 pages are dirty, those behind were never used. */
+	for (i = 0; i < 200; i++)
+		*pfn_to_virt(pfn + i) = 1;
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 200, 0), pfn);
+	for (i = 0; i < 200; i++)
+		assert_int_equal(*pfn_to_virt(pfn + i), i >= 100);
+	free_pages(pfn);
+	reclaim_trim(0);
+	for (i = 0; i < 200; i++) {
+		assert_int_equal(*pfn_to_virt(pfn + i), 0);
+		*pfn_to_virt(pfn + i) = 1;
+	}
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 200, 0), pfn);
+	for (i = 0; i < 200; i++)
+		assert_int_equal(*pfn_to_virt(pfn + i), 1);
+}
+
+/* Pages whose content was moved away are zero and known to be. */
+static void moved_pages_are_known_to_be_zero(void)
+{
+	u64 from, to;
+
+	pages_start();
+	from = alloc_pages_exact(BM_GFP_KERNEL, 1024, PAGEBLOCK_ORDER);
+	to = alloc_pages_exact(BM_GFP_KERNEL, 1024, PAGEBLOCK_ORDER);
+	fill_pages(from, 1024, 3);
+	assert_true(os_move_pages(pfn_to_virt(to), pfn_to_virt(from), 1024 << PAGE_SHIFT));
+	pages_moved(from, 1024);
+	assert_int_equal(pages_nr_dirty(from, 1024), 0);
+	assert_int_equal(pages_nr_dirty(to, 1024), 1024);
+	assert_int_equal(*pfn_to_virt(to + 1023), 3);
+	free_pages(from);
+	pages_check(1024);
+	from = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 1024, 0);
+	assert_true(is_zero(pfn_to_virt(from), 1024 << PAGE_SHIFT));
+}
+
+static void shrinking_always_works(void)
+{
+	u64 pfn, nr;
+
+	pages_start();
+	for (nr = 1000; nr > 1; nr -= nr / 7 + 1) {
+		u64 less = nr - (nr / 7 + 1);
+
+		pfn = alloc_pages_exact(BM_GFP_KERNEL, nr, 0);
+		fill_pages(pfn, nr, 9);
+		if (!less)
+			break;
+		assert_true(resize_pages(pfn, less));
+		check_block(pfn, less, 0);
+		pages_check(less);
+		assert_int_equal(pfn_to_virt(pfn + less)[-1], 9);
+		assert_true(resize_pages(pfn, less));
+		free_pages(pfn);
+		pages_check(0);
+	}
+}
+
+static void growing_takes_what_is_free_behind(void)
+{
+	u64 pfn, next, nr;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 10, 0);
+	for (nr = 11; nr < 500; nr += nr / 3) {
+		fill_pages(pfn, pfn_to_page(pfn)->nr_pages, 7);
+		assert_true(resize_pages(pfn, nr));
+		check_block(pfn, nr, 0);
+		pages_check(nr);
+		assert_int_equal(*pfn_to_virt(pfn), 7);
+	}
+	nr = pfn_to_page(pfn)->nr_pages;
+	/* Somebody sits behind: no growth, and nothing changed. */
+	lock(&zone_table[0]->lock, LOCK_ZONE);
+	assert_true(zone_take_range_locked(zone_table[0], pfn + nr + 5, 1));
+	unlock(&zone_table[0]->lock, LOCK_ZONE);
+	next = memmap_heap_bytes();
+	assert_false(resize_pages(pfn, nr + 6));
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
+	pages_check(nr + 1);
+	assert_true(resize_pages(pfn, nr + 5));
+	pages_check(nr + 6);
+	/* Nor does the heap grow for what cannot be had. */
+	assert_false(resize_pages(pfn, nr + 5 + 4 * PAGEBLOCK_PAGES));
+	assert_int_equal(memmap_heap_bytes(), next);
+}
+
+/* The last block of the heap grows with it, until something is in the way. */
+static void growing_maps_what_is_behind(void)
+{
+	u64 pfn, nr = 3 * PAGEBLOCK_PAGES, end;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
+	for (; nr < 40 * PAGEBLOCK_PAGES; nr += nr / 2) {
+		assert_true(resize_pages(pfn, nr));
+		check_block(pfn, nr, 0);
+		pages_check(nr);
+		pages_mark(pfn, nr, nr);
+	}
+	nr = pfn_to_page(pfn)->nr_pages;
+	end = window.span;
+	fake_foreign(window.span + pfn_to_virt(0), 1);
+	assert_false(resize_pages(pfn, nr + 2 * PAGEBLOCK_PAGES));
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
+	assert_int_equal(window.span, end);
+	pages_check(nr);
+	free_pages(pfn);
+	pages_check(0);
+}
+
+/* Random sizes up and down, with neighbours; contents stay, counts fit. */
+static void random_resizing(void)
+{
+	uint64_t seed = unit_seed();
+	u64 pfn[30] = { 0 }, used = 0;
+	unsigned round, i;
+
+	pages_start();
+	for (round = 0; round < 8000; round++) {
+		u64 nr = 1 + random_below(&seed, random_below(&seed, 5) ? 60 : 1300);
+		u64 old;
+
+		i = (unsigned)random_below(&seed, 30);
+		old = pfn[i] ? pfn_to_page(pfn[i])->nr_pages : 0;
+		if (!pfn[i]) {
+			pfn[i] = alloc_pages_exact(kinds[i % 3], nr, 0);
+			used += nr;
+			pages_mark(pfn[i], nr, i);
+		} else if (random_below(&seed, 3)) {
+			assert_true(pages_are_marked(pfn[i], old, i));
+			if (resize_pages(pfn[i], nr)) {
+				used += nr - old;
+				assert_true(pages_are_marked(pfn[i], MIN(nr, old) == old ? old : 1,
+							     i));
+			} else {
+				assert_true(nr > old);
+			}
+			pages_mark(pfn[i], pfn_to_page(pfn[i])->nr_pages, i);
+		} else {
+			assert_true(pages_are_marked(pfn[i], old, i));
+			free_pages(pfn[i]);
+			used -= old;
+			pfn[i] = 0;
+		}
+		if (round % 50 == 0)
+			pages_check(used);
+	}
+	pages_check(used);
+}
+
+#define HUGE_PAGES (((u64)1 << MAX_ORDER) + 1)
+
+/* Beyond the largest buddy block: mapped for itself, unmapped when freed. */
+static void highmem_blocks(void)
+{
+	u64 pfn, other, heap, before = 0;
+
+	pages_start();
+	before = stats_shared.highmem_mapped;
+	other = alloc_pages_exact(BM_GFP_KERNEL, 1, 0);
+	heap = memmap_heap_bytes();
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | BM_GFP_ZERO, HUGE_PAGES, 0);
+	assert_int_not_equal(pfn, 0);
+	assert_int_equal(stats_shared.highmem_mapped, before + 1);
+	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, HUGE_PAGES);
+	assert_int_equal(memmap_heap_bytes(),
+			 heap + (round_up(HUGE_PAGES, PAGEBLOCK_PAGES) << PAGE_SHIFT));
+	assert_int_equal(*pfn_to_virt(pfn), 0);
+	assert_int_equal(pfn_to_virt(pfn + HUGE_PAGES)[-1], 0);
+	pages_mark(pfn, HUGE_PAGES, 1);
+	pages_check(1);
+	/* Within its last pageblock it can be resized, not beyond. */
+	assert_true(resize_pages(pfn, HUGE_PAGES + PAGEBLOCK_PAGES - 1));
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, HUGE_PAGES + PAGEBLOCK_PAGES - 1);
+	assert_false(resize_pages(pfn, HUGE_PAGES + PAGEBLOCK_PAGES));
+	assert_false(resize_pages(pfn, HUGE_PAGES - 1));
+	free_pages(pfn);
+	assert_int_equal(memmap_heap_bytes(), heap);
+	assert_false(fake_is_mapped(pfn_to_virt(pfn), PAGEBLOCK_SIZE));
+	assert_true(is_zero(pfn_to_page(pfn), sizeof(struct page)));
+	/* The place serves again, as anything. */
+	assert_int_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0), pfn);
+	free_pages(pfn);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 5000, 0);
+	check_block(pfn, 5000, 0);
+	free_pages(pfn);
+	free_pages(other);
+	pages_check(0);
+}
+
+/* Without the flag the zone itself grows; an aligned one is aligned. */
+static void huge_blocks_of_the_zone_and_aligned_ones(void)
+{
+	u64 pfn;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, HUGE_PAGES, 0);
+	check_block(pfn, HUGE_PAGES, 0);
+	pages_check(HUGE_PAGES);
+	free_pages(pfn);
+	pages_check(0);
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 16);
+	assert_int_equal(pfn % 65536, 0);
+	free_pages(pfn);
+}
+
+UNIT_MAIN(CASE(every_size_is_exact),
+	  CASE(every_alignment),
+	  CASE(every_order),
+	  CASE(freed_pages_are_reused),
+	  CASE(errno_is_left_alone),
+	  CASE(zero_means_zero),
+	  CASE(known_zero_pages_are_not_cleared),
+	  CASE(moved_pages_are_known_to_be_zero),
+	  CASE(shrinking_always_works),
+	  CASE(growing_takes_what_is_free_behind),
+	  CASE(growing_maps_what_is_behind),
+	  CASE(random_resizing),
+	  CASE(highmem_blocks),
+	  CASE(huge_blocks_of_the_zone_and_aligned_ones))

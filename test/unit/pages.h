@@ -1,0 +1,48 @@
+/* What the tests of page allocation share. */
+#ifndef BM_TEST_PAGES_H
+#define BM_TEST_PAGES_H
+
+#include "unit.h"
+
+#include "buddy/zone.h"
+#include "page_alloc/page_alloc.h"
+
+/* Brings up ranks 2 to 4. */
+static inline void pages_start(void)
+{
+	assert_true(memmap_init());
+	assert_true(page_alloc_init());
+}
+
+static inline void pages_check_zone(struct zone *zone)
+{
+	lock(&zone->lock, LOCK_ZONE);
+	zone_check_locked(zone);
+	unlock(&zone->lock, LOCK_ZONE);
+}
+
+/* Every page of the Normal zone is free, in a list, or one of the `used`. */
+static inline void pages_check(u64 used)
+{
+	struct page_totals t;
+
+	pages_check_zone(zone_table[0]);
+	page_alloc_totals(&t);
+	assert_int_equal(t.free + t.pcp + used, t.managed);
+	assert_true(t.dirty <= t.free);
+}
+
+/* A word at the start of each of the block's first and last pages tells its owner. */
+static inline void pages_mark(u64 pfn, u64 nr, u64 mark)
+{
+	*(u64 *)(void *)pfn_to_virt(pfn) = mark;
+	*(u64 *)(void *)pfn_to_virt(pfn + nr - 1) = mark;
+}
+
+static inline bool pages_are_marked(u64 pfn, u64 nr, u64 mark)
+{
+	return *(u64 *)(void *)pfn_to_virt(pfn) == mark &&
+	       *(u64 *)(void *)pfn_to_virt(pfn + nr - 1) == mark;
+}
+
+#endif
