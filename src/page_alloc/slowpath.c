@@ -46,8 +46,12 @@ static bool grow_zone(const struct alloc_context *ac)
 	u64 align = (u64)1 << (align_order - PAGEBLOCK_ORDER);
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 	u64 want = MAX(need, MIN(managed / GROW_FRACTION, GROW_MOST));
-	u64 pfn = section_map(want, align, BLOCK_PRESENT, zone->index);
+	u64 pfn;
 
+	/* Only this zone grows; a request that may not use it gains nothing. */
+	if (ac->highest_zone < ZONE_NORMAL)
+		return false;
+	pfn = section_map(want, align, BLOCK_PRESENT, zone->index);
 	if (!pfn && want > need) {
 		want = need;
 		pfn = section_map(want, align, BLOCK_PRESENT, zone->index);
