@@ -69,6 +69,11 @@ UNIT_TESTS += test/unit/page_alloc
 test_unit_page_alloc_SOURCES = test/unit/page_alloc.c test/unit/pages.h
 test_unit_page_alloc_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_page_alloc_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/slowpath
+test_unit_slowpath_SOURCES = test/unit/slowpath.c test/unit/pages.h
+test_unit_slowpath_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_slowpath_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)
