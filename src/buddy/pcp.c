@@ -125,23 +125,25 @@ u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofra
 	return pfn;
 }
 
-void pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
+bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
 {
 	struct pcp *pcp = this_pcp(zone);
 	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
 	struct page *page = pfn_to_page(pfn);
+	bool drained = false;
 
 	if (unlikely(!try_lock(&pcp->lock, LOCK_PCP))) {
 		zone_free_range(zone, pfn, (u64)1 << order);
-		return;
+		return true;
 	}
 	page->order = (u8)order;
 	page->migratetype = (u8)mt;
 	page_set_kind(page, PAGE_PCP);
 	list_push(list, pfn);
 	if (unlikely(list->count > pcp_high(order)))
-		pcp_drain_list(zone, list, order, pcp_high(order) / 2);
+		drained = pcp_drain_list(zone, list, order, pcp_high(order) / 2) != 0;
 	unlock(&pcp->lock, LOCK_PCP);
+	return drained;
 }
 
 u64 pcp_drain_all(struct zone *zone)

@@ -135,8 +135,8 @@ static inline int pcp_order_index(unsigned order)
 
 /* A block of a pcp order from the list of the running CPU; refilled from the zone. 0: none. */
 u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
-/* Gives a block back to the running CPU's list. */
-void pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt);
+/* Gives a block back to the running CPU's list; true when pages went on to the zone. */
+bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt);
 /* Returns everything in all lists to the zone; the number of pages moved. */
 u64 pcp_drain_all(struct zone *zone);
 /* Pages in the lists now. */

@@ -221,10 +221,11 @@ void free_pages(u64 pfn)
 	order = ilog2(nr);
 	if (nr == (u64)1 << order && pcp_order_index(order) >= 0 &&
 	    !(pfn & (nr - 1))) {
-		pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype);
-		return;
+		if (!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype))
+			return;
+	} else {
+		zone_free_range(zone, pfn, nr);
 	}
-	zone_free_range(zone, pfn, nr);
 	reclaim_age();
 }
 

@@ -208,16 +208,27 @@ static u64 total_dirty(void)
 	return dirty;
 }
 
-/* Moves the backlog on by `steps` and returns how many pages may stay dirty. */
+static void shift_backlog(u64 steps)
+{
+	unsigned i;
+
+	for (i = DECAY_STEPS; i-- > 0;)
+		decay.backlog[i] = i >= steps ? decay.backlog[i - steps] : 0;
+}
+
+/*
+ * Moves the backlog on by `steps` and returns how many pages may stay dirty.
+ * Whoever frees pages looks at the clock, so what came since the last step came
+ * before the first of these was due: in a pause nothing new is counted.
+ */
 static u64 decay_allowance(u64 steps, u64 dirty)
 {
 	u64 allowed = 0;
 	unsigned i;
 
-	steps = MIN(steps, (u64)DECAY_STEPS);
-	for (i = DECAY_STEPS; i-- > 0;)
-		decay.backlog[i] = i >= steps ? decay.backlog[i - steps] : 0;
+	shift_backlog(1);
 	decay.backlog[0] = dirty > decay.last_dirty ? dirty - decay.last_dirty : 0;
+	shift_backlog(MIN(steps - 1, (u64)DECAY_STEPS));
 	for (i = 0; i < DECAY_STEPS; i++)
 		allowed += decay.backlog[i] * (DECAY_STEPS - i) / DECAY_STEPS;
 	return allowed;

@@ -15,7 +15,15 @@ struct size_class {
 	u16 nr_objects;	/* in a slab */
 	u8 order;	/* of the slab's block: its head is aligned to it */
 	u16 nr_pages;	/* of the slab; less than 1 << order only for single objects */
-	u64 recip;	/* ceil(2^40 / size): offset * recip >> 40 is the index */
+	/*
+	 * ceil(2^40 / size). Of offset * recip the bits from 40 upward are the
+	 * object's index, and those below are less than recip exactly when the
+	 * offset is a multiple of size: for index * size they are index * e with
+	 * e = recip * size - 2^40 < size, at most 2^23; each further byte adds
+	 * recip, at least 2^25; and size - 1 of them stay below 2^40. (A slab of
+	 * one object has index 0 alone, and the same holds.)
+	 */
+	u64 recip;
 };
 
 enum {

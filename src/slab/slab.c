@@ -7,8 +7,14 @@
 #include "base/stats.h"
 #include "page_alloc/page_alloc.h"
 
-/* Bytes of empty slabs a shard keeps. */
-#define EMPTY_BYTES ((u64)4 << 20)
+/*
+ * Bytes of empty slabs a shard keeps: little at first, since what one class
+ * keeps another cannot use; each slab that had to go raises it, so a heap in
+ * which slabs come and go fast keeps more. Each ageing halves it.
+ */
+#define EMPTY_LEAST ((u64)128 << 10)
+#define EMPTY_MOST ((u64)4 << 20)
+#define EMPTY_STEP ((u64)1 << 10)
 
 /* Heads of slabs this many pointers ahead are brought to the cache on free. */
 #define PREFETCH_AHEAD 8
@@ -54,16 +60,21 @@ static void partial_del(struct cache_node *node, u64 pfn)
 }
 
 /*
- * Slabs without a used object stay with their node as long as the shard keeps
- * no more than EMPTY_BYTES of them: what comes and goes must not be built anew
- * each time. Ageing releases those that nobody used for a while.
+ * Slabs without a used object stay with their node as far as the shard's
+ * budget goes: what comes and goes must not be built anew each time. Ageing
+ * releases those that nobody used for a while.
  */
 static bool keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
 {
 	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT;
 
-	if (__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes > EMPTY_BYTES)
+	u64 budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
+
+	if (__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes > budget) {
+		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST),
+				 __ATOMIC_RELAXED);
 		return false;
+	}
 	__atomic_fetch_add(&shard->empty_bytes, bytes, __ATOMIC_RELAXED);
 	node->nr_empty++;
 	return true;
@@ -131,24 +142,25 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 {
 	struct page *page = pfn_to_page(pfn);
 	char *base = pfn_to_virt(pfn);
+	const size_t size = sc->size;
 	unsigned want = n, w;
 
 	for (w = 0; w < ARRAY_SIZE(page->map) && n; w++) {
 		u64 bits = page->map[w];
-		char *at = base + (size_t)w * 64 * sc->size;
 
-		if (!~bits && n >= 64) {
-			unsigned i;
-
-			for (i = 0; i < 64; i++)
-				out[n - 1 - i] = at + (size_t)i * sc->size;
-			page->map[w] = 0;
-			n -= 64;
-			continue;
-		}
+		/* Run by run: in a young slab a word is one run. */
 		while (bits && n) {
-			out[--n] = at + (size_t)__builtin_ctzll(bits) * sc->size;
-			bits &= bits - 1;
+			unsigned from = (unsigned)__builtin_ctzll(bits);
+			u64 rest = ~(bits >> from);
+			unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+			char *at = base + (size_t)(w * 64 + from) * size;
+			void **to = out + n;
+
+			run = MIN(run, n);
+			n -= run;
+			bits &= ~((~(u64)0 >> (64 - run)) << from);
+			for (; run; run--, at += size)
+				*--to = at;
 		}
 		page->map[w] = bits;
 	}
@@ -312,30 +324,31 @@ static unsigned free_run(u64 pfn, const struct size_class *sc, void *const *ptrs
 {
 	struct page *page = pfn_to_page(pfn);
 	const char *base = pfn_to_virt(pfn);
-	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT;
-	u64 bits = 0; /* of map[word], freed so far */
+	const u64 recip = sc->recip, end = (u64)sc->size * sc->nr_objects;
 	unsigned word = 0, i;
+	u64 map = page->map[0]; /* the word under work */
 
 	for (i = 0; i < n; i++) {
 		u64 offset = (u64)((const char *)ptrs[i] - base);
-		u32 index;
-		u64 bit;
+		u64 product, index;
 
-		if (offset >= bytes)
+		if (offset >= end)
 			break;
-		index = object_index(sc, (u32)offset);
-		bit = (u64)1 << index % 64;
+		product = offset * recip;
+		index = product >> 40;
+		/* Not the start of an object: see struct size_class. */
+		if (unlikely(product << 24 >= recip << 24))
+			break;
 		if (index / 64 != word) {
-			page->map[word] |= bits;
-			word = index / 64;
-			bits = 0;
+			page->map[word] = map;
+			word = (unsigned)(index / 64);
+			map = page->map[word];
 		}
-		if (unlikely(index * sc->size != offset || index >= sc->nr_objects ||
-			     (page->map[word] | bits) & bit))
+		if (unlikely(map >> index % 64 & 1))
 			break;
-		bits |= bit;
+		map |= (u64)1 << index % 64;
 	}
-	page->map[word] |= bits;
+	page->map[word] = map;
 	page->nr_free = (u16)(page->nr_free + i);
 	return i;
 }
@@ -447,6 +460,9 @@ u64 slab_shrink(bool all)
 	u64 freed = 0;
 
 	for (s = 0; s < nr; s++) {
+		u64 budget = __atomic_load_n(&shards[s]->empty_budget, __ATOMIC_RELAXED);
+
+		__atomic_store_n(&shards[s]->empty_budget, budget / 2, __ATOMIC_RELAXED);
 		for (class = 0; class < NR_CLASSES; class++) {
 			struct cache_node *node = &shards[s]->nodes[class];
 			u32 idle;

@@ -39,6 +39,7 @@ struct shard {
 	u16 tag_base;	/* of class 0 */
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS */
 	u64 empty_bytes; /* in empty slabs of all nodes; relaxed atomic */
+	u64 empty_budget; /* for these; relaxed atomic, a lost update is harmless */
 	struct cache_node nodes[NR_CLASSES];
 };
 

@@ -30,7 +30,13 @@
 /* Refills between two looks at the clock. */
 #define AGE_EVERY 64
 
-u32 sheaf_offset[NR_SHEAVES + 1];
+/*
+ * Where the slots lie. Until a sheaf grows, it stands in a small place that all
+ * sheaves share closely: a thread with few objects touches two pages for all of
+ * them. Grown, it has a place for the most it may keep. Each place has a slot
+ * below its bottom for the sentinel.
+ */
+static u32 first_place[NR_SHEAVES], full_place[NR_SHEAVES], nr_slots;
 
 static u32 slot_count(unsigned class)
 {
@@ -46,19 +52,32 @@ static u32 first_limit(unsigned class)
 
 void sheaves_init(void)
 {
-	u32 at = 0;
 	unsigned class;
 
+	nr_slots = 0;
 	for (class = 0; class < NR_SHEAVES; class++) {
-		sheaf_offset[class] = at;
-		at += 1 + slot_count(class);
+		first_place[class] = nr_slots + 1;
+		/* One object at least: a refill always brings one. */
+		nr_slots += 1 + MAX(first_limit(class), 1u);
 	}
-	sheaf_offset[NR_SHEAVES] = at;
+	for (class = 0; class < NR_SHEAVES; class++) {
+		full_place[class] = nr_slots + 1;
+		nr_slots += 1 + slot_count(class);
+	}
+}
+
+u32 sheaf_used(const struct tcache *tc, unsigned class)
+{
+	void **top = __atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
+	void **bottom = __atomic_load_n(&tc->bottom[class], __ATOMIC_RELAXED);
+
+	/* The two places are further apart than any sheaf is deep. */
+	return top >= bottom && top <= bottom + slot_count(class) ? (u32)(top - bottom) : 0;
 }
 
 size_t tcache_bytes(void)
 {
-	return sizeof(struct tcache) + sheaf_offset[NR_SHEAVES] * sizeof(void *);
+	return sizeof(struct tcache) + nr_slots * sizeof(void *);
 }
 
 void sheaf_setup(struct tcache *tc)
@@ -68,9 +87,10 @@ void sheaf_setup(struct tcache *tc)
 	tc->capacity = 0;
 	tc->age_in = AGE_EVERY;
 	for (class = 0; class < NR_SHEAVES; class++) {
-		void **bottom = sheaf_bottom(tc, class);
+		void **bottom = &tc->slots[first_place[class]];
 
 		/* The sentinel below the bottom is zero as the memory came. */
+		tc->bottom[class] = bottom;
 		tc->top[class] = bottom;
 		tc->limit[class] = bottom;
 		if (tc->state == TCACHE_LIVE) {
@@ -87,9 +107,21 @@ static inline u32 sheaf_limit(struct tcache *tc, unsigned class)
 
 static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
 {
+	void **place = &tc->slots[limit <= MAX(first_limit(class), 1u) ? first_place[class] :
+									 full_place[class]];
+	void **bottom = sheaf_bottom(tc, class);
+	u32 used = (u32)(tc->top[class] - bottom);
+
 	tc->capacity -= (size_t)sheaf_limit(tc, class) * size_classes[class].size;
 	tc->capacity += (size_t)limit * size_classes[class].size;
-	tc->limit[class] = sheaf_bottom(tc, class) + limit;
+	if (place != bottom) {
+		/* Between these stores sheaf_used sees an empty sheaf. */
+		__builtin_memcpy(place, bottom, used * sizeof(*bottom));
+		__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->bottom[class], place, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->top[class], place + used, __ATOMIC_RELEASE);
+	}
+	tc->limit[class] = place + limit;
 }
 
 /*
@@ -172,9 +204,9 @@ void *tcache_refill(struct tcache *tc, size_t wide_class)
 		reclaim_age();
 	}
 	/* Half of what it may hold: the other half is room for frees. */
-	bottom = sheaf_bottom(tc, class);
 	n = MAX(sheaf_limit(tc, class) / 2, 1u);
 	sheaf_grow(tc, class);
+	bottom = sheaf_bottom(tc, class);
 	n = slab_alloc(tc->shard, class, bottom, n);
 	if (unlikely(!n))
 		return NULL;
@@ -294,7 +326,7 @@ void tcache_flush(struct tcache *tc)
 	unsigned class;
 
 	for (class = 0; class < NR_SHEAVES; class++) {
-		u32 used = (u32)(tc->top[class] - sheaf_bottom(tc, class));
+		u32 used = sheaf_used(tc, class);
 
 		if (used)
 			sheaf_flush(tc, class, used);

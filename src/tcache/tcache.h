@@ -62,11 +62,12 @@ struct tcache {
 	size_t remote_bytes;
 	size_t capacity;		/* bytes all sheaves may hold, see sheaf.c */
 	struct shard *shard;
+	void **bottom[NR_SHEAVES];	/* the slot below it is always NULL */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
 	struct stats stats;
 	void *remote[REMOTE_MAX];
-	void *slots[];			/* the sheaves, see sheaf_bottom */
+	void *slots[];			/* the sheaves, see sheaf.c */
 };
 
 /*
@@ -150,11 +151,15 @@ struct tcache_hooks {
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
 /* sheaf.c */
-extern u32 sheaf_offset[NR_SHEAVES + 1]; /* in slots; the sentinel comes first */
 static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
 {
-	return &tc->slots[sheaf_offset[class] + 1];
+	return tc->bottom[class];
 }
+/*
+ * Objects in the sheaf, for any thread; 0 while the owner moves it. What a child
+ * of fork finds in that moment it loses rather than owns twice.
+ */
+u32 sheaf_used(const struct tcache *tc, unsigned class);
 void sheaves_init(void);
 size_t tcache_bytes(void);
 void sheaf_setup(struct tcache *tc);

@@ -166,8 +166,7 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 		if (tc->state != TCACHE_LIVE)
 			continue;
 		for (class = 0; class < NR_SHEAVES; class++) {
-			void **top = __atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
-			u64 n = (u64)(top - sheaf_bottom(tc, class));
+			u64 n = sheaf_used(tc, class);
 
 			cached->objects += n;
 			cached->bytes += n * size_classes[class].size;
