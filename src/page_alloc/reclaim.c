@@ -156,9 +156,12 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 	unlock(&zone->lock, LOCK_ZONE);
 
 	for (i = 0; i < nr; i++) {
+		/* Whole pageblocks may have clean pages among them. */
+		u64 dirty = pages_nr_dirty(runs[i].pfn, runs[i].nr);
+
 		if (os_purge(pfn_to_virt(runs[i].pfn), runs[i].nr << PAGE_SHIFT)) {
 			pages_clear_dirty(runs[i].pfn, runs[i].nr);
-			purged += runs[i].nr;
+			purged += dirty;
 		}
 		stat_add_shared(purge_calls, 1);
 	}
@@ -239,7 +242,7 @@ static void decay_step(u64 now, u64 step_ms)
 	u64 due = __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED);
 	u64 steps = (now - due) / step_ms + 1;
 	struct shrinker *s;
-	u64 dirty, allowed;
+	u64 dirty, allowed, least;
 
 	__atomic_store_n(&decay.next_ms, now + step_ms, __ATOMIC_RELAXED);
 	if (!due) /* the first call only starts the clock */
@@ -250,10 +253,14 @@ static void decay_step(u64 now, u64 step_ms)
 		s->shrink(false);
 	drain_zones();
 	dirty = total_dirty();
-	allowed = MAX(decay_allowance(steps, dirty),
-		      __atomic_load_n(&floor_pages, __ATOMIC_RELAXED));
-	if (dirty > allowed)
-		dirty -= MIN(reclaim_purge(dirty - allowed), dirty);
+	allowed = decay_allowance(steps, dirty);
+	least = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
+	allowed = MAX(allowed, least);
+	if (dirty > allowed) {
+		u64 purged = reclaim_purge(dirty - allowed);
+
+		dirty -= MIN(purged, dirty);
+	}
 	decay.last_dirty = dirty;
 }
 
