@@ -23,6 +23,7 @@
 
 struct fake_machine fake;
 __thread unsigned fake_cpu;
+void (*fake_on_purge)(void *addr, size_t len);
 
 struct range {
 	uintptr_t start, end;
@@ -78,6 +79,7 @@ void fake_reset(void)
 		.map_for_real = true,
 	};
 	memset(state, 0, sizeof(state));
+	fake_on_purge = NULL;
 	nr_foreign = 0;
 	purged_bytes = 0;
 	if (!output) {
@@ -321,6 +323,8 @@ bool os_purge(void *addr, size_t len)
 		errno = EINVAL;
 		return false;
 	}
+	if (fake_on_purge)
+		fake_on_purge(addr, len);
 	__atomic_fetch_add(&purged_bytes, len, __ATOMIC_RELAXED);
 	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
 }

@@ -72,6 +72,9 @@ bool fake_failed(enum fake_call call);
 /* Somebody else's mapping: os_map_at over any part of it fails with EEXIST. */
 void fake_foreign(void *addr, size_t len);
 
+/* Called in os_purge, before the pages become zero; NULL: nothing. */
+extern void (*fake_on_purge)(void *addr, size_t len);
+
 /* Bytes mapped now; whether all of a range is; bytes ever given to os_purge. */
 uint64_t fake_mapped_bytes(void);
 bool fake_is_mapped(const void *addr, size_t len);

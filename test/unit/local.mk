@@ -74,6 +74,16 @@ UNIT_TESTS += test/unit/slowpath
 test_unit_slowpath_SOURCES = test/unit/slowpath.c test/unit/pages.h
 test_unit_slowpath_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slowpath_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/reclaim
+test_unit_reclaim_SOURCES = test/unit/reclaim.c test/unit/pages.h
+test_unit_reclaim_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_reclaim_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/decay
+test_unit_decay_SOURCES = test/unit/decay.c test/unit/pages.h
+test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_decay_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

@@ -1,0 +1,264 @@
+/* Ageing: how free dirty memory melts away with time, on a clock the test moves. */
+#include "pages.h"
+
+#include <stdio.h>
+
+#include "base/options.h"
+#include "base/stats.h"
+
+#define DECAY_MS 1000
+
+static u64 nr_dirty(void)
+{
+	struct page_totals t;
+
+	page_alloc_totals(&t);
+	return t.dirty;
+}
+
+/* Lets the time pass in small steps, each looking at the clock. */
+static void pass(u64 ms)
+{
+	while (ms--) {
+		fake.now_ms++;
+		reclaim_age();
+	}
+}
+
+static void free_nr(u64 nr)
+{
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0));
+}
+
+/* A peak of 64 MiB: it shrinks evenly, all the time, and is gone after decay_ms and a step. */
+static void peak_melts_evenly(void)
+{
+	u64 peak = 16384, last = peak, ms, most_at_once = 0;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	free_nr(peak);
+	assert_int_equal(nr_dirty(), peak);
+	for (ms = 1; ms <= 2 * DECAY_MS; ms++) {
+		u64 dirty;
+		u64 share = ms < DECAY_MS ? peak * (DECAY_MS - ms) / DECAY_MS : 0;
+
+		pass(1);
+		dirty = nr_dirty();
+		assert_true(dirty <= last);
+		most_at_once = MAX(most_at_once, last - dirty);
+		last = dirty;
+		/* Within two steps and a pageblock of the straight line. */
+		assert_true(dirty <= share + peak / 5 + PAGEBLOCK_PAGES);
+		assert_true(dirty + peak / 5 + PAGEBLOCK_PAGES >= share);
+		if (ms > DECAY_MS * 12 / 10)
+			assert_int_equal(dirty, 0);
+	}
+	assert_true(most_at_once <= peak / 5);
+	pages_check(0);
+}
+
+/* Two peaks, one after the other, each take their time. */
+static void each_peak_has_its_time(void)
+{
+	u64 a, b, after;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	a = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 8192, 0);
+	b = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 8192, 0);
+	free_pages(a);
+	pass(500);
+	after = nr_dirty();
+	assert_in_range(after, 8192 * 3 / 10, 8192 * 7 / 10);
+	free_pages(b);
+	assert_int_equal(nr_dirty(), after + 8192);
+	pass(600);
+	/* The first is gone, of the second a good third is left. */
+	assert_in_range(nr_dirty(), 8192 * 2 / 10, 8192 * 6 / 10);
+	pass(700);
+	assert_int_equal(nr_dirty(), 0);
+}
+
+/* Of memory that is used again and again most stays warm. */
+static void steady_load_keeps_its_pages(void)
+{
+	u64 nr = 4000, purged = 0, pfn;
+	unsigned i;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	for (i = 0; i < 6 * DECAY_MS; i += 2) {
+		pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
+		pass(1);
+		free_pages(pfn);
+		pass(1);
+		if (i < 2 * DECAY_MS) {
+			purged = stats_shared.purged_pages;
+			continue;
+		}
+		assert_true(nr_dirty() >= nr / 2);
+	}
+	/* Some of what is free at a step goes although it is used again at once. */
+	assert_true(stats_shared.purged_pages - purged < nr * 4 * 2);
+}
+
+/* Nobody looked at the clock for long: what lay free all the time goes with the next looks. */
+static void long_pause(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	free_nr(5000);
+	pass(150);
+	fake.now_ms += 20 * DECAY_MS;
+	pass(1);
+	assert_int_equal(nr_dirty(), 0);
+}
+
+/* The clock is looked at, nothing else is done, as long as nothing is due. */
+static void cheap_when_nothing_is_due(void)
+{
+	u64 calls;
+	unsigned i;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	free_nr(5000);
+	pass(1);
+	calls = fake_calls(FAKE_PURGE);
+	for (i = 0; i < 1000; i++)
+		reclaim_age();
+	assert_int_equal(fake_calls(FAKE_PURGE), calls);
+}
+
+static void decay_0_purges_at_once(void)
+{
+	options.decay_ms = 0;
+	pages_start();
+	free_nr(5000);
+	assert_int_equal(nr_dirty(), 0);
+	free_nr(3);
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
+static void negative_decay_never_purges(void)
+{
+	options.decay_ms = -1;
+	pages_start();
+	free_nr(5000);
+	pass(100);
+	fake.now_ms += 3600000;
+	pass(100);
+	free_nr(3000);
+	assert_int_equal(nr_dirty(), 5000);
+	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+}
+
+/* Every value of the option works, down to steps of less than a millisecond. */
+static void short_times(void)
+{
+	long ms;
+
+	pages_start();
+	for (ms = 1; ms < 40; ms++) {
+		options.decay_ms = ms;
+		free_nr(3000);
+		pass(100);
+		assert_int_equal(nr_dirty(), 0);
+	}
+	options.decay_ms = 3600000;
+	free_nr(3000);
+	pass(5000);
+	assert_in_range(nr_dirty(), 2900, 3000);
+}
+
+/* Small blocks go through the per-CPU lists; they age too, while others come and go. */
+static void small_blocks_age(void)
+{
+	static u64 pfn[4096];
+	unsigned i;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	for (i = 0; i < 4096; i++)
+		pfn[i] = alloc_pages(BM_GFP_KERNEL, 0);
+	for (i = 0; i < 4096; i++)
+		free_pages(pfn[i]);
+	assert_true(nr_dirty() > 3000);
+	for (i = 0; i < 400; i++) {
+		unsigned j;
+
+		fake.now_ms += 10;
+		for (j = 0; j < 64; j++)
+			pfn[j] = alloc_pages(BM_GFP_KERNEL, 0);
+		for (j = 0; j < 64; j++)
+			free_pages(pfn[j]);
+	}
+	assert_true(nr_dirty() < 200);
+}
+
+/* What ageing leaves alone. */
+static void floor_stays_dirty(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	reclaim_set_floor(2000 * PAGE_SIZE);
+	pass(100);
+	free_nr(9000);
+	pass(3 * DECAY_MS);
+	assert_in_range(nr_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
+	reclaim_set_floor(UINT64_MAX);
+	free_nr(9000);
+	pass(3 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 9000);
+	reclaim_set_floor(0);
+	pass(3 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 0);
+}
+
+/* Purging fails for a while: nothing breaks, and afterwards all melts away. */
+static void refused_purges_are_made_up_for(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	free_nr(9000);
+	pass(3 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 9000);
+	pages_check(0);
+	fake_fail(FAKE_PURGE, 1, 0);
+	pass(2 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
+static void larger_pages_of_the_system(void)
+{
+	fake.page_size = 65536;
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	free_nr(9003);
+	pass(2 * DECAY_MS);
+	/* What is not a whole page of the system cannot go. */
+	assert_true(nr_dirty() < 16);
+	pages_check(0);
+}
+
+UNIT_MAIN(CASE(peak_melts_evenly),
+	  CASE(each_peak_has_its_time),
+	  CASE(steady_load_keeps_its_pages),
+	  CASE(long_pause),
+	  CASE(cheap_when_nothing_is_due),
+	  CASE(decay_0_purges_at_once),
+	  CASE(negative_decay_never_purges),
+	  CASE(short_times),
+	  CASE(small_blocks_age),
+	  CASE(floor_stays_dirty),
+	  CASE(refused_purges_are_made_up_for),
+	  CASE(larger_pages_of_the_system))
