@@ -191,17 +191,20 @@ static void run_and_expect(const char *command, int status)
 	CHECK(WIFEXITED(got) && WEXITSTATUS(got) == status, "%s: %d", command, got);
 }
 
-/* Programs without environment, arguments or open files start all the same. */
+/* Exit status 7 tells that the shell ran, and with the library in it. */
+#define SHELL "sh -c 'grep -q libbuddymalloc.so /proc/$$/maps && exit 7'"
+
+/* Programs without environment or open files start all the same. */
 static void bare_starts(void)
 {
 	char command[PATH_MAX + 200];
 	static const char *const forms[] = {
-		"env -i LD_PRELOAD='%s' sh -c 'exit 7'",
-		"LD_PRELOAD='%s' sh -c 'exit 7' <&- >&- 2>&-",
-		"LD_PRELOAD='%s' BUDDYMALLOC_CONF= sh -c 'exit 7'",
-		"cd / && LD_PRELOAD='%s' LD_BIND_NOW=1 sh -c 'exit 7'",
-		"LD_PRELOAD='%s' MALLOC_ARENA_MAX=1 GLIBC_TUNABLES=glibc.rtld.nns=2 sh -c 'exit 7'",
-		"LD_PRELOAD='%s' GLIBC_TUNABLES=glibc.pthread.rseq=0 sh -c 'exit 7'",
+		"env -i LD_PRELOAD='%s' " SHELL,
+		"LD_PRELOAD='%s' " SHELL " <&- >&- 2>&-",
+		"LD_PRELOAD='%s' BUDDYMALLOC_CONF= " SHELL,
+		"cd / && LD_PRELOAD='%s' LD_BIND_NOW=1 " SHELL,
+		"LD_PRELOAD='%s' MALLOC_ARENA_MAX=1 GLIBC_TUNABLES=glibc.rtld.nns=2 " SHELL,
+		"LD_PRELOAD='%s' GLIBC_TUNABLES=glibc.pthread.rseq=0 " SHELL,
 	};
 
 	unsetenv("LD_PRELOAD");
