@@ -84,6 +84,16 @@ UNIT_TESTS += test/unit/decay
 test_unit_decay_SOURCES = test/unit/decay.c test/unit/pages.h
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/size_class
+test_unit_size_class_SOURCES = test/unit/size_class.c
+test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_size_class_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/slab
+test_unit_slab_SOURCES = test/unit/slab.c test/unit/slabs.h test/unit/pages.h
+test_unit_slab_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_slab_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

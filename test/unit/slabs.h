@@ -1,0 +1,54 @@
+/* What the tests of slabs share. */
+#ifndef BM_TEST_SLABS_H
+#define BM_TEST_SLABS_H
+
+#include "pages.h"
+
+#include "slab/slab.h"
+
+/* Brings up ranks 2 to 5, with room for 4 shards a CPU. */
+static inline void slabs_start(unsigned nr_cpus)
+{
+	pages_start();
+	shards_init(nr_cpus);
+}
+
+static inline u64 slab_of(const void *p, unsigned class)
+{
+	return round_down(virt_to_pfn(p), (u64)1 << size_classes[class].order);
+}
+
+/* The shard's invariants, and its sum of empty slabs. */
+static inline void slabs_check(struct shard *shard)
+{
+	u64 empty = 0;
+	unsigned class;
+
+	slab_check(shard);
+	for (class = 0; class < NR_CLASSES; class++)
+		empty += (u64)shard->nodes[class].nr_empty * size_classes[class].nr_pages
+			 << PAGE_SHIFT;
+	assert_int_equal(shard->empty_bytes, empty);
+}
+
+/* No slab is left: every page is free. */
+static inline void slabs_check_gone(struct shard *shard)
+{
+	struct class_totals t;
+	unsigned class;
+	u64 pfn;
+
+	slab_shrink(true);
+	slabs_check(shard);
+	assert_int_equal(shard->empty_bytes, 0);
+	for (class = 0; class < NR_CLASSES; class++) {
+		slab_class_totals(class, &t);
+		assert_int_equal(t.slabs, 0);
+		assert_int_equal(t.free, 0);
+	}
+	/* And none has left a tag. */
+	for (pfn = window.first >> PAGE_SHIFT; pfn < window.span >> PAGE_SHIFT; pfn++)
+		assert_true(!tag_is_slab(tag_read(pfn)));
+}
+
+#endif
