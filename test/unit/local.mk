@@ -94,6 +94,16 @@ UNIT_TESTS += test/unit/slab
 test_unit_slab_SOURCES = test/unit/slab.c test/unit/slabs.h test/unit/pages.h
 test_unit_slab_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/slab_random
+test_unit_slab_random_SOURCES = test/unit/slab_random.c test/unit/slabs.h test/unit/pages.h
+test_unit_slab_random_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_slab_random_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/shard
+test_unit_shard_SOURCES = test/unit/shard.c test/unit/slabs.h test/unit/pages.h
+test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_shard_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

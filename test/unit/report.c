@@ -1,4 +1,5 @@
 /* Messages: their prefix, their longest length, who aborts; and the counters' names. */
+#include <stdlib.h>
 #include "unit.h"
 
 #include <errno.h>

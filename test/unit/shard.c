@@ -1,0 +1,160 @@
+/* Shards: how many there are, who is bound to which, and their tags. */
+#include "slabs.h"
+
+#include <string.h>
+
+#include "base/options.h"
+
+static void each_thread_its_own_at_first(void)
+{
+	struct shard *bound[8];
+	unsigned i;
+
+	slabs_start(2);
+	assert_int_equal(nr_shards, 1);
+	for (i = 0; i < 8; i++) {
+		bound[i] = shard_bind();
+		assert_int_equal(bound[i]->id, i);
+		assert_int_equal(bound[i]->tag_base, TAG_SLABS + i * NR_CLASSES);
+		assert_ptr_equal(shards[i], bound[i]);
+	}
+	assert_int_equal(nr_shards, 8);
+	/* What a thread leaves serves the next one; no shard is made for it. */
+	shard_unbind(bound[3]);
+	shard_unbind(bound[5]);
+	assert_ptr_equal(shard_bind(), bound[3]);
+	assert_ptr_equal(shard_bind(), bound[5]);
+	assert_int_equal(nr_shards, 8);
+}
+
+/* Four to a CPU; then the least loaded is shared. */
+static void then_they_are_shared_evenly(void)
+{
+	unsigned i, round;
+
+	slabs_start(3);
+	for (round = 1; round <= 5; round++) {
+		for (i = 0; i < 12; i++)
+			shard_bind();
+		assert_int_equal(nr_shards, 12);
+		for (i = 0; i < 12; i++)
+			assert_int_equal(shards[i]->nr_threads, round);
+	}
+	for (i = 0; i < 4; i++)
+		shard_unbind(shards[7]);
+	for (i = 0; i < 4; i++)
+		assert_ptr_equal(shard_bind(), shards[7]);
+}
+
+/* On the largest machines the tags are the bound. */
+static void tags_suffice_for_all_shards(void)
+{
+	void *object;
+	unsigned i;
+
+	slabs_start(8192);
+	for (i = 0; i < MAX_SHARDS + 10; i++)
+		shard_bind();
+	assert_int_equal(nr_shards, MAX_SHARDS);
+	for (i = 0; i < MAX_SHARDS; i += 83) {
+		assert_int_equal(shards[i]->tag_base + NR_CLASSES - 1,
+				 TAG_SLABS + (i + 1) * NR_CLASSES - 1);
+		assert_int_equal(slab_alloc(shards[i], NR_CLASSES - 1, &object, 1), 1);
+		assert_int_equal(tag_shard(tag_read(virt_to_pfn(object))), i);
+		assert_int_equal(tag_class(tag_read(virt_to_pfn(object))), NR_CLASSES - 1);
+	}
+	assert_true(shards[MAX_SHARDS - 1]->tag_base + NR_CLASSES - 1 <= UINT16_MAX);
+}
+
+/* Without memory for another shard those that are there serve. */
+static void no_memory_for_a_shard(void)
+{
+	slabs_start(2);
+	assert_int_equal(shard_bind()->id, 0);
+	options.hard_limit = 4096;
+	memmap_set_budget();
+	assert_int_equal(shard_bind()->id, 0);
+	assert_int_equal(shard_bind()->id, 0);
+	assert_int_equal(shards[0]->nr_threads, 3);
+	options.hard_limit = 0;
+	memmap_set_budget();
+	assert_int_equal(shard_bind()->id, 1);
+	assert_int_equal(nr_shards, 2);
+}
+
+/* Memory of two shards never shares a slab, nor do they see each other's objects. */
+static void shards_keep_apart(void)
+{
+	void *a[100], *b[100];
+	unsigned i, j;
+
+	slabs_start(2);
+	shard_bind();
+	shard_bind();
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(slab_alloc(shards[0], CLASS_32, &a[i], 1), 1);
+		assert_int_equal(slab_alloc(shards[1], CLASS_32, &b[i], 1), 1);
+	}
+	for (i = 0; i < 100; i++)
+		for (j = 0; j < 100; j++)
+			assert_int_not_equal(virt_to_pfn(a[i]), virt_to_pfn(b[j]));
+	slab_free(shards[0], CLASS_32, a, 100);
+	slab_free(shards[1], CLASS_32, b, 100);
+	slabs_check_gone(shards[0]);
+	slabs_check_gone(shards[1]);
+}
+
+/* A pointer that is given to the wrong shard is not taken for one of its own. */
+static void free_to_wrong_shard(void *p)
+{
+	slab_free(shards[1], CLASS_32, &p, 1);
+}
+
+static void wrong_shard_is_refused(void)
+{
+	void *p;
+
+	slabs_start(2);
+	shard_bind();
+	shard_bind();
+	assert_int_equal(slab_alloc(shards[0], CLASS_32, &p, 1), 1);
+	fake_clear_output();
+	options.abort_on_corruption = false;
+	free_to_wrong_shard(p);
+	assert_non_null(strstr(fake_output(), " free of "));
+	assert_true(slab_locate(p, CLASS_32).allocated);
+	slabs_check(shards[0]);
+	slabs_check(shards[1]);
+}
+
+static void locks_of_all_shards(void)
+{
+	void *p;
+
+	slabs_start(2);
+	shard_bind();
+	shard_bind();
+	slab_lock_all();
+	lock_fork_owned();
+	/* The forking thread passes through. */
+	assert_int_equal(slab_alloc(shards[0], CLASS_32, &p, 1), 1);
+	lock_fork_done();
+	slab_unlock_all();
+	slab_free(shards[0], CLASS_32, &p, 1);
+	slab_lock_all();
+	lock_fork_owned();
+	slab_reinit_locks();
+	lock_fork_done();
+	assert_int_equal(slab_alloc(shards[1], CLASS_32, &p, 1), 1);
+	slabs_check(shards[0]);
+	slabs_check(shards[1]);
+	assert_int_equal(shard_bind()->id, 2);
+}
+
+UNIT_MAIN(CASE(each_thread_its_own_at_first),
+	  CASE(then_they_are_shared_evenly),
+	  CASE(tags_suffice_for_all_shards),
+	  CASE(no_memory_for_a_shard),
+	  CASE(shards_keep_apart),
+	  CASE(wrong_shard_is_refused),
+	  CASE(locks_of_all_shards))
