@@ -104,6 +104,11 @@ UNIT_TESTS += test/unit/shard
 test_unit_shard_SOURCES = test/unit/shard.c test/unit/slabs.h test/unit/pages.h
 test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_shard_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/tcache
+test_unit_tcache_SOURCES = test/unit/tcache.c test/unit/tcaches.h test/unit/slabs.h test/unit/pages.h
+test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_tcache_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

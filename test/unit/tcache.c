@@ -1,0 +1,375 @@
+/* One thread's cache: its start, sheaves and their limits, modes without sheaves, its end. */
+#include "tcaches.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/options.h"
+
+#define MOST 8192
+
+static void *objects[MOST];
+
+static unsigned take(unsigned class, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		objects[i] = cache_alloc(class);
+		assert_non_null(objects[i]);
+	}
+	return n;
+}
+
+static void give(unsigned n)
+{
+	while (n)
+		cache_free(objects[--n]);
+}
+
+static void first_call_makes_the_cache(void)
+{
+	void *p;
+
+	assert_ptr_equal(this_tcache, &tcache_boot);
+	p = cache_alloc(3);
+	assert_non_null(p);
+	assert_ptr_not_equal(this_tcache, &tcache_boot);
+	assert_int_equal(this_tcache->state, TCACHE_LIVE);
+	assert_int_equal(nr_bringups, 1);
+	assert_int_equal(nr_watched, 1);
+	assert_int_equal(events().threads_created, 1);
+	assert_int_equal(cached().threads, 1);
+	assert_int_equal(tag_read(virt_to_pfn(p)), this_tcache->tag_base + 3);
+	/* The first one needs no memory from the layers below. */
+	assert_false(in_window(this_tcache));
+	assert_ptr_equal(tcache_get(), this_tcache);
+	assert_ptr_equal(tcache_shard(this_tcache), shards[0]);
+	tcache_check(this_tcache);
+}
+
+static void free_may_be_the_first_call(void)
+{
+	cache_free(NULL);
+	cache_free(objects);
+	assert_ptr_not_equal(this_tcache, &tcache_boot);
+	assert_ptr_equal(last_other, objects);
+}
+
+static void single_object_may_be_the_first_call(void)
+{
+	void *p = cache_alloc(NR_CLASSES - 1);
+
+	assert_non_null(p);
+	assert_ptr_not_equal(this_tcache, &tcache_boot);
+	assert_int_equal(tag_read(virt_to_pfn(p)), shards[0]->tag_base + NR_CLASSES - 1);
+	cache_free(p);
+	slabs_check_gone(shards[0]);
+}
+
+static void last_freed_is_handed_out_first(void)
+{
+	unsigned class;
+
+	for (class = 0; class < NR_SHEAVES; class++) {
+		void *a = cache_alloc(class), *b = cache_alloc(class);
+
+		cache_free(a);
+		cache_free(b);
+		assert_ptr_equal(cache_alloc(class), b);
+		if (size_classes[class].size <= 2048)
+			assert_ptr_equal(cache_alloc(class), a);
+		tcache_check(this_tcache);
+	}
+}
+
+/* Fresh objects are handed out as they lie in memory. */
+static void refills_go_upward(void)
+{
+	unsigned i;
+
+	take(CLASS_16, 256);
+	for (i = 1; i < 256; i++)
+		assert_ptr_equal(objects[i], (char *)objects[0] + 16 * i);
+}
+
+/* Small programs stay small: what the first object brings with it is a page at most. */
+static void first_refill_is_small(void)
+{
+	unsigned class;
+
+	for (class = 0; class < NR_SHEAVES; class++) {
+		size_t before = cached().bytes;
+
+		cache_alloc(class);
+		assert_true(cached().bytes - before <= 4096);
+	}
+}
+
+/* Batches grow with use: the number of slow calls is far below that of objects. */
+static void batches_grow(void)
+{
+	static const unsigned classes[] = { CLASS_16, CLASS_64, CLASS_256, CLASS_1024 };
+	struct stats before, after;
+	size_t i;
+	unsigned round;
+
+	for (i = 0; i < ARRAY_SIZE(classes); i++) {
+		before = events();
+		for (round = 0; round < 10; round++)
+			give(take(classes[i], 4000));
+		after = events();
+		tcache_check(this_tcache);
+		assert_true(after.refills - before.refills < 40000 / 16);
+		assert_true(after.flushes - before.flushes < 40000 / 16);
+		assert_int_equal(cached().objects, after.objects_refilled -
+							   after.objects_flushed);
+	}
+}
+
+static void cached_bytes_are_bounded(void)
+{
+	unsigned class, round;
+
+	for (round = 0; round < 3; round++)
+		for (class = 0; class < NR_CLASSES; class++) {
+			unsigned n = (unsigned)MIN((8u << 20) / size_classes[class].size, MOST);
+
+			give(take(class, n));
+			tcache_check(this_tcache);
+			assert_true(cached().bytes <= MOST_CACHED);
+			assert_true(cached().bytes <= this_tcache->capacity);
+		}
+	tcache_flush(this_tcache);
+	assert_int_equal(cached().objects, 0);
+	assert_int_equal(cached().bytes, 0);
+	slabs_check_gone(shards[0]);
+}
+
+/* Any mixture, checked now and then; in the end nothing is left. */
+static uint64_t seed;
+static unsigned long nr_done;
+
+static void describe(void)
+{
+	fprintf(stderr, "after %lu operations\n", nr_done);
+}
+
+static void random_operations(void)
+{
+	unsigned i;
+
+	seed = unit_seed();
+	unit_on_failure(describe);
+	for (nr_done = 0; nr_done < 400000; nr_done++) {
+		unsigned span = nr_done / 50000 % 2 ? MOST : MOST / 20;
+
+		i = (unsigned)random_below(&seed, span);
+		fake.now_ms += nr_done % 16 == 0;
+		if (objects[i]) {
+			assert_true(object_is_marked(objects[i], i + 1));
+			cache_free(objects[i]);
+			objects[i] = NULL;
+		} else {
+			unsigned class = (unsigned)random_below(
+				&seed, random_below(&seed, 50) ? 30 : NR_CLASSES);
+
+			objects[i] = cache_alloc(class);
+			assert_true(object_size(objects[i]) >= size_classes[class].size);
+			object_mark(objects[i], i + 1);
+		}
+		if (nr_done % 5000 == 0) {
+			tcache_check(this_tcache);
+			slabs_check(shards[0]);
+		}
+	}
+	for (i = 0; i < MOST; i++)
+		if (objects[i])
+			cache_free(objects[i]);
+	tcache_check(this_tcache);
+	tcache_flush(this_tcache);
+	tcache_check(this_tcache);
+	slabs_check_gone(shards[0]);
+}
+
+static void pointers_of_others_are_passed_on(void)
+{
+	u64 large;
+	char *p;
+
+	cache_alloc(0);
+	large = alloc_pages_exact(BM_GFP_KERNEL, 300, 0);
+	tag_write(large, TAG_LARGE);
+	p = pfn_to_virt(large);
+	cache_free(p);
+	assert_ptr_equal(last_other, p);
+	cache_free(p + 16);
+	assert_ptr_equal(last_other, p + 16);
+	cache_free(p + PAGE_SIZE);
+	assert_ptr_equal(last_other, p + PAGE_SIZE);
+	cache_free(pfn_to_virt(0));
+	assert_ptr_equal(last_other, pfn_to_virt(0));
+	cache_free(pfn_to_virt(0) + window.span);
+	assert_ptr_equal(last_other, pfn_to_virt(0) + window.span);
+	cache_free(pfn_to_virt(0) - 1);
+	assert_ptr_equal(last_other, pfn_to_virt(0) - 1);
+	cache_free((void *)UINTPTR_MAX);
+	assert_ptr_equal(last_other, (void *)UINTPTR_MAX);
+	last_other = NULL;
+	cache_free(NULL);
+	assert_null(last_other);
+}
+
+static void errno_is_left_alone(void)
+{
+	unsigned class;
+
+	take(0, 1);
+	errno = EDOM;
+	for (class = 0; class < NR_CLASSES; class += 7)
+		give(take(class, 300));
+	cache_free(objects);
+	assert_int_equal(errno, EDOM);
+}
+
+/* Without memory: NULL and ENOMEM, and what is cached still serves. */
+static void no_memory(void)
+{
+	unsigned n = 0;
+	void *p;
+
+	options.hard_limit = 8 << 20;
+	while (n < MOST && (objects[n] = cache_alloc(CLASS_4096)))
+		n++;
+	assert_true(n < MOST);
+	assert_int_equal(errno, ENOMEM);
+	assert_null(cache_alloc(CLASS_1048576));
+	assert_int_equal(errno, ENOMEM);
+	tcache_check(this_tcache);
+	p = objects[n / 2];
+	cache_free(p);
+	assert_ptr_equal(cache_alloc(CLASS_4096), p);
+	give(n);
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[0]);
+}
+
+/* Hardened: nothing is cached, and a double free is found at once. */
+static void free_it(void *p)
+{
+	cache_free(p);
+}
+
+static void check_direct(void)
+{
+	void *p = cache_alloc(CLASS_48), *q = cache_alloc(CLASS_2048);
+
+	assert_int_equal(this_tcache->state, TCACHE_DIRECT);
+	assert_int_equal(cached().objects, 0);
+	cache_free(p);
+	assert_false(slab_locate(p, CLASS_48).allocated);
+	assert_int_equal(cached().objects, 0);
+	unit_dies(free_it, p, "double free of %p: an object of 48 bytes that is free already", p);
+	unit_dies(free_it, (char *)q + 1,
+		  "invalid free of %p: 1 bytes inside the 2048-byte object at %p",
+		  (void *)((char *)q + 1), q);
+	cache_free(q);
+	slabs_check_gone(shards[0]);
+}
+
+static void hardened_mode_caches_nothing(void)
+{
+	options.hardened = true;
+	check_direct();
+}
+
+static void caching_can_be_switched_off(void)
+{
+	give(take(CLASS_32, 100));
+	assert_int_not_equal(cached().objects, 0);
+	tcache_set_direct(this_tcache);
+	check_direct();
+	tcache_set_direct(this_tcache);
+	check_direct();
+}
+
+/* A double free of a cached object is found when the sheaf goes home. */
+static void double_free_is_found_on_flush(void)
+{
+	void *p = cache_alloc(CLASS_48), *inside = (char *)p + 16;
+
+	options.abort_on_corruption = false;
+	cache_free(p);
+	cache_free(p);
+	tcache_flush(this_tcache);
+	unit_said("buddymalloc: double free of %p: an object of 48 bytes that is free already\n", p);
+	p = cache_alloc(CLASS_48);
+	inside = (char *)p + 16;
+	cache_free(inside);
+	tcache_flush(this_tcache);
+	unit_said("buddymalloc: invalid free of %p: 16 bytes inside the 48-byte object at %p\n",
+		  inside, p);
+	cache_free(p);
+	tcache_flush(this_tcache);
+	unit_said("%s", "");
+	slabs_check_gone(shards[0]);
+}
+
+/* After its end the thread still may allocate and free: directly. */
+static void thread_exit_gives_everything_back(void)
+{
+	struct tcache *tc;
+	unsigned class;
+	void *p;
+
+	for (class = 0; class < NR_SHEAVES; class++)
+		give(take(class, 100));
+	tc = this_tcache;
+	assert_int_not_equal(cached().objects, 0);
+	assert_int_equal(shards[0]->nr_threads, 1);
+	tcache_exit(tc);
+	assert_ptr_equal(this_tcache, &tcache_gone);
+	assert_int_equal(cached().threads, 0);
+	assert_int_equal(cached().objects, 0);
+	assert_int_equal(shards[0]->nr_threads, 0);
+	assert_int_equal(events().threads_exited, 1);
+	slabs_check_gone(shards[0]);
+	p = cache_alloc(CLASS_64);
+	assert_non_null(p);
+	cache_free(p);
+	assert_false(slab_locate(p, CLASS_64).allocated);
+	p = cache_alloc(CLASS_65536);
+	assert_non_null(p);
+	cache_free(p);
+	unit_dies(free_it, p, "double free of %p: an object of 65536 bytes that is free already", p);
+	slabs_check_gone(shards[0]);
+	assert_ptr_equal(tcache_get(), &tcache_gone);
+}
+
+static void exit_that_cannot_be_watched(void)
+{
+	options.verbose = true;
+	refuse_to_watch = true;
+	assert_non_null(cache_alloc(0));
+	unit_said("buddymalloc: a thread's exit cannot be watched; what it caches stays with it\n");
+	assert_int_equal(this_tcache->state, TCACHE_LIVE);
+}
+
+UNIT_MAIN(CASE(first_call_makes_the_cache),
+	  CASE(free_may_be_the_first_call),
+	  CASE(single_object_may_be_the_first_call),
+	  CASE(last_freed_is_handed_out_first),
+	  CASE(refills_go_upward),
+	  CASE(first_refill_is_small),
+	  CASE(batches_grow),
+	  CASE(cached_bytes_are_bounded),
+	  CASE(random_operations),
+	  CASE(pointers_of_others_are_passed_on),
+	  CASE(errno_is_left_alone),
+	  CASE(no_memory),
+	  CASE(hardened_mode_caches_nothing),
+	  CASE(caching_can_be_switched_off),
+	  CASE(double_free_is_found_on_flush),
+	  CASE(thread_exit_gives_everything_back),
+	  CASE(exit_that_cannot_be_watched))

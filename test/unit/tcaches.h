@@ -1,0 +1,130 @@
+/* What the tests of thread caches share; each program includes it once. */
+#ifndef BM_TEST_TCACHES_H
+#define BM_TEST_TCACHES_H
+
+#include "slabs.h"
+
+#include "tcache/tcache.h"
+
+/* What rank 7 would do. */
+static unsigned nr_bringups, nr_watched;
+static void *last_other;
+static bool refuse_to_watch;
+
+static void note_other(void *p)
+{
+	last_other = p;
+}
+
+static struct lock bringup_lock;
+static bool up;
+
+static void bring_up(void)
+{
+	lock(&bringup_lock, LOCK_BRINGUP);
+	if (!up) {
+		nr_bringups++;
+		slabs_start(fake.nr_cpus);
+		sheaves_init();
+		up = true;
+	}
+	unlock(&bringup_lock, LOCK_BRINGUP);
+}
+
+static bool watch(struct tcache *tc)
+{
+	assert_ptr_equal(tc, this_tcache);
+	__atomic_fetch_add(&nr_watched, 1, __ATOMIC_RELAXED);
+	return !refuse_to_watch;
+}
+
+const struct tcache_hooks tcache_hooks = {
+	.free_other = note_other,
+	.bringup = bring_up,
+	.watch_exit = watch,
+};
+
+static inline void *cache_alloc(unsigned class)
+{
+	struct tcache *tc = this_tcache;
+
+	return class < NR_SHEAVES ? tcache_alloc(tc, class) : tcache_alloc_single(tc, class);
+}
+
+static inline void cache_free(void *p)
+{
+	tcache_free(this_tcache, p);
+}
+
+static inline size_t object_size(const void *p)
+{
+	return size_classes[tag_class(tag_read(virt_to_pfn(p)))].size;
+}
+
+/* A word at both ends of an object tells its owner. */
+static inline void object_mark(void *p, u64 mark)
+{
+	u64 *words = p;
+
+	words[0] = words[object_size(p) / sizeof(u64) - 1] = mark;
+}
+
+static inline bool object_is_marked(const void *p, u64 mark)
+{
+	const u64 *words = p;
+
+	return words[0] == mark && words[object_size(p) / sizeof(u64) - 1] == mark;
+}
+
+/* Bytes of free objects a thread keeps at most, with some reserve for tuning. */
+#define MOST_CACHED ((size_t)4 << 20)
+
+/* The sheaves of the calling thread: bounds, sentinels, and whose objects they hold. */
+static inline void tcache_check(struct tcache *tc)
+{
+	size_t capacity = 0;
+	unsigned class;
+	u32 i;
+
+	for (class = 0; class < NR_SHEAVES; class++) {
+		void **bottom = sheaf_bottom(tc, class);
+		u32 used = sheaf_used(tc, class);
+		u32 limit = (u32)(tc->limit[class] - bottom);
+
+		assert_ptr_equal(tc->top[class], bottom + used);
+		assert_true(used <= MAX(limit, 1u));
+		assert_null(bottom[-1]);
+		capacity += (size_t)limit * size_classes[class].size;
+		for (i = 0; i < used; i++) {
+			assert_int_equal(tag_read(virt_to_pfn(bottom[i])),
+					 tc->tag_base + class);
+			assert_ptr_equal(slab_locate(bottom[i], class).object, bottom[i]);
+		}
+	}
+	assert_int_equal(tc->capacity, capacity);
+	assert_true(capacity <= MOST_CACHED);
+	assert_true(tc->nr_remote < REMOTE_MAX);
+	for (i = 0; i < tc->nr_remote; i++)
+		assert_int_not_equal(tag_shard(tag_read(virt_to_pfn(tc->remote[i]))),
+				     tc->shard->id);
+}
+
+static inline struct cached_totals cached(void)
+{
+	struct stats stats = { 0 };
+	struct cached_totals totals;
+
+	tcache_totals(&stats, &totals);
+	return totals;
+}
+
+static inline struct stats events(void)
+{
+	struct stats stats = stats_shared;
+	struct cached_totals totals;
+
+	tcache_totals(&stats, &totals);
+	return stats;
+}
+
+#endif
