@@ -45,8 +45,8 @@ staticlib_DATA = libbuddymalloc.a
 CLEANFILES += libbuddymalloc.a libbuddymalloc.o
 libbuddymalloc.a: libbmparts.a
 	$(AM_V_GEN)rm -f $@ libbuddymalloc.o && \
-	$(CC) -nostdlib -no-pie -r -o libbuddymalloc.o \
-		-Wl,--whole-archive libbmparts.a -Wl,--no-whole-archive && \
+	$(LD) -r -o libbuddymalloc.o \
+		--whole-archive libbmparts.a --no-whole-archive && \
 	$(OBJCOPY) --localize-hidden libbuddymalloc.o && \
 	$(AR) cr $@ libbuddymalloc.o
 

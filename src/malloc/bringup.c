@@ -169,6 +169,8 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 		if (options.hardened)
 			tcache_set_direct(this_tcache);
 	}
+	if (options.stats_print)
+		os_keep_stderr();
 	report_verbose("version " PACKAGE_VERSION ", heap at %p, pages of %lu bytes, %u CPUs",
 		       (void *)(window_base + window.first), (unsigned long)os_page_size(),
 		       os_nr_cpus());

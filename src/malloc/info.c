@@ -170,9 +170,13 @@ static bool report_path(char *out, size_t room)
 void print_report(void)
 {
 	char path[OPTION_STR_MAX + 64];
-	int fd = 2;
+	int fd;
 
-	if (options.stats_file[0]) {
+	if (!options.stats_file[0]) {
+		fd = os_stderr();
+		if (fd < 0)
+			return;
+	} else {
 		fd = report_path(path, sizeof(path)) ? os_open_report(path) : -1;
 		if (fd < 0) {
 			report("stats_file: no report, '%s' cannot be written: %s",
@@ -182,7 +186,7 @@ void print_report(void)
 	}
 	report_to(fd, "report of pid %d (%s)", os_pid(), program_invocation_short_name);
 	report_figures(fd);
-	if (fd != 2)
+	if (options.stats_file[0])
 		os_close(fd);
 }
 

@@ -69,6 +69,14 @@ void os_write(int fd, const char *buf, size_t len);
 int os_open_report(const char *path);
 void os_close(int fd);
 
+/*
+ * Many programs close stderr before destructors run. os_keep_stderr, called at
+ * start, sets a duplicate aside (closed on exec); os_stderr gives fd 2 if it is
+ * open, else the duplicate if that is still the same file, else -1.
+ */
+void os_keep_stderr(void);
+int os_stderr(void);
+
 int os_pid(void);
 
 /* Sleeps while *word == expected; may return early. */

@@ -15,6 +15,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -187,6 +188,31 @@ int os_open_report(const char *path)
 void os_close(int fd)
 {
 	close(fd);
+}
+
+static int kept_fd = -1;
+static struct stat kept_stat;
+
+void os_keep_stderr(void)
+{
+	/* High, where programs that count on low numbers do not meet it. */
+	enum { LEAST = 500 };
+
+	if (kept_fd >= 0 || fstat(2, &kept_stat) != 0)
+		return;
+	kept_fd = fcntl(2, F_DUPFD_CLOEXEC, LEAST);
+}
+
+int os_stderr(void)
+{
+	struct stat st;
+
+	if (fstat(2, &st) == 0)
+		return 2;
+	if (kept_fd >= 0 && fstat(kept_fd, &st) == 0 && st.st_dev == kept_stat.st_dev &&
+	    st.st_ino == kept_stat.st_ino)
+		return kept_fd;
+	return -1;
 }
 
 int os_pid(void)

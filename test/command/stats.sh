@@ -19,6 +19,11 @@ done
 grep -qE '^buddymalloc: objects_refilled [1-9]' "$scratch/err" ||
 	is 'objects refilled' "$(grep objects_refilled "$scratch/err")" 'more than 0'
 
+# Coreutils close stderr before the report is made.
+run --stats ls -d /
+grep -q '^buddymalloc: report of pid [0-9]* (ls)$' "$scratch/err" ||
+	is 'report of ls' "$(head -n 1 "$scratch/err")" 'its first line'
+
 run sed q4 "$scratch/text"
 is 'no report unasked' "$err" ''
 
