@@ -235,7 +235,7 @@ static void success_keeps_errno(void)
 #define FAILS(call)                                                           \
 	do {                                                                  \
 		errno = 0;                                                    \
-		CHECK((call) == NULL);                                        \
+		CHECK(hide(call) == NULL);                                    \
 		CHECK(errno == ENOMEM, #call);                                \
 	} while (0)
 
