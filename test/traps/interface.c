@@ -257,8 +257,8 @@ static void huge_sizes_fail(void)
 		FAILS(calloc(1, n));
 		FAILS(calloc(n, 1));
 		FAILS(realloc(NULL, n));
-		FAILS(realloc(kept, n));
-		FAILS(reallocarray(kept, 1, n));
+		FAILS(realloc(hide(kept), n));
+		FAILS(reallocarray(hide(kept), 1, n));
 		FAILS(memalign(64, n));
 		FAILS(memalign(1 << 21, n));
 		FAILS(aligned_alloc(4096, n));
@@ -288,7 +288,7 @@ static void products_that_overflow_fail(void)
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		FAILS(calloc(pairs[i][0], pairs[i][1]));
 		FAILS(reallocarray(NULL, pairs[i][0], pairs[i][1]));
-		FAILS(reallocarray(kept, pairs[i][0], pairs[i][1]));
+		FAILS(reallocarray(hide(kept), pairs[i][0], pairs[i][1]));
 	}
 	CHECK(is_filled(kept, 1000, 9));
 	kept = reallocarray(kept, 100, 100);
