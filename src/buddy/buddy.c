@@ -196,7 +196,7 @@ static bool page_is_buddy(const struct zone *zone, u64 pfn, unsigned order)
 			return false;
 	}
 	page = pfn_to_page(pfn);
-	return page->kind == PAGE_BUDDY && page->order == order;
+	return page_kind(page) == PAGE_BUDDY && page->order == order;
 }
 
 /* Puts a block whose free bits are set already on its list, merging upward. */
@@ -388,7 +388,7 @@ static u64 free_block_head(u64 pfn)
 		u64 head = round_down(pfn, (u64)1 << o);
 		const struct page *page = pfn_to_page(head);
 
-		if (page->kind == PAGE_BUDDY && page->order >= o)
+		if (page_kind(page) == PAGE_BUDDY && page->order >= o)
 			return head;
 	}
 	report_fatal("free page %#lx lies in no free block", (unsigned long)pfn);

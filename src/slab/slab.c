@@ -76,7 +76,7 @@ static bool keep_empty(struct shard *shard, struct cache_node *node, const struc
 		return false;
 	}
 	__atomic_fetch_add(&shard->empty_bytes, bytes, __ATOMIC_RELAXED);
-	node->nr_empty++;
+	__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -84,7 +84,7 @@ static void unkeep_empty(struct shard *shard, struct cache_node *node,
 			 const struct size_class *sc)
 {
 	__atomic_fetch_sub(&shard->empty_bytes, (u64)sc->nr_pages << PAGE_SHIFT, __ATOMIC_RELAXED);
-	node->nr_empty--;
+	__atomic_store_n(&node->nr_empty, node->nr_empty - 1, __ATOMIC_RELAXED);
 	node->empty_low = MIN(node->empty_low, node->nr_empty);
 }
 
@@ -240,7 +240,7 @@ void *slab_alloc_single(struct shard *shard, unsigned class)
 		struct cache_node *node = &shard->nodes[c];
 		unsigned got;
 
-		if (!__atomic_load_n(&node->partial_first, __ATOMIC_RELAXED))
+		if (!__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED))
 			continue;
 		lock(&node->lock, LOCK_NODE);
 		got = take_partial(shard, c, &object, 1);

@@ -28,7 +28,7 @@
 struct cache_node {
 	struct lock lock;
 	u32 partial_first, partial_last;
-	u32 nr_empty;	/* slabs on the partial list without a used object */
+	u32 nr_empty;	/* slabs on the partial list without a used object; relaxed atomic */
 	u32 empty_low;	/* the least nr_empty since the last ageing */
 	u64 nr_slabs;	/* relaxed atomic */
 	u64 nr_free;	/* objects in partial slabs */
