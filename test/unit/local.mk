@@ -109,6 +109,11 @@ UNIT_TESTS += test/unit/tcache
 test_unit_tcache_SOURCES = test/unit/tcache.c test/unit/tcaches.h test/unit/slabs.h test/unit/pages.h
 test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/tcache_threads
+test_unit_tcache_threads_SOURCES = test/unit/tcache_threads.c test/unit/tcaches.h test/unit/slabs.h test/unit/pages.h
+test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_tcache_threads_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)
