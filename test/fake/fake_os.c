@@ -107,7 +107,7 @@ void fake_fail(enum fake_call call, uint64_t n, uint64_t times)
 
 bool fake_failed(enum fake_call call)
 {
-	return state[call].failed;
+	return __atomic_load_n(&state[call].failed, __ATOMIC_RELAXED);
 }
 
 /* Counts the call; true when it is to fail. */
@@ -118,7 +118,7 @@ static bool enter(enum fake_call call)
 	if (!state[call].times || nr < state[call].first ||
 	    nr - state[call].first >= state[call].times)
 		return false;
-	state[call].failed = true;
+	__atomic_store_n(&state[call].failed, true, __ATOMIC_RELAXED);
 	return true;
 }
 

@@ -114,6 +114,11 @@ UNIT_TESTS += test/unit/tcache_threads
 test_unit_tcache_threads_SOURCES = test/unit/tcache_threads.c test/unit/tcaches.h test/unit/slabs.h test/unit/pages.h
 test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_threads_LDADD = $(UNIT_LDADD)
+
+UNIT_TESTS += test/unit/page_threads
+test_unit_page_threads_SOURCES = test/unit/page_threads.c test/unit/pages.h
+test_unit_page_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_page_threads_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)
