@@ -95,7 +95,7 @@ static void children_go_on(void)
 
 	keep_objects();
 	start_busy(threads, 4);
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 10; i++) {
 		pid_t pid = fork();
 
 		CHECK(pid >= 0);
@@ -135,12 +135,12 @@ static void generation(unsigned left)
 
 static void generations(void)
 {
-	generation(10);
+	generation(5);
 }
 
 static void fork_many(unsigned index)
 {
-	for (unsigned i = 0; i < 60; i++) {
+	for (unsigned i = 0; i < 40; i++) {
 		void *p = malloc(100 + i), *q = malloc(100000 + i);
 		pid_t pid;
 
@@ -322,7 +322,7 @@ static void vfork_then_exec(void)
 	pthread_t threads[4];
 
 	start_busy(threads, 4);
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; i < 40; i++) {
 		char *arg = malloc(20);
 		pid_t pid;
 

@@ -312,9 +312,9 @@ static void in_a_sandbox(void)
 
 	CHECK(!wrong, "%s", wrong);
 	enter_sandbox();
-	wrong = churn(1, 50000, 1000, 5 * MIB / 10);
+	wrong = churn(1, 20000, 1000, MIB / 2);
 	CHECK(!wrong, "%s", wrong);
-	wrong = churn(2, 500, 20, 40 * MIB);
+	wrong = churn(2, 200, 20, 40 * MIB);
 	CHECK(!wrong, "%s", wrong);
 	malloc_trim(0);
 	survive_failure_of((size_t)1 << 50);
