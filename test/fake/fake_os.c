@@ -64,6 +64,17 @@ static unsigned own_address_bits(void)
 	return 64 - (unsigned)__builtin_clzll((uintptr_t)__builtin_frame_address(0));
 }
 
+/* A child of a busy process must find the fake's own lock free. */
+static void take_mutex(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+
+static void drop_mutex(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+
 void fake_reset(void)
 {
 	unsigned bits = own_address_bits();
@@ -89,6 +100,7 @@ void fake_reset(void)
 			misuse("no memory for the output");
 		output_len = (size_t *)(void *)output;
 		output += sizeof(*output_len);
+		pthread_atfork(take_mutex, drop_mutex, drop_mutex);
 	}
 	fake_clear_output();
 }

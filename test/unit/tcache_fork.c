@@ -1,0 +1,292 @@
+/*
+ * fork as rank 7 handles it: all locks are held across it, and in the child the
+ * caches of threads that are not there any more are orphans, emptied later.
+ */
+#include "tcaches.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NR_THREADS 3
+
+static void lock_everything(void)
+{
+	tcache_lock_all();
+	slab_lock_all();
+	page_alloc_lock_all();
+	lock_fork_owned();
+}
+
+static void unlock_everything(void)
+{
+	lock_fork_done();
+	page_alloc_unlock_all();
+	slab_unlock_all();
+	tcache_unlock_all();
+}
+
+static void reinit_everything(void)
+{
+	lock_reinit(&bringup_lock);
+	page_alloc_reinit_locks();
+	slab_reinit_locks();
+	tcache_after_fork();
+	lock_fork_done();
+}
+
+static void (*child_part)(void);
+
+static void child(void)
+{
+	reinit_everything();
+	child_part();
+}
+
+static void fork_and(void (*f)(void))
+{
+	child_part = f;
+	lock_everything();
+	unit_in_child(child);
+	unlock_everything();
+}
+
+static void use_cache(void)
+{
+	void *p[500];
+	unsigned i, class;
+
+	for (class = 0; class < NR_SHEAVES; class += 3) {
+		for (i = 0; i < 500; i++)
+			p[i] = cache_alloc(class);
+		while (i)
+			cache_free(p[--i]);
+	}
+}
+
+/* Threads that have filled their caches and then wait. */
+static pthread_barrier_t barrier;
+
+static void *fill_and_wait(void *arg)
+{
+	(void)arg;
+	use_cache();
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	/* The parent's threads go on as if nothing had been. */
+	use_cache();
+	tcache_check(this_tcache);
+	tcache_exit(this_tcache);
+	return NULL;
+}
+
+static pthread_t threads[NR_THREADS];
+
+static void start_waiting_threads(void)
+{
+	unsigned i;
+
+	use_cache();
+	pthread_barrier_init(&barrier, NULL, NR_THREADS + 1);
+	for (i = 0; i < NR_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, fill_and_wait, NULL), 0);
+	pthread_barrier_wait(&barrier);
+}
+
+static void join_waiting_threads(void)
+{
+	unsigned i;
+
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	tcache_flush(this_tcache);
+	for (i = 0; i < nr_shards; i++)
+		slabs_check_gone(shards[i]);
+}
+
+static void check_child_alone(void)
+{
+	unsigned i;
+
+	assert_int_equal(cached().threads, 1);
+	use_cache();
+	tcache_check(this_tcache);
+	assert_int_equal(tcache_reap_orphans(), 0);
+	/* What the others had cached is back, and their shards are free. */
+	for (i = 1; i < nr_shards; i++)
+		assert_int_equal(shards[i]->nr_threads, 0);
+	tcache_flush(this_tcache);
+	for (i = 0; i < nr_shards; i++)
+		slabs_check_gone(shards[i]);
+	pages_check_zone(zone_table[0]);
+}
+
+static void orphans_are_reaped(void)
+{
+	start_waiting_threads();
+	fork_and(check_child_alone);
+	fork_and(check_child_alone);
+	join_waiting_threads();
+}
+
+/* A child that goes on working reaps them by itself; one that only execs does not pay. */
+static void work_on(void)
+{
+	void *p[20];
+	unsigned round, i;
+
+	assert_int_equal(shards[1]->nr_threads, 1);
+	for (round = 0; round < 10; round++)
+		for (i = 0; i < 20; i++)
+			cache_free(cache_alloc(CLASS_64));
+	assert_int_equal(shards[1]->nr_threads, 1);
+	for (round = 0; round < 1000; round++) {
+		for (i = 0; i < 20; i++)
+			p[i] = cache_alloc(CLASS_32768);
+		while (i)
+			cache_free(p[--i]);
+	}
+	assert_int_equal(shards[1]->nr_threads, 0);
+	check_child_alone();
+}
+
+static void working_child_reaps_by_itself(void)
+{
+	start_waiting_threads();
+	fork_and(work_on);
+	join_waiting_threads();
+}
+
+/* The orphans' memory serves new threads of the child. */
+static void *one_thread(void *arg)
+{
+	use_cache();
+	tcache_check(this_tcache);
+	tcache_exit(this_tcache);
+	return arg;
+}
+
+static void start_thread_in_child(void)
+{
+	struct page_totals before, after;
+	pthread_t thread;
+
+	tcache_reap_orphans();
+	page_alloc_totals(&before);
+	assert_int_equal(pthread_create(&thread, NULL, one_thread, NULL), 0);
+	pthread_join(thread, NULL);
+	page_alloc_totals(&after);
+	assert_int_equal(after.managed, before.managed);
+	check_child_alone();
+}
+
+static void threads_of_a_child(void)
+{
+	start_waiting_threads();
+	fork_and(start_thread_in_child);
+	join_waiting_threads();
+}
+
+/* A child's child. */
+static void fork_again(void)
+{
+	use_cache();
+	fork_and(check_child_alone);
+	check_child_alone();
+}
+
+static void forks_may_nest(void)
+{
+	start_waiting_threads();
+	fork_and(fork_again);
+	join_waiting_threads();
+}
+
+/* Handlers of other libraries run between prepare and fork, and may allocate. */
+static void allocation_while_everything_is_locked(void)
+{
+	void *p;
+
+	start_waiting_threads();
+	lock_everything();
+	use_cache();
+	p = cache_alloc(CLASS_1048576);
+	assert_non_null(p);
+	cache_free(p);
+	unlock_everything();
+	use_cache();
+	tcache_check(this_tcache);
+	join_waiting_threads();
+}
+
+/*
+ * Forks while others are in the middle of things: the child may lose a few
+ * objects, but never has one twice, and all its invariants hold.
+ */
+static bool stop;
+
+static void *work_until_stopped(void *arg)
+{
+	uint64_t seed = (uint64_t)(uintptr_t)arg + 3;
+	void *slots[300] = { NULL };
+	unsigned i;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		i = (unsigned)random_below(&seed, 300);
+		if (slots[i])
+			assert_true(object_is_marked(slots[i], (u64)(uintptr_t)slots[i]));
+		cache_free(slots[i]);
+		slots[i] = cache_alloc((unsigned)random_below(&seed, 50));
+		object_mark(slots[i], (u64)(uintptr_t)slots[i]);
+	}
+	for (i = 0; i < 300; i++)
+		cache_free(slots[i]);
+	tcache_exit(this_tcache);
+	return NULL;
+}
+
+static void check_child_of_busy_parent(void)
+{
+	unsigned i;
+
+	tcache_check(this_tcache);
+	tcache_reap_orphans();
+	for (i = 0; i < nr_shards; i++)
+		slabs_check(shards[i]);
+	pages_check_zone(zone_table[0]);
+	use_cache();
+	tcache_flush(this_tcache);
+	slab_shrink(true);
+	for (i = 0; i < nr_shards; i++)
+		slabs_check(shards[i]);
+	pages_check_zone(zone_table[0]);
+	assert_string_equal(fake_output(), "");
+}
+
+static void forks_of_a_busy_process(void)
+{
+	unsigned i;
+
+	use_cache();
+	for (i = 0; i < NR_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, work_until_stopped,
+						(void *)(uintptr_t)i), 0);
+	for (i = 0; i < 150; i++) {
+		use_cache();
+		fork_and(check_child_of_busy_parent);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	tcache_flush(this_tcache);
+	for (i = 0; i < nr_shards; i++)
+		slabs_check_gone(shards[i]);
+}
+
+UNIT_MAIN(CASE(orphans_are_reaped),
+	  CASE(working_child_reaps_by_itself),
+	  CASE(threads_of_a_child),
+	  CASE(forks_may_nest),
+	  CASE(allocation_while_everything_is_locked),
+	  CASE(forks_of_a_busy_process))
