@@ -123,6 +123,12 @@ static void realloc_foreign(void)
 		free_many_of(100);
 }
 
+static void usable_size_of_foreign(void)
+{
+	trap_expect_pointer(static_bytes);
+	CHECK(malloc_usable_size(hide(static_bytes)) == 0);
+}
+
 static void thread_frees_foreign(unsigned index)
 {
 	(void)index;
@@ -367,6 +373,8 @@ static const struct trap_case cases[] = {
 	DIES(free_foreign_in_a_thread, FOREIGN),
 	DIES(realloc_foreign,
 	     "^buddymalloc: invalid realloc of " POINTER ": not memory of this allocator\n$"),
+	DIES(usable_size_of_foreign, "^buddymalloc: invalid malloc_usable_size of " POINTER
+	     ": not memory of this allocator\n$"),
 
 	DIES(free_interior_16, INSIDE("16", "112-byte object")),
 	DIES_HARDENED(free_interior_16, INSIDE("16", "112-byte object")),
