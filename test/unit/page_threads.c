@@ -8,7 +8,7 @@
 
 #define NR_THREADS 4
 #define NR_BLOCKS 60
-#define ROUNDS 8000
+#define ROUNDS 5000
 
 static const char *broken;
 static bool may_fail;

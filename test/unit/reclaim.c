@@ -40,7 +40,8 @@ static void free_some(unsigned nr_clean, unsigned nr_free, u32 longest, u32 grai
 	memset(is_free, 0, sizeof(is_free));
 	for (; nr_clean; nr_clean--) {
 		at = (u32)random_below(&seed, NR_PAGES);
-		len = (u32)MIN(1 + random_below(&seed, longest), NR_PAGES - at);
+		len = 1 + (u32)random_below(&seed, longest);
+		len = MIN(len, NR_PAGES - at);
 		pages_clear_dirty(first + at, len);
 	}
 	for (i = 0; i < NR_PAGES; i++) {
@@ -49,7 +50,8 @@ static void free_some(unsigned nr_clean, unsigned nr_free, u32 longest, u32 grai
 	}
 	for (; nr_free; nr_free--) {
 		at = (u32)random_below(&seed, NR_PAGES) / grain * grain;
-		len = (u32)MIN((1 + random_below(&seed, longest)) * grain, NR_PAGES - at);
+		len = (1 + (u32)random_below(&seed, longest)) * grain;
+		len = MIN(len, NR_PAGES - at);
 		for (i = at; i < at + len && !is_free[i]; i++)
 			is_free[i] = true;
 		if (i > at)
