@@ -45,6 +45,12 @@ u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags)
 /* slowpath.c: everything else that can be tried; 0 with errno ENOMEM. */
 u64 alloc_pages_slowpath(const struct alloc_context *ac);
 
+/*
+ * While pages are purged they are not free for others. Waits until some thread
+ * has given its pages back, or false when none is at it.
+ */
+bool reclaim_wait(void);
+
 /* In a child after fork: whoever was ageing is not here any more. */
 void reclaim_reinit(void);
 

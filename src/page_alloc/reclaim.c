@@ -30,6 +30,9 @@ static struct {
 
 static u64 floor_pages; /* what ageing leaves; relaxed atomic */
 
+/* Threads that hold runs while they purge them, and threads that wait for these. */
+static u32 purging, purge_waiters; /* atomic, sequentially consistent */
+
 static struct shrinker *shrinkers; /* written at start only */
 
 void register_shrinker(struct shrinker *s)
@@ -153,6 +156,7 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 	for (i = 0; i < nr; i++)
 		zone_take_range_locked(zone, runs[i].pfn, runs[i].nr);
 	zone_rotate_lru_locked(zone, number);
+	__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
 	unlock(&zone->lock, LOCK_ZONE);
 
 	for (i = 0; i < nr; i++) {
@@ -169,9 +173,24 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 	for (i = 0; i < nr; i++)
 		zone_free_range_locked(zone, runs[i].pfn, runs[i].nr);
 	unlock(&zone->lock, LOCK_ZONE);
+	__atomic_fetch_sub(&purging, 1, __ATOMIC_SEQ_CST);
+	if (unlikely(__atomic_load_n(&purge_waiters, __ATOMIC_SEQ_CST)))
+		os_futex_wake(&purging, INT32_MAX);
 	stat_add_shared(purged_pages, purged);
 	*more = true;
 	return purged;
+}
+
+bool reclaim_wait(void)
+{
+	u32 seen = __atomic_load_n(&purging, __ATOMIC_SEQ_CST);
+
+	if (!seen)
+		return false;
+	__atomic_fetch_add(&purge_waiters, 1, __ATOMIC_SEQ_CST);
+	os_futex_wait(&purging, seen);
+	__atomic_fetch_sub(&purge_waiters, 1, __ATOMIC_SEQ_CST);
+	return true;
 }
 
 /* Starts a new tick, so that "older than now" has a meaning; the tick that ended. */
@@ -292,6 +311,8 @@ void reclaim_set_floor(u64 bytes)
 void reclaim_reinit(void)
 {
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&purge_waiters, 0, __ATOMIC_RELAXED);
 }
 
 u64 reclaim_trim(u64 pad)

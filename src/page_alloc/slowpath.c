@@ -26,6 +26,9 @@
  */
 #define MIX_FRACTION 4
 
+/* Times to wait for other threads that purge: there may be several, one after the other. */
+#define PURGE_TRIES 100
+
 static bool has_plenty_warm(struct zone *const *zonelist)
 {
 	u64 dirty = 0, managed = 0;
@@ -94,6 +97,9 @@ u64 alloc_pages_slowpath(const struct alloc_context *ac)
 		if (freed || !(ac->gfp & BM_GFP_NORETRY))
 			pfn = get_page_from_freelist(ac, alloc_flags);
 		if (!pfn && grow_zone(ac))
+			pfn = get_page_from_freelist(ac, alloc_flags);
+		/* What is free may be in the hands of others who purge it. */
+		for (int tries = 0; !pfn && tries < PURGE_TRIES && reclaim_wait(); tries++)
 			pfn = get_page_from_freelist(ac, alloc_flags);
 	}
 	if (pfn) {
