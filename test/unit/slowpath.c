@@ -2,7 +2,9 @@
 #include "pages.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "base/stats.h"
@@ -233,6 +235,53 @@ static void growth_falls_back_to_the_need(void)
 	put_all();
 }
 
+/*
+ * At the limit all free pages are in the hands of a thread that purges them:
+ * another one waits for it instead of failing.
+ */
+static bool other_is_done;
+
+static void wait_for_other(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	while (!fake_calls(FAKE_FUTEX_WAIT) &&
+	       !__atomic_load_n(&other_is_done, __ATOMIC_RELAXED))
+		usleep(100);
+}
+
+static void *purge_all(void *arg)
+{
+	reclaim_purge(UINT64_MAX);
+	return arg;
+}
+
+static void pages_being_purged_are_waited_for(void)
+{
+	pthread_t thread;
+	u64 pfn;
+
+	options.hard_limit = 16 << 20;
+	options.decay_ms = -1;
+	pages_start();
+	use_up(BM_GFP_KERNEL, 3 * PAGEBLOCK_PAGES);
+	use_up(BM_GFP_KERNEL, 1);
+	/* 6 MiB come free, and go to the other thread. */
+	put(live[0]);
+	live[0] = live[--nr_live];
+	fake_on_purge = wait_for_other;
+	assert_int_equal(pthread_create(&thread, NULL, purge_all, NULL), 0);
+	while (__atomic_load_n(&zone_table[0]->nr_free, __ATOMIC_RELAXED))
+		usleep(100);
+	pfn = get(BM_GFP_KERNEL, 1000);
+	__atomic_store_n(&other_is_done, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_int_not_equal(pfn, 0);
+	put(pfn);
+	put_all();
+}
+
 /* The n-th mapping fails, once or from then on: what fails says so, the rest is sound. */
 static u64 nth;
 static uint64_t how_often;
@@ -319,6 +368,7 @@ UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(absent_zones_have_no_memory),
 	  CASE(growth_makes_few_mappings),
 	  CASE(growth_falls_back_to_the_need),
+	  CASE(pages_being_purged_are_waited_for),
 	  CASE(one_refusal_is_survived),
 	  CASE(refusals_from_there_on_are_survived),
 	  CASE(highmem_refused))
