@@ -49,11 +49,11 @@ plain() {
 }
 
 # preloaded COMMAND...: leaves preloaded.* and reports/PID of every process that exited.
-# $extra is more of BUDDYMALLOC_CONF, beginning with a comma.
-extra=
+# BM_CONF=hardened:true make check TESTS=... runs the programs under further settings.
+conf="stats_file:$work/reports/%p${BM_CONF:+,$BM_CONF}"
 preloaded() {
 	timeout -k 5 "$limit" env LD_PRELOAD="$BM_LIB" \
-		BUDDYMALLOC_CONF="stats_file:$work/reports/%p$extra" "$@" \
+		BUDDYMALLOC_CONF="$conf" "$@" \
 		>preloaded.out 2>preloaded.err </dev/null
 	echo $? >preloaded.status
 }

@@ -78,7 +78,7 @@ session() {
 start_server
 session plain
 end_server
-start_server LD_PRELOAD="$BM_LIB" BUDDYMALLOC_CONF="stats_file:$work/reports/%p"
+start_server LD_PRELOAD="$BM_LIB" BUDDYMALLOC_CONF="$conf"
 pid=$server
 session preloaded
 end_server
