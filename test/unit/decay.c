@@ -201,6 +201,27 @@ static void small_blocks_age(void)
 	assert_true(nr_dirty() < 200);
 }
 
+/* At each step the layers above are asked for what lies idle, not for everything. */
+static unsigned nr_asked;
+
+static u64 count_calls(bool all)
+{
+	assert_false(all);
+	nr_asked++;
+	return 0;
+}
+
+static struct shrinker shrinker = { .shrink = count_calls };
+
+static void shrinkers_are_asked_for_idle_memory(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	register_shrinker(&shrinker);
+	pass(3 * DECAY_MS);
+	assert_in_range(nr_asked, 25, 35);
+}
+
 /* What ageing leaves alone. */
 static void floor_stays_dirty(void)
 {
@@ -259,6 +280,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(negative_decay_never_purges),
 	  CASE(short_times),
 	  CASE(small_blocks_age),
+	  CASE(shrinkers_are_asked_for_idle_memory),
 	  CASE(floor_stays_dirty),
 	  CASE(refused_purges_are_made_up_for),
 	  CASE(larger_pages_of_the_system))

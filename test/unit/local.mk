@@ -38,6 +38,7 @@ UNIT_TESTS += \
 	test/unit/slab \
 	test/unit/slab_random \
 	test/unit/shard \
+	test/unit/checks \
 	test/unit/tcache \
 	test/unit/tcache_threads \
 	test/unit/tcache_fork
@@ -80,6 +81,8 @@ test_unit_slab_random_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_random_LDADD = $(UNIT_LDADD)
 test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_shard_LDADD = $(UNIT_LDADD)
+test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_checks_LDADD = $(UNIT_LDADD)
 test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_LDADD = $(UNIT_LDADD)
 test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)

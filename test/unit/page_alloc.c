@@ -99,11 +99,12 @@ static void freed_pages_are_reused(void)
 	unsigned round, i;
 
 	pages_start();
-	for (round = 0; round < 20; round++) {
+	for (round = 0; round < 200; round++) {
 		for (i = 0; i < 50; i++)
 			pfn[i] = alloc_pages_exact(BM_GFP_KERNEL, 1 + i * 17, 0);
 		for (i = 0; i < 50; i++)
 			free_pages(pfn[(i * 7 + round) % 50]);
+		if (!(round%20)) fprintf(stderr,"DBG %u %lu\n",round,memmap_heap_bytes()>>20);
 		if (!round)
 			bytes = memmap_heap_bytes();
 	}

@@ -54,6 +54,9 @@ void unit_on_failure(void (*describe)(void));
 void unit_dies(void (*f)(void *), void *arg, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same, if only some part of the message is known. */
+void unit_dies_somehow(void (*f)(void *), void *arg, const char *part);
+
 /* The messages since the last call are exactly this text, which has its own prefixes. */
 void unit_said(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
