@@ -9,9 +9,6 @@
 
 struct zone *zone_table[MAX_NR_ZONES];
 
-/* Lists are searched this far for a run of adjacent blocks. */
-#define CONTIG_TRIES 512
-
 /* A block's first page stands for it: where a block goes in its list is no more than a hint. */
 static inline bool begins_dirty(u64 pfn)
 {
@@ -437,8 +434,7 @@ bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 	return true;
 }
 
-/* Takes a range that begins a pageblock; what its last pageblock has beyond becomes mt too. */
-static bool take_pageblocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	if (!zone_take_range_locked(zone, pfn, nr))
 		return false;
@@ -446,58 +442,6 @@ static bool take_pageblocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype
 	if (nr % PAGEBLOCK_PAGES)
 		move_freepages_block(zone, pfn + nr, mt);
 	return true;
-}
-
-/* Follows free blocks of at least a pageblock upward from `at`, up to `want` pages. */
-static u64 run_length(const struct zone *zone, u64 at, u64 want)
-{
-	u64 from = at;
-	unsigned o;
-
-	while (at - from < want) {
-		for (o = PAGEBLOCK_ORDER; o <= MAX_ORDER; o++)
-			if (page_is_buddy(zone, at, o))
-				break;
-		if (o > MAX_ORDER)
-			break;
-		at += (u64)1 << o;
-	}
-	return at - from;
-}
-
-u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
-			       enum migratetype mt)
-{
-	u64 want = round_up(nr, (u64)PAGEBLOCK_PAGES);
-	int tries = CONTIG_TRIES;
-	unsigned o, t;
-
-	/* The smallest sufficient block first, then runs that smaller ones begin. */
-	unsigned enough = MAX(order_for_pages(want), align_order);
-
-	for (o = enough; o <= MAX_ORDER; o++)
-		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
-			u64 pfn = zone->area[o].first[(mt + t) % MIGRATE_PCPTYPES];
-
-			if (pfn && take_pageblocks(zone, pfn, nr, mt))
-				return pfn;
-		}
-	for (o = MIN(enough, (unsigned)NR_ORDERS); o-- > PAGEBLOCK_ORDER;)
-		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
-			u64 pfn = zone->area[o].first[t];
-
-			for (; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--) {
-				u64 at = round_up(pfn, (u64)1 << align_order);
-
-				if (at != pfn && at >= pfn + ((u64)1 << o))
-					continue;
-				if (run_length(zone, pfn, at - pfn + want) < at - pfn + want)
-					continue;
-				if (take_pageblocks(zone, at, nr, mt))
-					return at;
-			}
-		}
-	return 0;
 }
 
 void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus)

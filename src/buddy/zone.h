@@ -99,11 +99,25 @@ void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
 
 /*
- * Takes nr pages (at least a pageblock) from adjacent free pageblocks, the
- * first at a multiple of 1 << align_order pages. 0 when there is no such run.
+ * Takes nr pages from a run of adjacent free pages of type mt, whatever blocks
+ * they belong to, the first at a multiple of 1 << align_order. 0 when the search,
+ * which is bounded, finds none. (run.c)
+ */
+u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
+			    enum migratetype mt);
+
+/*
+ * The same from adjacent wholly free pageblocks of any type, which become mt's;
+ * align_order at least PAGEBLOCK_ORDER. (run.c)
  */
 u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 			       enum migratetype mt);
+
+/*
+ * Takes [pfn, pfn + nr), free and beginning a pageblock; its pageblocks, the
+ * last one's rest as well, become mt's.
+ */
+bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 
 /* Takes exactly [pfn, pfn + nr) if all of it is free; no migratetype changes. */
 bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr);

@@ -95,6 +95,15 @@ BM_EXPORT size_t malloc_usable_size(void *p)
 }
 
 /*
+ * What grows once will grow again. From a page upward the room for it costs
+ * address space only, until it is used.
+ */
+static size_t grown(size_t old, size_t size)
+{
+	return old >= PAGE_SIZE && size > old ? MAX(size, old + old / 4) : size;
+}
+
+/*
  * An object stays where it is when the new size fits and uses at least half of
  * it. Otherwise all of its usable bytes move: programs write into the slack
  * that malloc_usable_size tells them of.
@@ -106,9 +115,11 @@ static void *slab_realloc(void *p, u16 tag, size_t size)
 
 	if (size <= old && size > old / 2)
 		return p;
-	q = do_malloc(size);
+	q = do_malloc(grown(old, size));
 	if (unlikely(!q))
-		return NULL;
+		q = do_malloc(size);
+	if (unlikely(!q)) /* shrinking cannot fail: the object is large enough */
+		return size <= old ? p : NULL;
 	memcpy(q, p, MIN(old, size));
 	do_free(p);
 	return q;

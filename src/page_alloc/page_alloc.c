@@ -78,24 +78,35 @@ bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsign
 }
 
 /*
- * Takes the block from the zone. Sizes the pcp lists keep come from there;
- * from a pageblock upward adjacent pageblocks serve as well as an aligned
- * block; anything between is cut from the next order and the tail given back.
+ * From here on the tail that a buddy block leaves behind is worth a search for
+ * a run that is just long enough.
+ */
+#define RUN_LEAST 16
+
+/*
+ * Takes the block from the zone. Sizes the pcp lists keep come from there; what
+ * is smaller than a run is cut from the next order and the tail given back.
  */
 static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags)
 {
 	bool nofragment = alloc_flags & ALLOC_NOFRAGMENT;
-	u64 pfn;
+	u64 pfn = 0;
 
 	if (ac->nr == (u64)1 << ac->order && pcp_order_index(ac->order) >= 0)
 		return pcp_alloc(zone, ac->order, ac->mt, nofragment);
 
 	lock(&zone->lock, LOCK_ZONE);
-	if (ac->nr >= PAGEBLOCK_PAGES || ac->order > PAGEBLOCK_ORDER) {
+	if (ac->nr >= RUN_LEAST) {
+		/* Even numbers of pages at even places: what is freed fits again. */
+		unsigned even = MIN((unsigned)__builtin_ctzll(ac->nr), (unsigned)PAGEBLOCK_ORDER);
+
+		pfn = zone_rmqueue_run_locked(zone, ac->nr, MAX(ac->align_order, even), ac->mt);
+	}
+	if (!pfn && (ac->nr >= PAGEBLOCK_PAGES || ac->order > PAGEBLOCK_ORDER)) {
 		pfn = zone_rmqueue_contig_locked(zone, ac->nr,
 						 MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER),
 						 ac->mt);
-	} else {
+	} else if (!pfn) {
 		pfn = zone_rmqueue_locked(zone, ac->order, ac->mt, nofragment);
 		if (pfn && ac->nr < (u64)1 << ac->order)
 			zone_free_range_locked(zone, pfn + ac->nr,
@@ -129,6 +140,8 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 
 	if (ac->gfp & BM_GFP_ZERO)
 		pages_clear(pfn, ac->nr);
+	if (ac->nr >= PAGEBLOCK_PAGES / 2)
+		page->private = pages_nr_dirty(pfn, ac->nr);
 	pages_set_dirty(pfn, ac->nr);
 	page->nr_pages = ac->nr;
 	page_set_kind(page, PAGE_PAGES);

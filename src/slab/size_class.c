@@ -10,7 +10,7 @@ const struct size_class size_classes[NR_CLASSES] = {
 
 #define CLASS(size, objects, order, pages)                                                     \
 	static_assert((u64)(objects) * (size) <= (u64)(pages) << PAGE_SHIFT, "objects fit");    \
-	static_assert((pages) <= 1 << (order), "pages fit the block");                          \
+	static_assert((pages) == 1 << (order) || (objects) == 1, "a block, or a single object"); \
 	static_assert((objects) <= 256 && (size) % MIN_ALIGN == 0, "bitmap and alignment");
 #include "slab/size_class.def"
 #undef CLASS

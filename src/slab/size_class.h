@@ -13,8 +13,8 @@
 struct size_class {
 	u32 size;	/* bytes of an object */
 	u16 nr_objects;	/* in a slab */
-	u8 order;	/* of the slab's block: its head is aligned to it */
-	u16 nr_pages;	/* of the slab; less than 1 << order only for single objects */
+	u8 order;	/* the slab's head is aligned to it; 0 for a single object */
+	u16 nr_pages;	/* of the slab; 1 << order but for single objects */
 	/*
 	 * ceil(2^40 / size). Of offset * recip the bits from 40 upward are the
 	 * object's index, and those below are less than recip exactly when the

@@ -1,0 +1,150 @@
+/*
+ * rank 3: runs: adjacent free pages across the borders of buddy blocks.
+ *
+ * A block of 300 pages from the buddy proper breaks an aligned block of 512 and
+ * leaves 212 behind; among random sizes that wastes a third of the heap. So
+ * larger requests look for a run that is just long enough. Every run of n pages
+ * holds a naturally aligned free block of at least a quarter of n, so the lists
+ * of these orders lead to every run; the free bits of the pageblocks tell how far
+ * it reaches.
+ */
+#include "buddy/zone.h"
+
+/* Blocks looked at in each list. */
+#define RUN_TRIES 16
+#define PAGEBLOCK_TRIES 512
+
+/* A pageblock whose free pages a run of type mt may use. */
+static bool block_fits(const struct zone *zone, u64 pfn, enum migratetype mt)
+{
+	const struct pageblock *block;
+
+	if (pfn < window.first >> PAGE_SHIFT ||
+	    pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+		return false;
+	block = pfn_to_block(pfn);
+	return block->state == BLOCK_PRESENT && block->zone == zone->index &&
+	       block->migratetype == mt;
+}
+
+static u64 free_word(u64 pfn)
+{
+	return pfn_to_block(pfn)->free[pfn % PAGEBLOCK_PAGES / 64];
+}
+
+/* Free pages from pfn upward, at most `most`. */
+static u64 free_above(const struct zone *zone, u64 pfn, u64 most, enum migratetype mt)
+{
+	u64 from = pfn;
+
+	while (pfn - from < most) {
+		u64 used, n;
+
+		if (pfn % PAGEBLOCK_PAGES == 0 && !block_fits(zone, pfn, mt))
+			break;
+		used = ~free_word(pfn) >> pfn % 64;
+		n = used ? (u64)__builtin_ctzll(used) : 64 - pfn % 64;
+		pfn += n;
+		if (used)
+			break;
+	}
+	return MIN(pfn - from, most);
+}
+
+/* Free pages just below pfn, at most `most`. */
+static u64 free_below(const struct zone *zone, u64 pfn, u64 most, enum migratetype mt)
+{
+	u64 from = pfn;
+
+	while (from - pfn < most) {
+		u64 used;
+
+		if (pfn % PAGEBLOCK_PAGES == 0 && !block_fits(zone, pfn - 1, mt))
+			break;
+		/* The page below as the highest bit. */
+		used = ~free_word(pfn - 1) << (63 - (pfn - 1) % 64);
+		pfn -= used ? (u64)__builtin_clzll(used) : (pfn - 1) % 64 + 1;
+		if (used)
+			break;
+	}
+	return MIN(from - pfn, most);
+}
+
+struct run {
+	u64 at;		/* where the request would begin; 0: none yet */
+	u64 length;	/* of the whole run, as far as looked */
+	bool warm;	/* most pages of the request are dirty */
+};
+
+/*
+ * Looks at the run around the free block, and keeps it if it serves better: warm
+ * pages rather than such that fault, then the shorter run.
+ */
+static void consider(const struct zone *zone, u64 pfn, unsigned order, u64 nr, u64 align,
+		     enum migratetype mt, struct run *best)
+{
+	u64 most = nr + align;
+	u64 below = free_below(zone, pfn, most, mt);
+	u64 above = free_above(zone, pfn + ((u64)1 << order), most, mt);
+	u64 start = pfn - below, length = below + ((u64)1 << order) + above;
+	u64 at = round_up(start, align);
+	bool warm;
+
+	if (at + nr > start + length)
+		return;
+	warm = pages_nr_dirty(at, nr) > nr / 2;
+	if (best->at && (warm == best->warm ? length >= best->length : best->warm))
+		return;
+	*best = (struct run){ at, length, warm };
+}
+
+u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
+			    enum migratetype mt)
+{
+	struct run best = { 0, 0, false };
+	unsigned order = ilog2(nr), tries;
+
+	for (order -= order > 0; order <= MAX_ORDER && !best.warm; order++) {
+		u64 pfn = zone->area[order].first[mt];
+
+		/* Warm blocks stand first in their list. */
+		for (tries = RUN_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--)
+			/* A block listed as mt may lie in a pageblock that is not. */
+			if (block_fits(zone, pfn, mt))
+				consider(zone, pfn, order, nr, (u64)1 << align_order, mt, &best);
+	}
+	if (!best.at || !zone_take_range_locked(zone, best.at, nr))
+		return 0;
+	return best.at;
+}
+
+u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
+			       enum migratetype mt)
+{
+	u64 want = round_up(nr, (u64)PAGEBLOCK_PAGES);
+	unsigned enough = MAX(order_for_pages(want), align_order);
+	unsigned tries = PAGEBLOCK_TRIES, order, t;
+
+	/* The smallest sufficient block first, then runs that smaller ones begin. */
+	for (order = enough; order <= MAX_ORDER; order++)
+		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
+			u64 pfn = zone->area[order].first[(mt + t) % MIGRATE_PCPTYPES];
+
+			if (pfn && zone_take_pageblocks_locked(zone, pfn, nr, mt))
+				return pfn;
+		}
+	for (order = MIN(enough, (unsigned)NR_ORDERS); order-- > PAGEBLOCK_ORDER;)
+		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
+			u64 pfn = zone->area[order].first[t];
+
+			for (; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--) {
+				u64 at = round_up(pfn, (u64)1 << align_order);
+
+				if (at < pfn + ((u64)1 << order) &&
+				    zone_range_is_free_locked(zone, at, want) &&
+				    zone_take_pageblocks_locked(zone, at, nr, mt))
+					return at;
+			}
+		}
+	return 0;
+}
