@@ -173,6 +173,46 @@ static void realloc_fails_whole(void)
 	}
 }
 
+/* With no memory left at all, what becomes smaller can stay where it is. */
+static void shrink_when_full(size_t size)
+{
+	enum { NR = 10000 };
+	static void *blocks[NR];
+	static const size_t smaller[] = { 50000, 20000, 1000, 10 };
+	void *rest = NULL;
+	size_t nr = 0;
+
+	for (; nr < NR && (blocks[nr] = malloc(size)) != NULL; nr++)
+		fill(blocks[nr], size, nr);
+	CHECK(nr > 5 && nr < NR, "%zu", nr);
+	for (size_t n = size / 2; n >= 16; n /= 2)
+		for (void **p; (p = malloc(n)) != NULL; rest = p)
+			*p = rest;
+	for (size_t i = 0; i < nr; i++)
+		for (size_t j = 0; j < sizeof(smaller) / sizeof(smaller[0]); j++) {
+			void *p = realloc(blocks[i], smaller[j]);
+
+			CHECK(p, "block %zu of %zu to %zu", i, size, smaller[j]);
+			CHECK(is_filled(p, smaller[j] & ~(size_t)7, i));
+			blocks[i] = p;
+		}
+	for (size_t i = 0; i < nr; i++)
+		free(blocks[i]);
+	while (rest) {
+		void *next = *(void **)rest;
+
+		free(rest);
+		rest = next;
+	}
+	CHECK(churn(1, 5000, 200, 20000) == NULL);
+}
+
+static void shrinking_never_fails(void)
+{
+	shrink_when_full(60000);
+	shrink_when_full(3 * MIB);
+}
+
 static void exhaust_in_threads_one(unsigned index)
 {
 	for (int i = 0; i < 10; i++)
@@ -329,6 +369,10 @@ static const struct trap_case cases[] = {
 	{ .name = "data_limited", .run = under_system_limit, .prepare = limit_data },
 	{ .name = "limit_in_mid_run", .run = limit_in_mid_run },
 	{ .name = "realloc_fails_whole", .run = realloc_fails_whole,
+	  .prepare = limit_address_space },
+	{ .name = "shrinking_never_fails", .run = shrinking_never_fails,
+	  .conf = "hard_limit:64M" },
+	{ .name = "shrinking_never_fails_below_a_limit", .run = shrinking_never_fails,
 	  .prepare = limit_address_space },
 	{ .name = "exhaust_in_threads", .run = exhaust_in_threads,
 	  .prepare = limit_address_space_and_stack },
