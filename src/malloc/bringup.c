@@ -155,25 +155,30 @@ void bringup(void)
 	pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }
 
-/* glibc passes the program's own arguments to constructors. */
+/*
+ * glibc passes the program's own arguments to constructors. A program that never
+ * allocates pays for no more than this.
+ */
 __attribute__((constructor)) static void start(int argc, char **argv, char **env)
 {
-	bool late = !options_read;
-
 	(void)argc;
 	(void)argv;
-	tcache_get();
-	if (late && !options_read) {
+	if (!options_read) {
 		read_options(env);
-		memmap_set_budget();
-		if (options.hardened)
-			tcache_set_direct(this_tcache);
+		/* Whatever was set up before goes by the options from here on. */
+		if (__atomic_load_n(&up, __ATOMIC_ACQUIRE)) {
+			memmap_set_budget();
+			if (options.hardened)
+				tcache_set_direct(this_tcache);
+		}
 	}
 	if (options.stats_print)
 		os_keep_stderr();
-	report_verbose("version " PACKAGE_VERSION ", heap at %p, pages of %lu bytes, %u CPUs",
-		       (void *)(window_base + window.first), (unsigned long)os_page_size(),
-		       os_nr_cpus());
+	if (!options.verbose)
+		return;
+	tcache_get();
+	report("version " PACKAGE_VERSION ", heap at %p, pages of %lu bytes, %u CPUs",
+	       (void *)(window_base + window.first), (unsigned long)os_page_size(), os_nr_cpus());
 }
 
 /*
