@@ -238,13 +238,17 @@ void zone_free_range(struct zone *zone, u64 pfn, u64 nr)
 	unlock(&zone->lock, LOCK_ZONE);
 }
 
-/* Lists [pfn, pfn + nr), the rest of a block just taken, as maximal blocks. */
+/*
+ * Lists [pfn, pfn + nr), the rest of a block of type mt just taken, as maximal
+ * blocks. What is smaller than a pageblock is of its pageblock's type.
+ */
 static void add_rest(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	while (nr) {
 		unsigned order = fitting_order(pfn, nr);
 
-		add_to_free_list(zone, pfn, order, mt);
+		add_to_free_list(zone, pfn, order,
+				 order < PAGEBLOCK_ORDER ? pfn_to_block(pfn)->migratetype : mt);
 		pfn += (u64)1 << order;
 		nr -= (u64)1 << order;
 	}
@@ -432,6 +436,18 @@ bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 	}
 	account_free(zone, pfn, nr, false);
 	return true;
+}
+
+void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	u64 end = pfn + nr;
+
+	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES) {
+		if (pfn_to_block(pfn)->migratetype == mt)
+			continue;
+		set_migratetype(pfn, 1, mt);
+		move_freepages_block(zone, pfn, mt);
+	}
 }
 
 bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)

@@ -115,6 +115,8 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 	}
 	if (!best.at || !zone_take_range_locked(zone, best.at, nr))
 		return 0;
+	/* Within a block of several pageblocks some may be another type's still. */
+	zone_claim_pageblocks_locked(zone, best.at, nr, mt);
 	return best.at;
 }
 

@@ -17,7 +17,8 @@
  *     of the same order (below MAX_ORDER) and zone are both free;
  *  2. pageblock.free has exactly the bits of pages in free blocks;
  *  3. nr_free and nr_dirty count those pages and those of them with a dirty bit;
- *  4. a pageblock with a dirty free page is on the lru list.
+ *  4. a pageblock with a dirty free page is on the lru list;
+ *  5. a free block smaller than a pageblock is listed as its pageblock's type.
  */
 #ifndef BM_BUDDY_ZONE_H
 #define BM_BUDDY_ZONE_H
@@ -118,6 +119,12 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
  * last one's rest as well, become mt's.
  */
 bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
+
+/*
+ * Pages [pfn, pfn + nr) were taken for mt: all pageblocks they lie in become
+ * mt's, with what is free there.
+ */
+void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 
 /* Takes exactly [pfn, pfn + nr) if all of it is free; no migratetype changes. */
 bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr);

@@ -16,6 +16,10 @@ static void check_block(const struct zone *zone, u64 pfn, unsigned order, unsign
 	if (pfn & (((u64)1 << order) - 1))
 		report_fatal("zone %s: block %#lx of order %u is not aligned", zone->name,
 			     (unsigned long)pfn, order);
+	if (order < PAGEBLOCK_ORDER && pfn_to_block(pfn)->migratetype != mt)
+		report_fatal("zone %s: block %#lx of order %u is listed as type %u, its pageblock is of type %u",
+			     zone->name, (unsigned long)pfn, order, mt,
+			     pfn_to_block(pfn)->migratetype);
 	for (i = pfn; i < pfn + ((u64)1 << order); i++)
 		if (!(pfn_to_block(i)->free[i % PAGEBLOCK_PAGES / 64] >> i % 64 & 1))
 			report_fatal("zone %s: page %#lx of a free block has no free bit",
