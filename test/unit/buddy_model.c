@@ -143,6 +143,19 @@ int model_contig(struct model *m, u32 nr, unsigned align_order, enum migratetype
 	return new_block(m, pfn, nr, dirty);
 }
 
+/* The search for a run is bounded, so it may find none; what it finds is of the type. */
+int model_run(struct model *m, u32 nr, unsigned align_order, enum migratetype mt, bool dirty)
+{
+	u64 pfn = zone_rmqueue_run_locked(m->zone, pages(m, nr), align_order + m->granule, mt), at;
+
+	if (!pfn)
+		return -1;
+	assert_int_equal(pfn % pages(m, (u32)1 << align_order), 0);
+	for (at = pfn; at < pfn + pages(m, nr); at = round_down(at, PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES)
+		assert_int_equal(pfn_to_block(at)->migratetype, mt);
+	return new_block(m, pfn, nr, dirty);
+}
+
 int model_take(struct model *m, u32 start, u32 nr, bool dirty)
 {
 	bool possible = is_free(m, start, nr);

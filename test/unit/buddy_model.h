@@ -49,6 +49,7 @@ void model_hole(struct model *m, u32 start, u32 nr);
  */
 int model_alloc(struct model *m, unsigned order, enum migratetype mt, bool nofragment, bool dirty);
 int model_contig(struct model *m, u32 nr, unsigned align_order, enum migratetype mt, bool dirty);
+int model_run(struct model *m, u32 nr, unsigned align_order, enum migratetype mt, bool dirty);
 int model_take(struct model *m, u32 start, u32 nr, bool dirty);
 bool model_grow(struct model *m, int block, u32 nr);
 void model_shrink(struct model *m, int block, u32 nr);

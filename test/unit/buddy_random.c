@@ -66,7 +66,10 @@ static void allocate(void)
 	u32 per_block = (u32)(PAGEBLOCK_PAGES >> model.granule);
 	unsigned block_order = PAGEBLOCK_ORDER - model.granule;
 
-	switch (below(8)) {
+	switch (below(9)) {
+	case 2:
+		model_run(&model, some_units(3 * per_block), below(block_order + 2), mt, below(2));
+		break;
 	case 0:
 		model_contig(&model, some_units(4 * per_block), block_order + below(3), mt,
 			     below(2));

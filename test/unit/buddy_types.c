@@ -188,7 +188,10 @@ static void allocate_pure(void)
 	enum migratetype mt = (enum migratetype)random_below(&seed, MIGRATE_PCPTYPES);
 	u64 pfn, nr;
 
-	if (random_below(&seed, 6)) {
+	if (random_below(&seed, 4) == 0) {
+		nr = 1 + random_below(&seed, random_below(&seed, 3) ? 500 : 2000);
+		pfn = zone_rmqueue_run_locked(&zone, nr, (unsigned)random_below(&seed, 10), mt);
+	} else if (random_below(&seed, 6)) {
 		unsigned order = (unsigned)random_below(&seed, PAGEBLOCK_ORDER + 2);
 
 		nr = (u64)1 << order;

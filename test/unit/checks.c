@@ -55,6 +55,12 @@ static void blocks_on_lists(void)
 		  as_pointer(first + 8), PAGE_BUDDY);
 	page->migratetype = MIGRATE_UNMOVABLE;
 	zone_check_locked(zone);
+	/* The smallest blocks are walked first. */
+	pfn_to_block(first)->migratetype = MIGRATE_RECLAIMABLE;
+	unit_dies(check, NULL,
+		  "zone Normal: block %p of order 2 is listed as type 0, its pageblock is of type 2",
+		  as_pointer(first + 4));
+	pfn_to_block(first)->migratetype = MIGRATE_UNMOVABLE;
 	page->prev = 1;
 	unit_dies(check, NULL, "zone Normal: broken list 3/0");
 	page->prev = 0;
