@@ -19,7 +19,7 @@
 #define CAPACITY_BYTES ((size_t)2 << 20)
 
 /* The most objects a sheaf may keep, by count and by bytes. */
-#define SHEAF_MOST 256
+#define SHEAF_MOST 1024
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
 #define SHEAF_LEAST 4
 

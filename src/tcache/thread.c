@@ -41,7 +41,7 @@ static u64 nr_live;
 static u32 reap_after;
 
 /* Room for the initial thread: the hot part and every sheaf. */
-#define MAIN_BYTES (96 << 10)
+#define MAIN_BYTES (160 << 10)
 static char main_cache[MAIN_BYTES] __attribute__((aligned(4096)));
 static bool main_taken;
 
