@@ -166,6 +166,9 @@ static u64 alloc_highmem(const struct alloc_context *ac)
 	return pfn;
 }
 
+/* Blocks from here on cost so much that the look at the clock does not count. */
+#define AGE_PAGES 16
+
 static u64 alloc_pages_heart(const struct alloc_context *ac)
 {
 	u64 pfn;
@@ -180,6 +183,9 @@ static u64 alloc_pages_heart(const struct alloc_context *ac)
 		pfn = alloc_pages_slowpath(ac);
 	if (likely(pfn))
 		prep_new_page(pfn, ac);
+	/* A program that only allocates now may have had a peak before. */
+	if (ac->nr >= AGE_PAGES && ac->gfp & BM_GFP_KSWAPD_RECLAIM)
+		reclaim_age();
 	return pfn;
 }
 
