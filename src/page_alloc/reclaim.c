@@ -135,6 +135,19 @@ static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run
 	return nr;
 }
 
+/*
+ * The struct pages of whole pageblocks off the free lists say nothing: zeroes
+ * say as much. Whoever lists such a block again writes its head.
+ */
+static void purge_mem_map(const struct run *run)
+{
+	u64 from = round_up((u64)(uintptr_t)pfn_to_page(run->pfn), (u64)os_page_size());
+	u64 to = round_down((u64)(uintptr_t)pfn_to_page(run->pfn + run->nr), (u64)os_page_size());
+
+	if (from < to)
+		os_purge((void *)(uintptr_t)from, to - from);
+}
+
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
 static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 {
@@ -166,6 +179,8 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 		if (os_purge(pfn_to_virt(runs[i].pfn), runs[i].nr << PAGE_SHIFT)) {
 			pages_clear_dirty(runs[i].pfn, runs[i].nr);
 			purged += dirty;
+			if (runs[i].nr >= PAGEBLOCK_PAGES)
+				purge_mem_map(&runs[i]);
 		}
 		stat_add_shared(purge_calls, 1);
 	}
