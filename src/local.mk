@@ -14,6 +14,7 @@ CORE_SOURCES = \
 	src/page_alloc/internal.h \
 	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h \
 	src/page_alloc/reclaim.c src/page_alloc/slowpath.c \
+	src/slab/internal.h src/slab/punch.c \
 	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
 	src/slab/slab.c src/slab/slab.h \
 	src/tcache/sheaf.c src/tcache/tcache.h src/tcache/thread.c

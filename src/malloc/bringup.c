@@ -139,6 +139,7 @@ void bringup(void)
 		shards_init(os_nr_cpus());
 		sheaves_init();
 		slab_shrinker.shrink = shrink_slabs;
+		slab_shrinker.give = slab_punch;
 		orphan_shrinker.shrink = shrink_orphans;
 		register_shrinker(&slab_shrinker);
 		own_shrinker.shrink = shrink_own;

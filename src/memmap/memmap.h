@@ -46,14 +46,17 @@ struct page {
 	u8 kind;	/* enum page_kind; relaxed atomic, read by reports */
 	u8 order;	/* of a PAGE_BUDDY or PAGE_PCP block */
 	u8 migratetype;	/* PAGE_PCP: the list it goes back to */
-	u8 flags;
+	u8 flags;	/* PAGE_SLAB: SLAB_ISOLATED */
 	u16 nr_free;	/* PAGE_SLAB: bits set in map */
-	u16 unused;
+	u16 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u64 nr_pages;	/* of an allocated block */
 	u64 private;	/* the owner's; of a large block at first: how many of its pages were warm */
 	u64 map[4];	/* PAGE_SLAB: 1 = the object is free */
 };
 static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one cache line");
+
+/* A slab that is off its partial list while pages of it are given back. */
+#define SLAB_ISOLATED 1
 
 /* Objects a slab can hold at most: the bits of page.map. */
 #define SLAB_MAX_OBJECTS 256

@@ -62,6 +62,8 @@ void pages_moved(u64 pfn, u64 nr);
  */
 struct shrinker {
 	u64 (*shrink)(bool all);
+	/* Gives pages it keeps straight to the system; pages given. May be NULL. */
+	u64 (*give)(bool all);
 	struct shrinker *next;
 };
 
@@ -69,6 +71,9 @@ void register_shrinker(struct shrinker *s);
 
 /* Runs the shrinkers, drains the pcp lists; the number of pages freed. */
 u64 shrink_all(void);
+
+/* Lets the shrinkers give what they keep to the system; pages given. */
+u64 shrinkers_give(bool all);
 
 /* Gives up to nr dirty free pages back to the system, oldest first; pages given. */
 u64 reclaim_purge(u64 nr);

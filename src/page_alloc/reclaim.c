@@ -61,6 +61,17 @@ u64 shrink_all(void)
 	return nr + drain_zones();
 }
 
+u64 shrinkers_give(bool all)
+{
+	struct shrinker *s;
+	u64 nr = 0;
+
+	for (s = shrinkers; s; s = s->next)
+		if (s->give)
+			nr += s->give(all);
+	return nr;
+}
+
 /* A run of free dirty pages, off the free lists while it is purged. */
 struct run {
 	u64 pfn, nr;
@@ -289,6 +300,8 @@ static void decay_step(u64 now, u64 step_ms)
 	dirty = total_dirty();
 	allowed = decay_allowance(steps, dirty);
 	least = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
+	if (dirty >= least)
+		shrinkers_give(false);
 	allowed = MAX(allowed, least);
 	if (dirty > allowed) {
 		u64 purged = reclaim_purge(dirty - allowed);
@@ -332,9 +345,12 @@ void reclaim_reinit(void)
 
 u64 reclaim_trim(u64 pad)
 {
-	u64 dirty, keep = pad >> PAGE_SHIFT;
+	u64 dirty, given, keep = pad >> PAGE_SHIFT;
 
 	shrink_all();
+	given = shrinkers_give(true);
 	dirty = total_dirty();
-	return dirty > keep ? reclaim_purge(dirty - keep) << PAGE_SHIFT : 0;
+	if (dirty > keep)
+		given += reclaim_purge(dirty - keep);
+	return given << PAGE_SHIFT;
 }

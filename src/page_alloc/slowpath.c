@@ -93,6 +93,7 @@ u64 alloc_pages_slowpath(const struct alloc_context *ac)
 		u64 freed = shrink_all();
 
 		/* Purging makes room where a limit counts what is backed. */
+		shrinkers_give(true);
 		reclaim_purge(UINT64_MAX);
 		if (freed || !(ac->gfp & BM_GFP_NORETRY))
 			pfn = get_page_from_freelist(ac, alloc_flags);

@@ -9,6 +9,7 @@
 #include "slab/slab.h"
 
 #include "page_alloc/page_alloc.h"
+#include "slab/internal.h"
 
 #define SHARDS_PER_CPU 4
 
@@ -107,4 +108,5 @@ void slab_reinit_locks(void)
 		for (class = 0; class < NR_CLASSES; class++)
 			lock_reinit(&shards[s]->nodes[class].lock);
 	lock_reinit(&shards_lock);
+	slab_punch_after_fork();
 }

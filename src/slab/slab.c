@@ -6,6 +6,7 @@
 #include "base/report.h"
 #include "base/stats.h"
 #include "page_alloc/page_alloc.h"
+#include "slab/internal.h"
 
 /*
  * Bytes of empty slabs a shard keeps: little at first, since what one class
@@ -18,46 +19,6 @@
 
 /* Heads of slabs this many pointers ahead are brought to the cache on free. */
 #define PREFETCH_AHEAD 8
-
-static void partial_add_tail(struct cache_node *node, u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	page->next = 0;
-	page->prev = node->partial_last;
-	if (page->prev)
-		pfn_to_page(page->prev)->next = (u32)pfn;
-	else
-		node->partial_first = (u32)pfn;
-	node->partial_last = (u32)pfn;
-}
-
-static void partial_add_head(struct cache_node *node, u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	page->prev = 0;
-	page->next = node->partial_first;
-	if (page->next)
-		pfn_to_page(page->next)->prev = (u32)pfn;
-	else
-		node->partial_last = (u32)pfn;
-	node->partial_first = (u32)pfn;
-}
-
-static void partial_del(struct cache_node *node, u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	if (page->prev)
-		pfn_to_page(page->prev)->next = page->next;
-	else
-		node->partial_first = page->next;
-	if (page->next)
-		pfn_to_page(page->next)->prev = page->prev;
-	else
-		node->partial_last = page->prev;
-}
 
 /*
  * Slabs without a used object stay with their node as far as the shard's
@@ -120,13 +81,16 @@ static u64 new_slab(const struct shard *shard, unsigned class)
 		left -= n;
 	}
 	page->nr_free = sc->nr_objects;
+	page->nr_clean = 0;
+	page->flags = 0;
+	page->private = 0;
 	page_set_kind(page, PAGE_SLAB);
 	write_tags(pfn, sc, (u16)(shard->tag_base + class));
 	stat_add_shared(slabs_allocated, 1);
 	return pfn;
 }
 
-static void release_slab(u64 pfn, unsigned class)
+void slab_release(u64 pfn, unsigned class)
 {
 	write_tags(pfn, &size_classes[class], TAG_NONE);
 	page_set_kind(pfn_to_page(pfn), PAGE_PAGES);
@@ -165,6 +129,8 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 		page->map[w] = bits;
 	}
 	page->nr_free = (u16)(page->nr_free - (want - n));
+	if (unlikely(page->nr_clean))
+		slab_unpunch(pfn, sc);
 	return want - n;
 }
 
@@ -292,6 +258,9 @@ static u64 settle(struct shard *shard, unsigned class, u64 pfn, unsigned before)
 	if (page->nr_free == before)
 		return 0;
 	node->nr_free += page->nr_free - before;
+	/* Whoever punches it looks at it again before it comes back. */
+	if (unlikely(page->flags & SLAB_ISOLATED))
+		return 0;
 	if (likely(page->nr_free < sc->nr_objects)) {
 		if (!before)
 			partial_add_tail(node, pfn);
@@ -397,7 +366,7 @@ void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned 
 		done = free_some(shard, class, ptrs, n, empties, &nr_empties);
 		unlock(&node->lock, LOCK_NODE);
 		for (i = 0; i < nr_empties; i++)
-			release_slab(empties[i], class);
+			slab_release(empties[i], class);
 		ptrs += done;
 		n -= done;
 		if (n && nr_empties < EMPTIES) {
@@ -448,7 +417,7 @@ static u64 shrink_node(struct shard *shard, unsigned class, u32 most)
 		unlock(&node->lock, LOCK_NODE);
 		if (!pfn)
 			break;
-		release_slab(pfn, class);
+		slab_release(pfn, class);
 		freed += sc->nr_pages;
 	}
 	return freed;

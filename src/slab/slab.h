@@ -14,8 +14,9 @@
  * is in its tag.
  *
  * node->lock protects the node, and the next, prev, nr_free and map of all its
- * slabs' struct pages. A slab is on the partial list exactly when 0 < nr_free;
- * full slabs are on no list. Invariant: nr_free is the number of bits in map.
+ * slabs' struct pages. A slab is on the partial list exactly when 0 < nr_free and
+ * it is not isolated (punch.c); full slabs are on no list. Invariant: nr_free is
+ * the number of bits in map.
  */
 #ifndef BM_SLAB_SLAB_H
 #define BM_SLAB_SLAB_H
@@ -31,7 +32,7 @@ struct cache_node {
 	u32 nr_empty;	/* slabs on the partial list without a used object; relaxed atomic */
 	u32 empty_low;	/* the least nr_empty since the last ageing */
 	u64 nr_slabs;	/* relaxed atomic */
-	u64 nr_free;	/* objects in partial slabs */
+	u64 nr_free;	/* objects in partial and isolated slabs */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct shard {
@@ -102,6 +103,14 @@ struct slab_place slab_locate(const void *p, unsigned class);
  * the last call. Pages freed.
  */
 u64 slab_shrink(bool all);
+
+/*
+ * Gives the pages of partial slabs that hold no live object back to the system:
+ * all of them, or those of slabs that nobody used since the last call, a
+ * bounded number of slabs at a time. Pages given. One thread at a time; others
+ * return at once.
+ */
+u64 slab_punch(bool all);
 
 /* Objects and bytes of one class over all shards; unlocked, so approximate. */
 struct class_totals {

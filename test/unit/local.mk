@@ -37,6 +37,7 @@ UNIT_TESTS += \
 	test/unit/size_class \
 	test/unit/slab \
 	test/unit/slab_random \
+	test/unit/punch \
 	test/unit/shard \
 	test/unit/checks \
 	test/unit/tcache \
@@ -79,6 +80,8 @@ test_unit_slab_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_LDADD = $(UNIT_LDADD)
 test_unit_slab_random_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_random_LDADD = $(UNIT_LDADD)
+test_unit_punch_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_punch_LDADD = $(UNIT_LDADD)
 test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_shard_LDADD = $(UNIT_LDADD)
 test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -1,0 +1,59 @@
+/* rank 5: what slab.c and punch.c share: the partial lists, and how a slab goes. */
+#ifndef BM_SLAB_INTERNAL_H
+#define BM_SLAB_INTERNAL_H
+
+#include "slab/slab.h"
+
+static inline void partial_add_tail(struct cache_node *node, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	page->next = 0;
+	page->prev = node->partial_last;
+	if (page->prev)
+		pfn_to_page(page->prev)->next = (u32)pfn;
+	else
+		node->partial_first = (u32)pfn;
+	node->partial_last = (u32)pfn;
+}
+
+static inline void partial_add_head(struct cache_node *node, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	page->prev = 0;
+	page->next = node->partial_first;
+	if (page->next)
+		pfn_to_page(page->next)->prev = (u32)pfn;
+	else
+		node->partial_last = (u32)pfn;
+	node->partial_first = (u32)pfn;
+}
+
+static inline void partial_del(struct cache_node *node, u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (page->prev)
+		pfn_to_page(page->prev)->next = page->next;
+	else
+		node->partial_first = page->next;
+	if (page->next)
+		pfn_to_page(page->next)->prev = page->prev;
+	else
+		node->partial_last = page->prev;
+}
+
+/* slab.c: gives the pages of an empty slab back; it is on no list, no lock is held. */
+void slab_release(u64 pfn, unsigned class);
+
+/*
+ * punch.c: objects of a slab with pages given back were taken: those pages hold
+ * data again. Under the node's lock, or by whoever made the slab.
+ */
+void slab_unpunch(u64 pfn, const struct size_class *sc);
+
+/* In a child after fork, when the locks are new: what was being punched is put back. */
+void slab_punch_after_fork(void);
+
+#endif

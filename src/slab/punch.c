@@ -1,0 +1,256 @@
+/*
+ * rank 5: hole punching: a page inside a slab without a live object holds
+ * nothing, since no word of the allocator's lies there, and goes back to the
+ * system while the slab stays in use.
+ *
+ * Slabs with such pages are taken off their partial list (SLAB_ISOLATED):
+ * nobody allocates from them, so what is a hole stays one, and madvise runs
+ * without the node's lock. Objects freed meanwhile set their bits as ever. Then
+ * the slabs come back, to the end of the list, so that they are used last.
+ *
+ * A page that was given back has no dirty bit, and the slab counts it in
+ * page->nr_clean; it is not given back again until an object of it was handed
+ * out, which sets the bit (slab_unpunch).
+ *
+ * Who looks moves the slabs it has seen to the end of the list. So a list of any
+ * length is seen in parts, and whole when the first of them is at the front again.
+ * page->private of a slab is the number of the pass that saw it last and the
+ * nr_free it had then.
+ *
+ * State: `punch` belongs to the one thread that set busy; isolated pfns are
+ * written under their node's lock, so that a fork finds them true.
+ */
+#include "base/stats.h"
+#include "buddy/zone.h"
+#include "os/os.h"
+#include "page_alloc/page_alloc.h"
+#include "slab/internal.h"
+
+/* Slabs that are off their list at the same time; a node's part of each ageing. */
+#define ISOLATED_MOST 64
+#define SEEN_MOST 256
+
+static struct {
+	u32 busy;	/* acquire/release */
+	u32 pass;
+	unsigned class;
+	struct shard *shard;
+	unsigned nr;
+	u64 pfn[ISOLATED_MOST];
+} punch;
+
+static u64 unit_pages(void)
+{
+	return os_page_size() >> PAGE_SHIFT;
+}
+
+/* True if no object that touches [at, at + nr) of the slab, in pages, is in use. */
+static bool is_hole(const struct page *page, const struct size_class *sc, u64 at, u64 nr)
+{
+	u32 first = object_index(sc, (u32)(at << PAGE_SHIFT));
+	u32 last = object_index(sc, (u32)(((at + nr) << PAGE_SHIFT) - 1));
+	u32 i;
+
+	last = MIN(last, (u32)sc->nr_objects - 1);
+	for (i = first; i <= last; i++) {
+		u64 bits = __atomic_load_n(&page->map[i / 64], __ATOMIC_RELAXED) >> i % 64;
+		u64 rest = ~bits;
+
+		/* On to the first object in use of this word. */
+		if (rest && i + (u32)__builtin_ctzll(rest) < MIN(round_up(i + 1, 64u), last + 1))
+			return false;
+		i = round_up(i + 1, 64u) - 1;
+	}
+	return true;
+}
+
+/* Whether a page of the slab at pfn could be given back. */
+static bool has_hole(u64 pfn, const struct size_class *sc)
+{
+	const struct page *page = pfn_to_page(pfn);
+	u64 unit = unit_pages(), at;
+
+	for (at = 0; at + unit <= sc->nr_pages; at += unit)
+		if (pages_nr_dirty(pfn + at, unit) && is_hole(page, sc, at, unit))
+			return true;
+	return false;
+}
+
+/* Gives [pfn, pfn + nr) back; pages that were backed. */
+static u64 give_back(u64 pfn, u64 nr)
+{
+	u64 dirty = pages_nr_dirty(pfn, nr);
+
+	stat_add_shared(purge_calls, 1);
+	if (!os_purge(pfn_to_virt(pfn), nr << PAGE_SHIFT))
+		return 0;
+	pages_clear_dirty(pfn, nr);
+	return dirty;
+}
+
+/* Gives back the holes of an isolated slab; pages given. */
+static u64 punch_slab(u64 pfn, const struct size_class *sc)
+{
+	struct page *page = pfn_to_page(pfn);
+	u64 unit = unit_pages(), at, start = 0, nr = 0, given = 0;
+
+	for (at = 0; at + unit <= sc->nr_pages; at += unit) {
+		if (pages_nr_dirty(pfn + at, unit) && is_hole(page, sc, at, unit)) {
+			if (!nr)
+				start = at;
+			nr += unit;
+		} else if (nr) {
+			given += give_back(pfn + start, nr);
+			nr = 0;
+		}
+	}
+	if (nr)
+		given += give_back(pfn + start, nr);
+	page->nr_clean = (u16)(page->nr_clean + given);
+	return given;
+}
+
+void slab_unpunch(u64 pfn, const struct size_class *sc)
+{
+	struct page *page = pfn_to_page(pfn);
+	u64 unit = unit_pages(), at;
+
+	for (at = 0; at + unit <= sc->nr_pages; at += unit) {
+		u64 clean = unit - pages_nr_dirty(pfn + at, unit);
+
+		if (!clean || is_hole(page, sc, at, unit))
+			continue;
+		pages_set_dirty(pfn + at, unit);
+		page->nr_clean = (u16)(page->nr_clean - clean);
+	}
+}
+
+/* With `all` every slab with a hole, else those that nobody touched since the last pass. */
+static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, bool all)
+{
+	const struct page *page = pfn_to_page(pfn);
+
+	/* What is empty altogether is the shrinker's. */
+	if (page->nr_free == sc->nr_objects)
+		return false;
+	if (!all && (!seen || (u16)seen != page->nr_free))
+		return false;
+	return has_hole(pfn, sc);
+}
+
+/* Isolates what is wanted among the next slabs of the node; false at the list's end. */
+static bool isolate_some(struct cache_node *node, const struct size_class *sc, bool all)
+{
+	unsigned left = SEEN_MOST;
+	bool more = true;
+
+	lock(&node->lock, LOCK_NODE);
+	punch.nr = 0;
+	while (left-- && punch.nr < ISOLATED_MOST) {
+		u64 pfn = node->partial_first, seen;
+		struct page *page = pfn_to_page(pfn);
+
+		if (!pfn || page->private >> 16 == punch.pass) {
+			more = false;
+			break;
+		}
+		seen = page->private;
+		page->private = (u64)punch.pass << 16 | page->nr_free;
+		partial_del(node, pfn);
+		if (wanted(pfn, sc, seen, all)) {
+			page->flags |= SLAB_ISOLATED;
+			punch.pfn[punch.nr++] = pfn;
+		} else {
+			partial_add_tail(node, pfn);
+		}
+	}
+	unlock(&node->lock, LOCK_NODE);
+	return more;
+}
+
+/* Puts the isolated slabs back; those that became empty leave their node and stay in punch.pfn. */
+static unsigned put_back(struct cache_node *node, const struct size_class *sc)
+{
+	unsigned i, empty = 0;
+
+	for (i = 0; i < punch.nr; i++) {
+		u64 pfn = punch.pfn[i];
+		struct page *page = pfn_to_page(pfn);
+
+		page->flags &= (u8)~SLAB_ISOLATED;
+		if (page->nr_free < sc->nr_objects) {
+			partial_add_tail(node, pfn);
+			continue;
+		}
+		node->nr_free -= sc->nr_objects;
+		__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+		punch.pfn[empty++] = pfn;
+	}
+	punch.nr = 0;
+	return empty;
+}
+
+static u64 punch_node(struct shard *shard, unsigned class, bool all)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	u64 given = 0;
+	bool more;
+
+	if (sc->nr_pages <= unit_pages() || !__atomic_load_n(&node->nr_slabs, __ATOMIC_RELAXED))
+		return 0;
+	punch.shard = shard;
+	punch.class = class;
+	do {
+		unsigned i, empty;
+
+		more = isolate_some(node, sc, all);
+		if (!punch.nr)
+			continue;
+		for (i = 0; i < punch.nr; i++)
+			given += punch_slab(punch.pfn[i], sc);
+		lock(&node->lock, LOCK_NODE);
+		empty = put_back(node, sc);
+		unlock(&node->lock, LOCK_NODE);
+		for (i = 0; i < empty; i++)
+			slab_release(punch.pfn[i], class);
+	} while (all && more);
+	return given;
+}
+
+u64 slab_punch(bool all)
+{
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
+	u64 given = 0;
+
+	if (__atomic_exchange_n(&punch.busy, 1, __ATOMIC_ACQUIRE))
+		return 0;
+	punch.pass++;
+	for (s = 0; s < nr; s++)
+		for (class = 0; class < NR_PACKED_CLASSES; class++)
+			given += punch_node(shards[s], class, all);
+	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
+	stat_add_shared(punched_pages, given);
+	return given;
+}
+
+void slab_punch_after_fork(void)
+{
+	if (!punch.busy)
+		return;
+	/* Whoever was at it is not here; an empty slab it leaves is merely kept. */
+	if (punch.nr) {
+		struct cache_node *node = &punch.shard->nodes[punch.class];
+		const struct size_class *sc = &size_classes[punch.class];
+		unsigned empty = put_back(node, sc), i;
+
+		for (i = 0; i < empty; i++) {
+			node->nr_free += sc->nr_objects;
+			node->nr_slabs++;
+			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
+			punch.shard->empty_bytes += (u64)sc->nr_pages << PAGE_SHIFT;
+			partial_add_tail(node, punch.pfn[i]);
+		}
+	}
+	punch.busy = 0;
+}

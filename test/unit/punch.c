@@ -1,0 +1,245 @@
+/* Hole punching: pages without a live object go, all others stay, and the slab stays in use. */
+#include "slabs.h"
+
+#include <string.h>
+
+#include "base/options.h"
+#include "buddy/zone.h"
+
+#define MOST 256
+
+static void *objects[MOST];
+
+static u64 unit(void)
+{
+	return fake.page_size >> PAGE_SHIFT;
+}
+
+/* All objects of a new slab by address, each filled with its number. */
+static u64 full_slab(unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	void *out[MOST];
+	u32 i;
+
+	assert_int_equal(slab_alloc(shards[0], class, out, MOST), sc->nr_objects);
+	for (i = 0; i < sc->nr_objects; i++) {
+		objects[i] = out[sc->nr_objects - 1 - i];
+		memset(objects[i], (int)i + 1, sc->size);
+	}
+	return slab_of(objects[0], class);
+}
+
+/* Whether no object in use touches the page of the system that `at` lies in. */
+static bool page_is_idle(const struct size_class *sc, const bool *used, u64 at)
+{
+	u64 from = round_down(at, unit()) << PAGE_SHIFT;
+	u64 to = from + fake.page_size;
+	u32 i;
+
+	for (i = 0; i < sc->nr_objects; i++)
+		if (used[i] && (u64)i * sc->size < to && (u64)(i + 1) * sc->size > from)
+			return false;
+	return true;
+}
+
+static bool holds_byte(const char *p, int with, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i++)
+		if (p[i] != (char)with)
+			return false;
+	return true;
+}
+
+/* Exactly the idle pages have no dirty bit; objects in use are as they were. */
+static void check_slab(u64 pfn, unsigned class, const bool *used)
+{
+	const struct size_class *sc = &size_classes[class];
+	u64 at;
+	u32 i;
+
+	for (at = 0; at < sc->nr_pages; at++)
+		assert_int_equal(pages_nr_dirty(pfn + at, 1), !page_is_idle(sc, used, at));
+	for (i = 0; i < sc->nr_objects; i++)
+		if (used[i])
+			assert_true(holds_byte(objects[i], (int)i + 1, sc->size));
+	slabs_check(shards[0]);
+}
+
+static void punch_at_random(size_t page_size)
+{
+	uint64_t seed = unit_seed();
+	unsigned class, round;
+
+	fake.page_size = page_size;
+	options.decay_ms = -1;
+	slabs_start(1);
+	for (class = 0; class < NR_PACKED_CLASSES; class++) {
+		const struct size_class *sc = &size_classes[class];
+		bool used[MOST];
+		u32 i, from, to;
+		u64 pfn, idle = 0, before;
+		void *out;
+
+		if (sc->nr_pages <= unit())
+			continue;
+		for (round = 0; round < 4; round++) {
+			bool any = false;
+
+			pfn = full_slab(class);
+			from = (u32)random_below(&seed, sc->nr_objects);
+			to = from + (u32)random_below(&seed, sc->nr_objects - from) + 1;
+			for (i = 0; i < sc->nr_objects; i++) {
+				used[i] = i < from || i >= to ||
+					  !random_below(&seed, sc->nr_objects);
+				any |= used[i];
+			}
+			if (!any)
+				used[0] = true;
+			for (i = 0; i < sc->nr_objects; i++)
+				if (!used[i])
+					slab_free(shards[0], class, &objects[i], 1);
+			for (i = 0, idle = 0; i < sc->nr_pages; i++)
+				idle += page_is_idle(sc, used, i);
+			before = fake_purged_bytes();
+			assert_int_equal(slab_punch(true), idle);
+			assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);
+			check_slab(pfn, class, used);
+			/* Once is enough. */
+			before = fake_calls(FAKE_PURGE);
+			assert_int_equal(slab_punch(true), 0);
+			assert_int_equal(fake_calls(FAKE_PURGE), before);
+			/* What is handed out again is backed again, page by page. */
+			for (i = 0; i < sc->nr_objects; i++) {
+				if (used[i])
+					continue;
+				assert_int_equal(slab_alloc(shards[0], class, &out, 1), 1);
+				assert_ptr_equal(out, objects[i]);
+				memset(out, (int)i + 1, sc->size);
+				used[i] = true;
+				check_slab(pfn, class, used);
+			}
+			slab_free(shards[0], class, objects, sc->nr_objects);
+			slab_shrink(true);
+		}
+	}
+	slabs_check_gone(shards[0]);
+}
+
+static void pages_without_a_live_object_go(void)
+{
+	punch_at_random(4096);
+}
+
+static void in_whole_pages_of_the_system(void)
+{
+	punch_at_random(16384);
+}
+
+#define CLASS_A CLASS_1024
+
+/* Ageing punches only what nobody touched since it looked last. */
+static void idle_slabs_are_punched_by_ageing(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	assert_int_equal(slab_punch(false), 0);
+	slab_free(shards[0], CLASS_A, objects + 8, 4);
+	assert_int_equal(slab_punch(false), 0);
+	assert_int_equal(slab_punch(false), 3);
+	assert_int_equal(slab_punch(false), 0);
+	slabs_check(shards[0]);
+}
+
+/* What happens while the pages are with the system. */
+static void free_the_rest(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	slab_free(shards[0], CLASS_A, objects + 8, size_classes[CLASS_A].nr_objects - 8u);
+}
+
+static void a_slab_that_becomes_empty_meanwhile_goes(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_on_purge = free_the_rest;
+	assert_true(slab_punch(true) >= 2);
+	slabs_check_gone(shards[0]);
+}
+
+static void allocate_meanwhile(void *addr, size_t len)
+{
+	void *out[4];
+
+	fake_on_purge = NULL;
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, out, 4), 4);
+	assert_true((char *)out[3] < (char *)addr || (char *)out[3] >= (char *)addr + len);
+	slab_free(shards[0], CLASS_A, out, 4);
+}
+
+static void nobody_is_handed_a_page_that_is_dropped(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_on_purge = allocate_meanwhile;
+	assert_int_equal(slab_punch(true), 2);
+	slabs_check(shards[0]);
+}
+
+static void goes_on_in_the_child(void)
+{
+	slab_reinit_locks();
+	slabs_check(shards[0]);
+	assert_int_equal(slab_punch(true), 2);
+	slabs_check(shards[0]);
+}
+
+static void fork_meanwhile(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	unit_in_child(goes_on_in_the_child);
+}
+
+static void a_child_finds_the_slab_in_use(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_on_purge = fork_meanwhile;
+	assert_int_equal(slab_punch(true), 2);
+	slabs_check(shards[0]);
+}
+
+/* The system may refuse: the pages stay as they are, and are tried again. */
+static void a_refused_page_stays(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_fail(FAKE_PURGE, 1, 1);
+	assert_int_equal(slab_punch(true), 0);
+	slabs_check(shards[0]);
+	assert_int_equal(slab_punch(true), 2);
+}
+
+UNIT_MAIN(CASE(pages_without_a_live_object_go),
+	  CASE(in_whole_pages_of_the_system),
+	  CASE(idle_slabs_are_punched_by_ageing),
+	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
+	  CASE(nobody_is_handed_a_page_that_is_dropped),
+	  CASE(a_child_finds_the_slab_in_use),
+	  CASE(a_refused_page_stays))
