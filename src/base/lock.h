@@ -13,6 +13,7 @@
 enum lock_rank {
 	LOCK_BRINGUP,	/* start of the library, once */
 	LOCK_THREADS,	/* the list of thread caches */
+	LOCK_SEAL,	/* a thread cache that others take from */
 	LOCK_SHARDS,	/* creation of shards */
 	LOCK_NODE,	/* one shard's slabs of one class */
 	LOCK_PCP,	/* one CPU's page lists */

@@ -28,7 +28,7 @@ static bool options_read;	/* written under bringup_lock or by the constructor */
 static pthread_key_t exit_key;
 static bool have_exit_key;	/* written before a second thread exists */
 
-static struct shrinker slab_shrinker, orphan_shrinker, own_shrinker;
+static struct shrinker slab_shrinker, orphan_shrinker, idle_shrinker, own_shrinker;
 
 static u64 shrink_slabs(bool all)
 {
@@ -108,7 +108,7 @@ static void thread_exits(void *arg)
 {
 	struct tcache *tc = arg;
 
-	if (tc != this_tcache)
+	if (tc != tcache_get())
 		return;
 	if (!tc->exit_rounds++ && pthread_setspecific(exit_key, tc) == 0)
 		return;
@@ -136,6 +136,8 @@ void bringup(void)
 		read_options(environ);
 		if (!memmap_init() || !page_alloc_init())
 			report_fatal("no address space for the heap's window");
+		if (options.idle_reclaim)
+			os_membarrier_init();
 		shards_init(os_nr_cpus());
 		sheaves_init();
 		slab_shrinker.shrink = shrink_slabs;
@@ -144,6 +146,8 @@ void bringup(void)
 		register_shrinker(&slab_shrinker);
 		own_shrinker.shrink = shrink_own;
 		register_shrinker(&orphan_shrinker);
+		idle_shrinker.shrink = tcache_shrink_idle;
+		register_shrinker(&idle_shrinker);
 		register_shrinker(&own_shrinker); /* the last runs first */
 		__atomic_store_n(&up, 1, __ATOMIC_RELEASE);
 	}
@@ -188,7 +192,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
  */
 __attribute__((destructor)) static void finish(void)
 {
-	struct tcache *tc = this_tcache;
+	struct tcache *tc = tcache_get();
 
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);

@@ -79,6 +79,15 @@ int os_stderr(void);
 
 int os_pid(void);
 
+/*
+ * Registers for os_membarrier; once, early. True afterwards when it can be used.
+ */
+void os_membarrier_init(void);
+bool os_can_membarrier(void);
+
+/* All other threads of the process that run pass a full memory barrier. */
+bool os_membarrier(void);
+
 /* Sleeps while *word == expected; may return early. */
 void os_futex_wait(uint32_t *word, uint32_t expected);
 void os_futex_wake(uint32_t *word, int nr);

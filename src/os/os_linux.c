@@ -236,6 +236,34 @@ void os_futex_wake(uint32_t *word, int nr)
 	errno = saved;
 }
 
+/* Numbers from linux/membarrier.h, which headers before 4.14 do not have. */
+#define MEMBARRIER_PRIVATE 8
+#define MEMBARRIER_REGISTER_PRIVATE 16
+
+static bool can_membarrier;
+
+void os_membarrier_init(void)
+{
+	int saved = errno;
+
+	can_membarrier = syscall(SYS_membarrier, MEMBARRIER_REGISTER_PRIVATE, 0, 0) == 0;
+	errno = saved;
+}
+
+bool os_can_membarrier(void)
+{
+	return can_membarrier;
+}
+
+bool os_membarrier(void)
+{
+	int saved = errno;
+	bool done = syscall(SYS_membarrier, MEMBARRIER_PRIVATE, 0, 0) == 0;
+
+	errno = saved;
+	return done;
+}
+
 bool os_secure(void)
 {
 	return getauxval(AT_SECURE) != 0;

@@ -18,8 +18,7 @@
 /* Bytes of free objects one thread may keep. */
 #define CAPACITY_BYTES ((size_t)2 << 20)
 
-/* The most objects a sheaf may keep, by count and by bytes. */
-#define SHEAF_MOST 1024
+/* The most a sheaf may keep by bytes; SHEAF_MOST bounds it by count. */
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
 #define SHEAF_LEAST 4
 
@@ -179,25 +178,12 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	return true;
 }
 
-void *tcache_refill(struct tcache *tc, size_t wide_class)
+/* The thread's own cache, whatever this_tcache says; busy is set. */
+static void *refill_live(struct tcache *tc, unsigned class)
 {
-	unsigned class = (unsigned)wide_class;
 	void **bottom;
 	u32 n;
 
-	if (unlikely(tc->state != TCACHE_LIVE)) {
-		void *object;
-
-		if (tc->state == TCACHE_BOOT) {
-			tc = tcache_get();
-			if (tc->state == TCACHE_LIVE)
-				return tcache_refill(tc, class);
-		}
-		if (!slab_alloc(tcache_shard(tc), class, &object, 1))
-			return NULL;
-		stat_add_shared(objects_refilled, 1);
-		return object;
-	}
 	tcache_reap_later();
 	if (unlikely(!--tc->age_in)) {
 		tc->age_in = AGE_EVERY;
@@ -216,28 +202,46 @@ void *tcache_refill(struct tcache *tc, size_t wide_class)
 	return bottom[n - 1];
 }
 
+void *tcache_refill(struct tcache *tc, size_t wide_class)
+{
+	unsigned class = (unsigned)wide_class;
+	void *object;
+	u32 before;
+
+	if (unlikely(tc->state != TCACHE_LIVE)) {
+		if (tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED) {
+			tc = tcache_get();
+			/* A cache that was sealed may have an object left. */
+			if (tc->state == TCACHE_LIVE)
+				return tcache_alloc(tc, class);
+		}
+		if (!slab_alloc(tcache_shard(tc), class, &object, 1))
+			return NULL;
+		stat_add_shared(objects_refilled, 1);
+		return object;
+	}
+	before = tcache_enter(tc);
+	object = refill_live(tc, class);
+	tcache_leave(tc, before);
+	return object;
+}
+
 void *tcache_alloc_single(struct tcache *tc, unsigned class)
 {
-	if (unlikely(tc->state == TCACHE_BOOT))
+	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
 		tc = tcache_get();
 	return slab_alloc_single(tcache_shard(tc), class);
 }
 
-/*
- * Sends home all objects of other shards, grouped by shard and class: one lock
- * for each group. Chains by tag through `next` keep this linear.
- */
-static void remote_flush(struct tcache *tc)
+/* One lock for each group of shard and class. Chains by tag through `next` keep this linear. */
+void remote_send_home(void **all, u32 n)
 {
 	enum { BUCKETS = 64 };
-	void *all[REMOTE_MAX], *group[REMOTE_MAX];
+	void *group[REMOTE_MAX];
 	u8 head[BUCKETS], next[REMOTE_MAX];
-	u32 n = tc->nr_remote, i, b;
+	u32 i, b;
 
 	static_assert(REMOTE_MAX < 256, "chain links are bytes, 255 ends a chain");
-	__builtin_memcpy(all, tc->remote, n * sizeof(*all));
-	tc->nr_remote = 0;
-	tc->remote_bytes = 0;
 	__builtin_memset(head, 255, sizeof(head));
 	for (i = n; i-- > 0;) {
 		b = tag_read(virt_to_pfn(all[i])) % BUCKETS;
@@ -267,24 +271,60 @@ static void remote_flush(struct tcache *tc)
 							  group[i]);
 		}
 	}
+}
+
+/* Sends home all objects of other shards. */
+static void remote_flush(struct tcache *tc)
+{
+	void *all[REMOTE_MAX];
+	u32 n = tc->nr_remote;
+
+	__builtin_memcpy(all, tc->remote, n * sizeof(*all));
+	tc->nr_remote = 0;
+	tc->remote_bytes = 0;
+	remote_send_home(all, n);
 	stat_add(&tc->stats, flushes, 1);
 	stat_add(&tc->stats, objects_flushed, n);
 }
 
+/* To push is as harmless to who takes from an idle cache as on the fast path; to flush is not. */
 static void remote_push(struct tcache *tc, void *p, u16 tag)
 {
+	u32 before;
+
 	tc->remote[tc->nr_remote] = p;
 	tc->remote_bytes += size_classes[tag_class(tag)].size;
 	__atomic_store_n(&tc->nr_remote, tc->nr_remote + 1, __ATOMIC_RELEASE);
 	stat_add(&tc->stats, objects_remote, 1);
-	if (tc->nr_remote == REMOTE_MAX || tc->remote_bytes >= REMOTE_BYTES)
-		remote_flush(tc);
+	if (likely(tc->nr_remote < REMOTE_MAX && tc->remote_bytes < REMOTE_BYTES))
+		return;
+	before = tcache_enter(tc);
+	remote_flush(tc);
+	tcache_leave(tc, before);
 }
 
 static void free_direct(void *p, u16 tag)
 {
 	slab_free(shards[tag_shard(tag)], tag_class(tag), &p, 1);
 	stat_add_shared(objects_flushed, 1);
+}
+
+/* An object of the thread's shard whose sheaf is full, or was when we came. */
+static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
+{
+	u32 before = tcache_enter(tc);
+
+	tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
+	if (tc->top[class] == tc->limit[class] && !sheaf_grow(tc, class)) {
+		if (sheaf_limit(tc, class) < 2) {
+			tcache_leave(tc, before);
+			free_direct(p, tag);
+			return;
+		}
+		sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
+	}
+	sheaf_push(tc, class, p);
+	tcache_leave(tc, before);
 }
 
 void tcache_free_slow(void *p, struct tcache *tc)
@@ -294,35 +334,25 @@ void tcache_free_slow(void *p, struct tcache *tc)
 
 	if (!p)
 		return;
-	if (unlikely(tc->state == TCACHE_BOOT))
+	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
 		tc = tcache_get();
 	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
-	if (unlikely(!tag_is_slab(tag))) {
+	if (unlikely(!tag_is_slab(tag)))
 		tcache_hooks.free_other(p);
-	} else if (unlikely(tc->state != TCACHE_LIVE)) {
+	else if (unlikely(tc->state != TCACHE_LIVE))
 		free_direct(p, tag);
-	} else if (tag_class(tag) >= NR_SHEAVES) {
+	else if (tag_class(tag) >= NR_SHEAVES)
 		free_direct(p, tag);
-	} else if (tag - tc->tag_base < NR_SHEAVES) {
-		unsigned class = tag_class(tag);
-
-		tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
-		if (tc->top[class] != tc->limit[class] || sheaf_grow(tc, class)) {
-			sheaf_push(tc, class, p);
-		} else if (sheaf_limit(tc, class) < 2) {
-			free_direct(p, tag);
-		} else {
-			sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
-			tcache_free_slow(p, tc);
-		}
-	} else {
+	else if (tag - tc->tag_base < NR_SHEAVES)
+		push_slow(tc, tag_class(tag), p, tag);
+	else
 		remote_push(tc, p, tag);
-	}
 	errno = saved;
 }
 
 void tcache_flush(struct tcache *tc)
 {
+	u32 before = tcache_enter(tc);
 	unsigned class;
 
 	for (class = 0; class < NR_SHEAVES; class++) {
@@ -333,4 +363,5 @@ void tcache_flush(struct tcache *tc)
 	}
 	if (tc->nr_remote)
 		remote_flush(tc);
+	tcache_leave(tc, before);
 }

@@ -40,6 +40,7 @@ enum tcache_state {
 	TCACHE_LIVE,
 	TCACHE_DIRECT,	/* live without caching: hardened mode */
 	TCACHE_GONE,	/* the thread is ending: everything goes to the shard */
+	TCACHE_SEALED,	/* others take from the thread's cache, see idle.c */
 };
 
 struct tcache {
@@ -66,6 +67,16 @@ struct tcache {
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
 	struct stats stats;
+	/* See idle.c. */
+	u32 busy;			/* the thread is in a slow path; its thread's, acquire/release */
+	u32 sealed;			/* round of the reclaim that sealed it, or 0; seal_lock */
+	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
+	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
+	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
+	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
+	struct lock seal_lock;
+	u16 remote_stolen;		/* of remote, from the start; seal_lock */
+	u16 stolen[NR_SHEAVES];		/* objects above each bottom that are gone; seal_lock */
 	void *remote[REMOTE_MAX];
 	void *slots[];			/* the sheaves, see sheaf.c */
 };
@@ -76,8 +87,11 @@ struct tcache {
  */
 extern __thread struct tcache *this_tcache HIDDEN __attribute__((tls_model("initial-exec")));
 
+/* The thread's own cache, also while that is sealed; NULL before there is one. */
+extern __thread struct tcache *home_tcache HIDDEN __attribute__((tls_model("initial-exec")));
+
 /* Shared caches of capacity 0: never written. */
-extern struct tcache tcache_boot, tcache_gone;
+extern struct tcache tcache_boot, tcache_gone, tcache_sealed;
 
 /* Slow paths: out of line, one tail call away. */
 void *tcache_refill(struct tcache *tc, size_t class);
@@ -144,7 +158,43 @@ struct tcache_hooks {
 };
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
+/* idle.c */
+
+/* Gives the calling thread its own cache back, if that is sealed. */
+void tcache_unseal(struct tcache *tc);
+/* The same, for good: the thread is going to do without the cache. */
+void tcache_forbid_seal(struct tcache *tc);
+/* In a child after fork: of the thread that forked (mine), and of all others. */
+void tcache_unseal_in_child(struct tcache *tc, bool mine);
+/* Frees what the caches of other threads hold: of all, or of those idle for a while. Returns 0. */
+u64 tcache_shrink_idle(bool all);
+
+/*
+ * The owner's slow paths work on its cache between these two; they nest. Enter
+ * returns what leave wants. Nobody takes from the cache meanwhile.
+ */
+static inline u32 tcache_enter(struct tcache *tc)
+{
+	u32 before = tc->busy;
+
+	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
+	/* The other side's membarrier orders this on the processor too. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) != tc))
+		tcache_unseal(tc);
+	return before;
+}
+
+static inline void tcache_leave(struct tcache *tc, u32 before)
+{
+	__atomic_store_n(&tc->busy, before, __ATOMIC_RELEASE);
+}
+
 /* sheaf.c */
+/* The most objects a sheaf may keep. */
+#define SHEAF_MOST 1024
+/* Frees objects of any shards, grouped by shard. */
+void remote_send_home(void **objects, u32 n);
 static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
 {
 	return tc->bottom[class];
@@ -161,6 +211,8 @@ void sheaf_setup(struct tcache *tc);
 void tcache_flush(struct tcache *tc);
 
 /* thread.c */
+extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
+extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
 
 /* The calling thread's cache, made if there is none; never tcache_boot. */
 struct tcache *tcache_get(void);

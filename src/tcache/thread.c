@@ -26,11 +26,14 @@ static void *empty_sheaf[1];
 
 struct tcache tcache_boot = { NO_SHEAVES, .state = TCACHE_BOOT };
 struct tcache tcache_gone = { NO_SHEAVES, .state = TCACHE_GONE };
+struct tcache tcache_sealed = { NO_SHEAVES, .state = TCACHE_SEALED };
 
 __thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) = &tcache_boot;
+__thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 
-static struct lock threads_lock;
-static struct tcache *live, *spare, *orphans; /* LOCK_THREADS */
+struct lock threads_lock;
+struct tcache *threads_live;
+static struct tcache *spare, *orphans; /* LOCK_THREADS */
 static u64 nr_live;
 
 /*
@@ -72,10 +75,10 @@ static void link_live(struct tcache *tc)
 {
 	lock(&threads_lock, LOCK_THREADS);
 	tc->prev = NULL;
-	tc->next = live;
-	if (live)
-		live->prev = tc;
-	live = tc;
+	tc->next = threads_live;
+	if (threads_live)
+		threads_live->prev = tc;
+	threads_live = tc;
 	nr_live++;
 	unlock(&threads_lock, LOCK_THREADS);
 }
@@ -89,6 +92,7 @@ void tcache_set_direct(struct tcache *tc)
 {
 	if (tc->state != TCACHE_LIVE)
 		return;
+	tcache_forbid_seal(tc);
 	tcache_flush(tc);
 	tc->state = TCACHE_DIRECT;
 	tc->span = 0;
@@ -99,6 +103,10 @@ struct tcache *tcache_get(void)
 {
 	struct tcache *tc = this_tcache;
 
+	if (unlikely(tc->state == TCACHE_SEALED)) {
+		tc = home_tcache;
+		tcache_unseal(tc);
+	}
 	if (tc->state != TCACHE_BOOT)
 		return tc;
 	tcache_hooks.bringup();
@@ -116,14 +124,21 @@ struct tcache *tcache_get(void)
 	tc->span = 0;
 	tc->nr_remote = 0;
 	tc->remote_bytes = 0;
+	tc->busy = 0;
+	tc->slot = NULL;
 	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
 	sheaf_setup(tc);
 	link_live(tc);
 	stat_add(&tc->stats, threads_created, 1);
-	this_tcache = tc;
+	this_tcache = home_tcache = tc;
 	/* May allocate: the cache is in place. */
-	if (!tcache_hooks.watch_exit(tc))
+	if (!tcache_hooks.watch_exit(tc)) {
 		report_verbose("a thread's exit cannot be watched; what it caches stays with it");
+		return tc;
+	}
+	lock(&tc->seal_lock, LOCK_SEAL);
+	tc->slot = &this_tcache;
+	unlock(&tc->seal_lock, LOCK_SEAL);
 	return tc;
 }
 
@@ -132,7 +147,7 @@ static void unlink_live(struct tcache *tc)
 	if (tc->prev)
 		tc->prev->next = tc->next;
 	else
-		live = tc->next;
+		threads_live = tc->next;
 	if (tc->next)
 		tc->next->prev = tc->prev;
 	nr_live--;
@@ -140,6 +155,7 @@ static void unlink_live(struct tcache *tc)
 
 void tcache_exit(struct tcache *tc)
 {
+	tcache_forbid_seal(tc);
 	/* Whatever this thread still does goes to the shards directly. */
 	this_tcache = &tcache_gone;
 	if (tc->state == TCACHE_LIVE)
@@ -161,13 +177,14 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 	*cached = (struct cached_totals){ 0 };
 	lock(&threads_lock, LOCK_THREADS);
 	cached->threads = nr_live;
-	for (tc = live; tc; tc = tc->next) {
+	for (tc = threads_live; tc; tc = tc->next) {
 		stats_sum(total, &tc->stats);
 		if (tc->state != TCACHE_LIVE)
 			continue;
 		for (class = 0; class < NR_SHEAVES; class++) {
 			u64 n = sheaf_used(tc, class);
 
+			n -= MIN(n, (u64)tc->stolen[class]);
 			cached->objects += n;
 			cached->bytes += n * size_classes[class].size;
 		}
@@ -201,10 +218,13 @@ void tcache_after_fork(void)
 	 * A child that only calls exec must not pay for its parent's threads:
 	 * their caches are put aside here and emptied when memory is sought.
 	 */
-	for (tc = live; tc; tc = next) {
+	for (tc = threads_live; tc; tc = next) {
 		next = tc->next;
-		if (tc == this_tcache)
+		if (tc == home_tcache) {
+			tcache_unseal_in_child(tc, true);
 			continue;
+		}
+		tcache_unseal_in_child(tc, false);
 		unlink_live(tc);
 		tc->next_free = orphans;
 		orphans = tc;

@@ -423,6 +423,33 @@ void os_futex_wake(uint32_t *word, int nr)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
 }
 
+static bool can_membarrier;
+
+void os_membarrier_init(void)
+{
+	can_membarrier = true;
+}
+
+bool os_can_membarrier(void)
+{
+	return can_membarrier;
+}
+
+/* Changing the protection of a page in use interrupts every CPU that may know it. */
+bool os_membarrier(void)
+{
+	static volatile char *page;
+	bool fail = enter(FAKE_MEMBARRIER);
+
+	if (fail)
+		return false;
+	if (!page)
+		page = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	page[0]++;
+	return mprotect((void *)page, 65536, PROT_READ) == 0 &&
+	       mprotect((void *)page, 65536, PROT_READ | PROT_WRITE) == 0;
+}
+
 bool os_secure(void)
 {
 	return fake.secure;

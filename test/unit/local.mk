@@ -42,7 +42,8 @@ UNIT_TESTS += \
 	test/unit/checks \
 	test/unit/tcache \
 	test/unit/tcache_threads \
-	test/unit/tcache_fork
+	test/unit/tcache_fork \
+	test/unit/idle
 
 test_unit_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_lock_LDADD = $(UNIT_LDADD)
@@ -92,6 +93,8 @@ test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_threads_LDADD = $(UNIT_LDADD)
 test_unit_tcache_fork_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_fork_LDADD = $(UNIT_LDADD)
+test_unit_idle_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_idle_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

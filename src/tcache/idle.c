@@ -1,0 +1,272 @@
+/*
+ * rank 6: what the sheaves of an idle thread hold is reclaimed by others.
+ *
+ * The fast paths use no atomic operation and must not pay for this. So the
+ * thread is led away from its cache rather than locked out of it:
+ *
+ *  1. Seal. this_tcache of the other thread is made to point at tcache_sealed,
+ *     a cache without capacity: whatever it begins from now on goes to the slow
+ *     path. membarrier(2) makes all its processors see that.
+ *  2. What it had begun before may still go on. In a slow path, busy says so:
+ *     the thread sets busy and then looks whether it is sealed, we seal and
+ *     then look at busy, and the membarrier between stands for the fence in
+ *     both. A busy thread is not idle and gets its cache back.
+ *  3. On the fast path it can be in the middle of one push or one pop and no
+ *     more, for as long as it likes. A pop takes the newest object of one sheaf,
+ *     a push writes above it. So the newest object of each sheaf stays, and all
+ *     others may go. Nothing of the cache is changed but `stolen`: how many
+ *     objects above each bottom are gone.
+ *  4. The thread's next slow path takes the cache back (tcache_unseal): no fast
+ *     path is under way then. What is left moves down to the bottoms.
+ *
+ * seal_lock protects sealed, stolen and the writing of this_tcache by a stranger.
+ * A thread that ends gives up `slot` under it, so nobody writes into thread-local
+ * memory that is gone. Objects are copied out under the lock and freed without
+ * it; a child of fork finds them with the thread, or lost.
+ */
+#include "base/options.h"
+#include "os/os.h"
+#include "page_alloc/page_alloc.h"
+#include "tcache/tcache.h"
+
+/* Caches sealed with one membarrier. */
+#define SEAL_MOST 64
+
+/* Ageing's looks at a cache without a change after which it is idle: a decay time. */
+#define IDLE_LOOKS 10
+
+static u32 busy;	/* 1 = some thread reclaims; acquire/release */
+static u32 round_nr;	/* its round; never 0 */
+
+/* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
+static void compact(struct tcache *tc)
+{
+	unsigned class;
+	u32 i;
+
+	for (class = 0; class < NR_SHEAVES; class++) {
+		u32 n = tc->stolen[class], used = sheaf_used(tc, class);
+		void **bottom = tc->bottom[class];
+		u32 left = used - MIN(n, used);
+
+		if (!n)
+			continue;
+		/* In this order, so that a child of fork never finds what is gone. */
+		__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->stolen[class], 0, __ATOMIC_RELEASE);
+		__builtin_memmove(bottom, bottom + n, left * sizeof(*bottom));
+		__atomic_store_n(&tc->top[class], bottom + left, __ATOMIC_RELEASE);
+	}
+	if (tc->remote_stolen) {
+		u32 n = tc->remote_stolen, left = tc->nr_remote - MIN(n, tc->nr_remote);
+
+		__atomic_store_n(&tc->nr_remote, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->remote_stolen, 0, __ATOMIC_RELEASE);
+		__builtin_memmove(tc->remote, tc->remote + n, left * sizeof(*tc->remote));
+		__atomic_store_n(&tc->nr_remote, left, __ATOMIC_RELEASE);
+		tc->remote_bytes = 0;
+		for (i = 0; i < left; i++)
+			tc->remote_bytes +=
+				size_classes[tag_class(tag_read(virt_to_pfn(tc->remote[i])))].size;
+	}
+}
+
+static void unseal_locked(struct tcache *tc)
+{
+	if (!tc->sealed)
+		return;
+	compact(tc);
+	tc->sealed = 0;
+	this_tcache = tc;
+}
+
+void tcache_unseal(struct tcache *tc)
+{
+	lock(&tc->seal_lock, LOCK_SEAL);
+	unseal_locked(tc);
+	unlock(&tc->seal_lock, LOCK_SEAL);
+}
+
+void tcache_forbid_seal(struct tcache *tc)
+{
+	lock(&tc->seal_lock, LOCK_SEAL);
+	unseal_locked(tc);
+	tc->slot = NULL;
+	unlock(&tc->seal_lock, LOCK_SEAL);
+}
+
+void tcache_unseal_in_child(struct tcache *tc, bool mine)
+{
+	lock_reinit(&tc->seal_lock);
+	__atomic_store_n(&busy, 0, __ATOMIC_RELAXED);
+	if (tc->sealed)
+		compact(tc);
+	tc->sealed = 0;
+	if (mine) {
+		if (this_tcache == &tcache_sealed)
+			this_tcache = tc;
+	} else {
+		tc->busy = 0;
+		tc->slot = NULL;
+	}
+}
+
+static bool is_empty(const struct tcache *tc)
+{
+	unsigned class;
+
+	for (class = 0; class < NR_SHEAVES; class++)
+		if (sheaf_used(tc, class) > 1)
+			return false;
+	return !__atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED);
+}
+
+/* Changes with nearly every call of the thread. */
+static u64 fingerprint(const struct tcache *tc)
+{
+	u64 sum = __atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED);
+	unsigned class;
+
+	for (class = 0; class < NR_SHEAVES; class++)
+		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
+	return sum;
+}
+
+static bool is_idle(struct tcache *tc)
+{
+	u64 now = fingerprint(tc);
+
+	if (now != tc->idle_mark) {
+		tc->idle_mark = now;
+		tc->idle_looks = 0;
+		return false;
+	}
+	if (tc->idle_looks < IDLE_LOOKS)
+		tc->idle_looks++;
+	return tc->idle_looks == IDLE_LOOKS;
+}
+
+/* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
+static bool try_seal(struct tcache *tc, bool all)
+{
+	bool done = false;
+
+	if (tc == home_tcache || tc->seal_round == round_nr)
+		return false;
+	tc->seal_round = round_nr;
+	if ((!is_idle(tc) && !all) || is_empty(tc))
+		return false;
+	lock(&tc->seal_lock, LOCK_SEAL);
+	if (tc->slot && !tc->sealed && tc->state == TCACHE_LIVE &&
+	    !__atomic_load_n(&tc->busy, __ATOMIC_RELAXED)) {
+		tc->sealed = round_nr;
+		__atomic_store_n(tc->slot, &tcache_sealed, __ATOMIC_RELEASE);
+		done = true;
+	}
+	unlock(&tc->seal_lock, LOCK_SEAL);
+	return done;
+}
+
+/*
+ * Takes the lock if the cache is still sealed by this round; false when its
+ * thread came back meanwhile.
+ */
+static bool lock_sealed(struct tcache *tc)
+{
+	lock(&tc->seal_lock, LOCK_SEAL);
+	if (tc->sealed == round_nr)
+		return true;
+	unlock(&tc->seal_lock, LOCK_SEAL);
+	return false;
+}
+
+static void give_back_cache(struct tcache *tc)
+{
+	if (!lock_sealed(tc))
+		return;
+	tc->sealed = 0;
+	__atomic_store_n(tc->slot, tc, __ATOMIC_RELEASE);
+	unlock(&tc->seal_lock, LOCK_SEAL);
+}
+
+/* Frees all but the newest object of one sheaf; false when the thread is back. */
+static bool empty_sheaf(struct tcache *tc, unsigned class)
+{
+	void *objects[SHEAF_MOST];
+	u32 n;
+
+	if (!lock_sealed(tc))
+		return false;
+	n = sheaf_used(tc, class);
+	n = n && !tc->stolen[class] ? MIN(n - 1, (u32)SHEAF_MOST) : 0;
+	tc->stolen[class] = (u16)n;
+	__builtin_memcpy(objects, tc->bottom[class], n * sizeof(*objects));
+	unlock(&tc->seal_lock, LOCK_SEAL);
+	if (n)
+		slab_free(tc->shard, class, objects, n);
+	stat_add_shared(objects_reclaimed, n);
+	return true;
+}
+
+/* Nobody takes from these but the flush, so that all may go. */
+static void empty_remote(struct tcache *tc)
+{
+	void *objects[REMOTE_MAX];
+	u32 n;
+
+	if (!lock_sealed(tc))
+		return;
+	n = tc->remote_stolen ? 0 : __atomic_load_n(&tc->nr_remote, __ATOMIC_ACQUIRE);
+	tc->remote_stolen = (u16)n;
+	__builtin_memcpy(objects, tc->remote, n * sizeof(*objects));
+	unlock(&tc->seal_lock, LOCK_SEAL);
+	remote_send_home(objects, n);
+	stat_add_shared(objects_reclaimed, n);
+}
+
+static void empty_cache(struct tcache *tc)
+{
+	unsigned class;
+
+	if (__atomic_load_n(&tc->busy, __ATOMIC_ACQUIRE)) {
+		give_back_cache(tc);
+		return;
+	}
+	for (class = 0; class < NR_SHEAVES; class++)
+		if (sheaf_used(tc, class) > 1 && !empty_sheaf(tc, class))
+			return;
+	empty_remote(tc);
+}
+
+u64 tcache_shrink_idle(bool all)
+{
+	struct tcache *sealed[SEAL_MOST];
+	unsigned n, i;
+
+	if (!options.idle_reclaim || !os_can_membarrier() ||
+	    __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
+		return 0;
+	round_nr = round_nr == UINT32_MAX ? 1 : round_nr + 1;
+	do {
+		struct tcache *tc;
+		bool seen;
+
+		n = 0;
+		lock(&threads_lock, LOCK_THREADS);
+		for (tc = threads_live; tc && n < SEAL_MOST; tc = tc->next)
+			if (try_seal(tc, all))
+				sealed[n++] = tc;
+		unlock(&threads_lock, LOCK_THREADS);
+		if (!n)
+			break;
+		seen = os_membarrier();
+		for (i = 0; i < n; i++) {
+			if (seen)
+				empty_cache(sealed[i]);
+			else
+				give_back_cache(sealed[i]);
+		}
+	} while (n == SEAL_MOST);
+	__atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+	return 0;
+}

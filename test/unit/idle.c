@@ -1,0 +1,302 @@
+/* What idle threads cache is reclaimed by others, and nobody who works is disturbed. */
+#include "tcaches.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/options.h"
+#include "os/os.h"
+
+#define NR_CLASSES_USED 24
+#define PER_CLASS 60
+
+/* A thread that does one thing after another when told to. */
+static struct {
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	void (*job)(void);
+	bool end;
+} helper = { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static void *help(void *unused)
+{
+	(void)unused;
+	pthread_mutex_lock(&helper.mutex);
+	while (!helper.end) {
+		if (helper.job) {
+			helper.job();
+			helper.job = NULL;
+			pthread_cond_broadcast(&helper.changed);
+		}
+		pthread_cond_wait(&helper.changed, &helper.mutex);
+	}
+	pthread_mutex_unlock(&helper.mutex);
+	tcache_exit(tcache_get());
+	return NULL;
+}
+
+static void helper_does(void (*job)(void))
+{
+	pthread_mutex_lock(&helper.mutex);
+	helper.job = job;
+	pthread_cond_broadcast(&helper.changed);
+	while (helper.job)
+		pthread_cond_wait(&helper.changed, &helper.mutex);
+	pthread_mutex_unlock(&helper.mutex);
+}
+
+static void helper_ends(void)
+{
+	pthread_mutex_lock(&helper.mutex);
+	helper.end = true;
+	pthread_cond_broadcast(&helper.changed);
+	pthread_mutex_unlock(&helper.mutex);
+	pthread_join(helper.thread, NULL);
+}
+
+static void start(void)
+{
+	options.decay_ms = -1;
+	fake.nr_cpus = 2;
+	os_membarrier_init();
+	tcache_get();
+	assert_int_equal(pthread_create(&helper.thread, NULL, help, NULL), 0);
+}
+
+static void *objects[NR_CLASSES_USED * PER_CLASS];
+
+static void allocate(void)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(objects); i++) {
+		objects[i] = cache_alloc(i % NR_CLASSES_USED);
+		object_mark(objects[i], i);
+	}
+}
+
+static void give(void)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(objects); i++) {
+		assert_true(object_is_marked(objects[i], i));
+		cache_free(objects[i]);
+	}
+}
+
+static void allocate_and_give(void)
+{
+	allocate();
+	give();
+	allocate();
+	give();
+	tcache_check(tcache_get());
+}
+
+static void all_is_gone(void)
+{
+	unsigned i;
+
+	tcache_flush(tcache_get());
+	for (i = 0; i < nr_shards; i++)
+		slabs_check_gone(shards[i]);
+}
+
+static void a_sleeping_thread_keeps_one_of_each_class(void)
+{
+	start();
+	helper_does(allocate_and_give);
+	assert_true(cached().objects > 2 * NR_CLASSES_USED);
+	tcache_shrink_idle(true);
+	assert_true(cached().objects <= NR_CLASSES_USED);
+	slabs_check(shards[0]);
+	/* Nothing is left to take. */
+	tcache_shrink_idle(true);
+	assert_true(cached().objects <= NR_CLASSES_USED);
+	helper_does(allocate_and_give);
+	tcache_shrink_idle(true);
+	assert_true(cached().objects <= NR_CLASSES_USED);
+	helper_does(allocate);
+	helper_does(give);
+	helper_ends();
+	all_is_gone();
+}
+
+static void a_sealed_thread_may_end(void)
+{
+	start();
+	helper_does(allocate_and_give);
+	tcache_shrink_idle(true);
+	helper_ends();
+	assert_int_equal(cached().threads, 1);
+	all_is_gone();
+}
+
+static void free_strangers(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 50; i++)
+		cache_free(objects[i]);
+	assert_int_equal(tcache_get()->nr_remote, 50);
+}
+
+static void free_more_strangers(void)
+{
+	unsigned i;
+
+	for (i = 50; i < ARRAY_SIZE(objects); i++)
+		cache_free(objects[i]);
+	tcache_check(tcache_get());
+}
+
+static void strangers_objects_go_home(void)
+{
+	start();
+	allocate();
+	helper_does(free_strangers);
+	tcache_shrink_idle(true);
+	assert_int_equal(events().objects_reclaimed, 50);
+	helper_does(free_more_strangers);
+	helper_ends();
+	all_is_gone();
+}
+
+/* Ageing takes from a thread after ten looks without a change. */
+static void ageing_waits(void)
+{
+	unsigned i;
+
+	start();
+	helper_does(allocate_and_give);
+	for (i = 0; i < 10; i++)
+		tcache_shrink_idle(false);
+	assert_int_equal(events().objects_reclaimed, 0);
+	helper_does(allocate);
+	for (i = 0; i < 10; i++)
+		tcache_shrink_idle(false);
+	assert_int_equal(events().objects_reclaimed, 0);
+	tcache_shrink_idle(false);
+	assert_int_not_equal(events().objects_reclaimed, 0);
+	helper_does(give);
+	helper_ends();
+	all_is_gone();
+}
+
+static void without_membarrier_all_stays(void)
+{
+	u64 before;
+
+	start();
+	helper_does(allocate_and_give);
+	before = cached().objects;
+	fake_fail(FAKE_MEMBARRIER, 1, 1);
+	tcache_shrink_idle(true);
+	assert_int_equal(cached().objects, before);
+	options.idle_reclaim = false;
+	tcache_shrink_idle(true);
+	assert_int_equal(cached().objects, before);
+	helper_does(allocate_and_give);
+	helper_ends();
+	all_is_gone();
+}
+
+static void shrink(void)
+{
+	tcache_shrink_idle(true);
+}
+
+static void in_child(void)
+{
+	slab_reinit_locks();
+	tcache_after_fork();
+	assert_ptr_not_equal(this_tcache, &tcache_sealed);
+	tcache_check(this_tcache);
+	allocate_and_give();
+	tcache_reap_orphans();
+	all_is_gone();
+}
+
+/* The forking thread itself is sealed, and another one. */
+static void a_sealed_thread_may_fork(void)
+{
+	start();
+	allocate_and_give();
+	helper_does(shrink);
+	assert_ptr_equal(this_tcache, &tcache_sealed);
+	unit_in_child(in_child);
+	helper_does(allocate_and_give);
+	tcache_shrink_idle(true);
+	unit_in_child(in_child);
+	helper_ends();
+	all_is_gone();
+}
+
+#define NR_THREADS 4
+#define NR_SLOTS 400
+
+static bool stop;
+
+static void *work(void *arg)
+{
+	uint64_t rng = (uint64_t)(uintptr_t)arg * 77 + 1;
+	void *slot[NR_SLOTS] = { NULL };
+	unsigned i, n;
+
+	for (n = 0; n < 20000 || !__atomic_load_n(&stop, __ATOMIC_RELAXED); n++) {
+		/* Now and then it looks idle. */
+		if (n % 1000 == 0)
+			usleep(100);
+		i = (unsigned)random_below(&rng, NR_SLOTS);
+		if (slot[i]) {
+			assert_true(object_is_marked(slot[i], (u64)(uintptr_t)&slot[i]));
+			cache_free(slot[i]);
+			slot[i] = NULL;
+		} else {
+			slot[i] = cache_alloc((unsigned)random_below(&rng, NR_CLASSES_USED));
+			object_mark(slot[i], (u64)(uintptr_t)&slot[i]);
+		}
+	}
+	for (i = 0; i < NR_SLOTS; i++)
+		if (slot[i])
+			cache_free(slot[i]);
+	tcache_exit(tcache_get());
+	return NULL;
+}
+
+/* Until it has taken much, and seen many caches in the middle of work. */
+static void disturb(void)
+{
+	unsigned rounds = 0;
+
+	while (rounds++ < 500 || stats_shared.objects_reclaimed < 10000)
+		tcache_shrink_idle(true);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+}
+
+static void working_threads_lose_nothing(void)
+{
+	pthread_t thread[NR_THREADS];
+	uintptr_t i;
+
+	start();
+	helper_ends();
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_create(&thread[i], NULL, work, (void *)(i + 1));
+	disturb();
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(thread[i], NULL);
+	all_is_gone();
+}
+
+UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
+	  CASE(a_sealed_thread_may_end),
+	  CASE(strangers_objects_go_home),
+	  CASE(ageing_waits),
+	  CASE(without_membarrier_all_stays),
+	  CASE(a_sealed_thread_may_fork),
+	  CASE(working_threads_lose_nothing))
