@@ -20,6 +20,7 @@ const struct tcache_hooks tcache_hooks = {
 	.free_other = free_other,
 	.bringup = bringup,
 	.watch_exit = watch_exit,
+	.late_in_child = kswapd_start,
 };
 
 static struct lock bringup_lock;
@@ -94,6 +95,7 @@ static void child_after_fork(void)
 {
 	lock_reinit(&bringup_lock);
 	page_alloc_reinit_locks();
+	kswapd_after_fork();
 	slab_reinit_locks();
 	tcache_after_fork();
 	lock_fork_done();
@@ -179,6 +181,10 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	}
 	if (options.stats_print)
 		os_keep_stderr();
+	if (options.background_thread) {
+		tcache_get();
+		kswapd_start();
+	}
 	if (!options.verbose)
 		return;
 	tcache_get();
@@ -192,8 +198,9 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
  */
 __attribute__((destructor)) static void finish(void)
 {
-	struct tcache *tc = tcache_get();
+	struct tcache *tc = this_tcache->state == TCACHE_SEALED ? tcache_get() : this_tcache;
 
+	kswapd_stop();
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	if (options.stats_print || options.stats_file[0])

@@ -92,6 +92,17 @@ bool os_membarrier(void);
 void os_futex_wait(uint32_t *word, uint32_t expected);
 void os_futex_wake(uint32_t *word, int nr);
 
+/* The same, for ms milliseconds at most. */
+void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms);
+
+/*
+ * Starts the one thread of the library's own, with all signals blocked and
+ * this name (15 characters at most); false when the system refuses. Allocates.
+ * Join waits for its end.
+ */
+bool os_thread_start(void (*f)(void), const char *name);
+void os_thread_join(void);
+
 /* True in a set-user-id or otherwise privileged start: options are not read. */
 bool os_secure(void);
 

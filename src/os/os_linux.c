@@ -10,10 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -234,6 +237,58 @@ void os_futex_wake(uint32_t *word, int nr)
 
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
 	errno = saved;
+}
+
+void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
+{
+	struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+	int saved = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &t, NULL, 0);
+	errno = saved;
+}
+
+/* Deep enough for a purge; glibc takes the thread's TLS off it too. */
+#define THREAD_STACK ((size_t)256 << 10)
+
+static struct {
+	pthread_t thread;
+	void (*f)(void);
+	const char *name;
+} own;
+
+static void *own_thread(void *unused)
+{
+	(void)unused;
+	prctl(PR_SET_NAME, own.name);
+	own.f();
+	return NULL;
+}
+
+bool os_thread_start(void (*f)(void), const char *name)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+	int saved = errno;
+	bool done;
+
+	if (pthread_attr_init(&attr) != 0)
+		return false;
+	own.f = f;
+	own.name = name;
+	pthread_attr_setstacksize(&attr, THREAD_STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	done = pthread_create(&own.thread, &attr, own_thread, NULL) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	errno = saved;
+	return done;
+}
+
+void os_thread_join(void)
+{
+	pthread_join(own.thread, NULL);
 }
 
 /* Numbers from linux/membarrier.h, which headers before 4.14 do not have. */

@@ -54,6 +54,15 @@ bool reclaim_wait(void);
 /* In a child after fork: whoever was ageing is not here any more. */
 void reclaim_reinit(void);
 
+/* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */
+void reclaim_age_now(void);
+u64 reclaim_step_ms(void);
+u64 reclaim_nr_dirty(void);
+
+/* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
+bool kswapd_is_running(void);
+void kswapd_wake(void);
+
 /* True when taking nr pages leaves the zone above the mark. */
 bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags);
 

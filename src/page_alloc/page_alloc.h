@@ -84,6 +84,14 @@ u64 reclaim_purge(u64 nr);
  */
 void reclaim_age(void);
 
+/*
+ * The background thread. Start does nothing unless background_thread is on;
+ * may allocate, so no lock may be held. In a child after fork it is not there.
+ */
+void kswapd_start(void);
+void kswapd_stop(void);
+void kswapd_after_fork(void);
+
 /* Bytes of dirty free memory that ageing leaves alone. */
 void reclaim_set_floor(u64 bytes);
 

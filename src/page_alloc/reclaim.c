@@ -246,7 +246,7 @@ u64 reclaim_purge(u64 nr)
 	return purged;
 }
 
-static u64 total_dirty(void)
+u64 reclaim_nr_dirty(void)
 {
 	u64 dirty = 0;
 	unsigned i;
@@ -297,7 +297,7 @@ static void decay_step(u64 now, u64 step_ms)
 	for (s = shrinkers; s; s = s->next)
 		s->shrink(false);
 	drain_zones();
-	dirty = total_dirty();
+	dirty = reclaim_nr_dirty();
 	allowed = decay_allowance(steps, dirty);
 	least = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 	if (dirty >= least)
@@ -311,24 +311,34 @@ static void decay_step(u64 now, u64 step_ms)
 	decay.last_dirty = dirty;
 }
 
-void reclaim_age(void)
+u64 reclaim_step_ms(void)
 {
-	u64 step_ms, now;
+	return MAX((u64)options.decay_ms / DECAY_STEPS, (u64)1);
+}
 
-	if (options.decay_ms < 0)
-		return;
-	if (options.decay_ms == 0) {
-		reclaim_purge(UINT64_MAX);
-		return;
-	}
-	step_ms = MAX((u64)options.decay_ms / DECAY_STEPS, (u64)1);
-	now = os_now_ms();
+void reclaim_age_now(void)
+{
+	u64 step_ms = reclaim_step_ms();
+	u64 now = os_now_ms();
+
 	if (likely(now < __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)))
 		return;
 	if (__atomic_exchange_n(&decay.busy, 1, __ATOMIC_ACQUIRE))
 		return;
 	decay_step(now, step_ms);
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
+}
+
+void reclaim_age(void)
+{
+	if (options.decay_ms < 0)
+		return;
+	if (options.decay_ms == 0)
+		reclaim_purge(UINT64_MAX);
+	else if (kswapd_is_running())
+		kswapd_wake();
+	else
+		reclaim_age_now();
 }
 
 void reclaim_set_floor(u64 bytes)
@@ -349,7 +359,7 @@ u64 reclaim_trim(u64 pad)
 
 	shrink_all();
 	given = shrinkers_give(true);
-	dirty = total_dirty();
+	dirty = reclaim_nr_dirty();
 	if (dirty > keep)
 		given += reclaim_purge(dirty - keep);
 	return given << PAGE_SHIFT;

@@ -184,7 +184,6 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	void **bottom;
 	u32 n;
 
-	tcache_reap_later();
 	if (unlikely(!--tc->age_in)) {
 		tc->age_in = AGE_EVERY;
 		reclaim_age();
@@ -220,6 +219,9 @@ void *tcache_refill(struct tcache *tc, size_t wide_class)
 		stat_add_shared(objects_refilled, 1);
 		return object;
 	}
+	/* May have allocated, so that there is something now. */
+	if (unlikely(tcache_reap_later()))
+		return tcache_alloc(this_tcache, class);
 	before = tcache_enter(tc);
 	object = refill_live(tc, class);
 	tcache_leave(tc, before);

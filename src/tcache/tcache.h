@@ -155,6 +155,7 @@ struct tcache_hooks {
 	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
 	void (*bringup)(void);		/* before the first cache is made */
 	bool (*watch_exit)(struct tcache *tc); /* arranges for tcache_exit(tc) at thread exit */
+	void (*late_in_child)(void);	/* some refills after a fork; may allocate. Or NULL */
 };
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
@@ -236,7 +237,7 @@ void tcache_unlock_all(void);
 void tcache_after_fork(void);
 /* Empties orphans, if there are any; returns 0, as the pages freed are not known. */
 u64 tcache_reap_orphans(void);
-/* The same, some refills after the fork. */
-void tcache_reap_later(void);
+/* The same, and what else waits, some refills after the fork: true when it was done now. */
+bool tcache_reap_later(void);
 
 #endif

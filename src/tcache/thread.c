@@ -231,15 +231,19 @@ void tcache_after_fork(void)
 	}
 }
 
-void tcache_reap_later(void)
+bool tcache_reap_later(void)
 {
 	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
 
 	if (likely(!left))
-		return;
+		return false;
 	__atomic_store_n(&reap_after, left - 1, __ATOMIC_RELAXED);
-	if (left == 1)
-		tcache_reap_orphans();
+	if (left != 1)
+		return false;
+	tcache_reap_orphans();
+	if (tcache_hooks.late_in_child)
+		tcache_hooks.late_in_child();
+	return true;
 }
 
 u64 tcache_reap_orphans(void)

@@ -423,6 +423,35 @@ void os_futex_wake(uint32_t *word, int nr)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
 }
 
+/* Time does not pass by itself, so a wait with an end is over at once. */
+void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
+{
+	(void)word;
+	(void)expected;
+	fake.now_ms += ms;
+	if (fake_on_wait)
+		fake_on_wait(ms);
+}
+
+/* Tests run what the thread would. */
+void (*fake_thread)(void);
+
+bool os_thread_start(void (*f)(void), const char *name)
+{
+	(void)name;
+	if (enter(FAKE_THREAD))
+		return false;
+	fake_thread = f;
+	return true;
+}
+
+void os_thread_join(void)
+{
+	fake_thread = NULL;
+}
+
+void (*fake_on_wait)(uint64_t ms);
+
 static bool can_membarrier;
 
 void os_membarrier_init(void)

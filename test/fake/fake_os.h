@@ -44,6 +44,7 @@ enum fake_call {
 	FAKE_PURGE,
 	FAKE_MOVE,
 	FAKE_MEMBARRIER,
+	FAKE_THREAD,
 	FAKE_NOW,
 	FAKE_WRITE,
 	FAKE_FUTEX_WAIT,
@@ -75,6 +76,10 @@ void fake_foreign(void *addr, size_t len);
 
 /* Called in os_purge, before the pages become zero; NULL: nothing. */
 extern void (*fake_on_purge)(void *addr, size_t len);
+
+/* What os_thread_start was given; waits with an end move the time and call this. */
+extern void (*fake_thread)(void);
+extern void (*fake_on_wait)(uint64_t ms);
 
 /* Bytes mapped now; whether all of a range is; bytes ever given to os_purge. */
 uint64_t fake_mapped_bytes(void);

@@ -8,6 +8,7 @@ trap_programs = \
 	test/traps/limits \
 	test/traps/misuse \
 	test/traps/options \
+	test/traps/reclaim \
 	test/traps/setuid \
 	test/traps/sizes \
 	test/traps/startup \
@@ -46,6 +47,11 @@ test_traps_options_SOURCES = test/traps/options.c
 test_traps_options_CFLAGS = $(TEST_CFLAGS)
 test_traps_options_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_options_LDADD = test/lib/libtest.a
+
+test_traps_reclaim_SOURCES = test/traps/reclaim.c
+test_traps_reclaim_CFLAGS = $(TEST_CFLAGS)
+test_traps_reclaim_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_reclaim_LDADD = test/lib/libtest.a
 
 test_traps_setuid_SOURCES = test/traps/setuid.c
 test_traps_setuid_CFLAGS = $(TEST_CFLAGS)

@@ -1,0 +1,126 @@
+/* The background thread: ages by itself, sleeps when all is quiet, is woken, stops. */
+#include "pages.h"
+
+#include "base/options.h"
+#include "base/stats.h"
+
+static u64 waits, longest;
+static void (*at_wait)(void);
+
+static void on_wait(uint64_t ms)
+{
+	waits++;
+	longest = MAX(longest, ms);
+	if (at_wait)
+		at_wait();
+}
+
+static u64 nr_dirty(void)
+{
+	struct page_totals t;
+
+	page_alloc_totals(&t);
+	return t.dirty;
+}
+
+static void start(void)
+{
+	options.background_thread = true;
+	pages_start();
+	kswapd_start();
+	fake_on_wait = on_wait;
+}
+
+static void only_when_asked_for(void)
+{
+	pages_start();
+	kswapd_start();
+	assert_null(fake_thread);
+	options.background_thread = true;
+	options.decay_ms = 0;
+	kswapd_start();
+	assert_null(fake_thread);
+	options.decay_ms = 1000;
+	kswapd_start();
+	assert_non_null(fake_thread);
+	kswapd_stop();
+	assert_null(fake_thread);
+}
+
+static void stop_when_clean(void)
+{
+	if (!nr_dirty())
+		kswapd_stop();
+	assert_true(waits < 20);
+}
+
+static void memory_falls_while_the_program_sleeps(void)
+{
+	start();
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+	assert_int_equal(nr_dirty(), 4096);
+	at_wait = stop_when_clean;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+	assert_true(waits >= 9);
+	assert_int_equal(longest, 100);
+	pages_check(0);
+}
+
+static void free_when_it_sleeps(void)
+{
+	if (longest == 100)
+		return;
+	if (waits < 1000) {
+		/* A slow path that frees wakes it and leaves the work to it. */
+		waits = 1000;
+		longest = 0;
+		free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+		assert_int_equal(stats_shared.kswapd_wakes, 1);
+		assert_int_equal(fake_calls(FAKE_FUTEX_WAKE), 1);
+		free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+		assert_int_equal(fake_calls(FAKE_FUTEX_WAKE), 1);
+		longest = 100;
+		at_wait = stop_when_clean;
+		waits = 0;
+	}
+}
+
+static void quiet_it_sleeps_until_woken(void)
+{
+	start();
+	at_wait = free_when_it_sleeps;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
+static void refused_it_is_done_without(void)
+{
+	options.background_thread = true;
+	pages_start();
+	fake_fail(FAKE_THREAD, 1, 1);
+	kswapd_start();
+	unit_said("buddymalloc: background_thread: the thread cannot be started; slow paths do its work\n");
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+	fake.now_ms += 3000;
+	reclaim_age();
+	fake.now_ms += 3000;
+	reclaim_age();
+	assert_int_equal(nr_dirty(), 0);
+}
+
+static void a_child_begins_anew(void)
+{
+	start();
+	kswapd_after_fork();
+	fake_thread = NULL;
+	kswapd_start();
+	assert_non_null(fake_thread);
+}
+
+UNIT_MAIN(CASE(only_when_asked_for),
+	  CASE(memory_falls_while_the_program_sleeps),
+	  CASE(quiet_it_sleeps_until_woken),
+	  CASE(refused_it_is_done_without),
+	  CASE(a_child_begins_anew))
