@@ -74,7 +74,7 @@ u64 shrinkers_give(bool all)
 
 /* A run of free dirty pages, off the free lists while it is purged. */
 struct run {
-	u64 pfn, nr;
+	u32 pfn, nr; /* small: many of them stand on the stack of any thread */
 };
 
 /* Whole pageblocks are purged together, this many at most. */
@@ -110,7 +110,7 @@ static void add_run(struct run *runs, unsigned *nr, u64 from, u64 to)
 	from = round_up(from, unit);
 	to = round_down(to, unit);
 	if (from < to && *nr < MAX_RUNS)
-		runs[(*nr)++] = (struct run){ from, to - from };
+		runs[(*nr)++] = (struct run){ (u32)from, (u32)(to - from) };
 }
 
 /* Finds the runs of the pageblock at pfn, up to `most` pages. Zone lock held. */
@@ -123,7 +123,7 @@ static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run
 		while (end - pfn < RUN_BLOCKS * PAGEBLOCK_PAGES && end - pfn < most &&
 		       whole_block_dirty_free(zone, end))
 			end += PAGEBLOCK_PAGES;
-		runs[0] = (struct run){ pfn, end - pfn };
+		runs[0] = (struct run){ (u32)pfn, (u32)(end - pfn) };
 		return 1;
 	}
 	for (at = pfn; at < end; at++) {
@@ -153,7 +153,7 @@ static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run
 static void purge_mem_map(const struct run *run)
 {
 	u64 from = round_up((u64)(uintptr_t)pfn_to_page(run->pfn), (u64)os_page_size());
-	u64 to = round_down((u64)(uintptr_t)pfn_to_page(run->pfn + run->nr), (u64)os_page_size());
+	u64 to = round_down((u64)(uintptr_t)pfn_to_page((u64)run->pfn + run->nr), (u64)os_page_size());
 
 	if (from < to)
 		os_purge((void *)(uintptr_t)from, to - from);
@@ -187,7 +187,7 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 		/* Whole pageblocks may have clean pages among them. */
 		u64 dirty = pages_nr_dirty(runs[i].pfn, runs[i].nr);
 
-		if (os_purge(pfn_to_virt(runs[i].pfn), runs[i].nr << PAGE_SHIFT)) {
+		if (os_purge(pfn_to_virt(runs[i].pfn), (size_t)runs[i].nr << PAGE_SHIFT)) {
 			pages_clear_dirty(runs[i].pfn, runs[i].nr);
 			purged += dirty;
 			if (runs[i].nr >= PAGEBLOCK_PAGES)

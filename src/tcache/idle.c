@@ -32,6 +32,9 @@
 /* Caches sealed with one membarrier. */
 #define SEAL_MOST 64
 
+/* Objects taken from a sheaf at once. */
+#define TAKE_MOST 64
+
 /* Ageing's looks at a cache without a change after which it is idle: a decay time. */
 #define IDLE_LOOKS 10
 
@@ -189,22 +192,30 @@ static void give_back_cache(struct tcache *tc)
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
-/* Frees all but the newest object of one sheaf; false when the thread is back. */
+/*
+ * Frees all but the newest object of one sheaf, a few at a time: the stack may be
+ * the smallest a thread can have. False when the thread is back.
+ */
 static bool empty_sheaf(struct tcache *tc, unsigned class)
 {
-	void *objects[SHEAF_MOST];
-	u32 n;
+	void *objects[TAKE_MOST];
+	u32 used, n;
 
-	if (!lock_sealed(tc))
-		return false;
-	n = sheaf_used(tc, class);
-	n = n && !tc->stolen[class] ? MIN(n - 1, (u32)SHEAF_MOST) : 0;
-	tc->stolen[class] = (u16)n;
-	__builtin_memcpy(objects, tc->bottom[class], n * sizeof(*objects));
-	unlock(&tc->seal_lock, LOCK_SEAL);
-	if (n)
-		slab_free(tc->shard, class, objects, n);
-	stat_add_shared(objects_reclaimed, n);
+	do {
+		if (!lock_sealed(tc))
+			return false;
+		used = sheaf_used(tc, class);
+		/* One pop may still come through after we looked. */
+		n = used > tc->stolen[class] + 1u ? used - 1 - tc->stolen[class] : 0;
+		n = MIN(n, (u32)TAKE_MOST);
+		__builtin_memcpy(objects, tc->bottom[class] + tc->stolen[class],
+				 n * sizeof(*objects));
+		tc->stolen[class] = (u16)(tc->stolen[class] + n);
+		unlock(&tc->seal_lock, LOCK_SEAL);
+		if (n)
+			slab_free(tc->shard, class, objects, n);
+		stat_add_shared(objects_reclaimed, n);
+	} while (n == TAKE_MOST);
 	return true;
 }
 
