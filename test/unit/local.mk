@@ -41,6 +41,7 @@ UNIT_TESTS += \
 	test/unit/punch \
 	test/unit/shard \
 	test/unit/checks \
+	test/unit/stack \
 	test/unit/tcache \
 	test/unit/tcache_threads \
 	test/unit/tcache_fork \
@@ -90,6 +91,8 @@ test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_shard_LDADD = $(UNIT_LDADD)
 test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_checks_LDADD = $(UNIT_LDADD)
+test_unit_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_stack_LDADD = $(UNIT_LDADD)
 test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_LDADD = $(UNIT_LDADD)
 test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
