@@ -188,6 +188,9 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 			cached->objects += n;
 			cached->bytes += n * size_classes[class].size;
 		}
+		/* They are taken all or none. */
+		if (tc->remote_stolen)
+			continue;
 		cached->objects += tc->nr_remote;
 		cached->bytes += tc->remote_bytes;
 	}
@@ -200,11 +203,20 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 
 void tcache_lock_all(void)
 {
+	struct tcache *tc;
+
 	lock_for_fork(&threads_lock, LOCK_THREADS);
+	/* The forking thread passes through its own: nobody else may be inside. */
+	for (tc = threads_live; tc; tc = tc->next)
+		lock_for_fork(&tc->seal_lock, LOCK_SEAL);
 }
 
 void tcache_unlock_all(void)
 {
+	struct tcache *tc;
+
+	for (tc = threads_live; tc; tc = tc->next)
+		unlock_for_fork(&tc->seal_lock, LOCK_SEAL);
 	unlock_for_fork(&threads_lock, LOCK_THREADS);
 }
 
