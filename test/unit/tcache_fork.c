@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NR_THREADS 3
 
@@ -220,6 +221,40 @@ static void allocation_while_everything_is_locked(void)
 	join_waiting_threads();
 }
 
+/* Whoever is taking from the forking thread's cache has left it before the fork. */
+static struct tcache *forking;
+static bool inside, passed_by, was_waited_for;
+
+static void *take_from_forking_thread(void *arg)
+{
+	lock(&forking->seal_lock, LOCK_SEAL);
+	__atomic_store_n(&inside, true, __ATOMIC_RELEASE);
+	while (!fake_calls(FAKE_FUTEX_WAIT) && !__atomic_load_n(&passed_by, __ATOMIC_ACQUIRE))
+		usleep(100);
+	was_waited_for = !__atomic_load_n(&passed_by, __ATOMIC_ACQUIRE);
+	unlock(&forking->seal_lock, LOCK_SEAL);
+	return arg;
+}
+
+static void fork_waits_for_who_takes_from_the_cache(void)
+{
+	pthread_t thread;
+
+	use_cache();
+	forking = this_tcache;
+	assert_int_equal(pthread_create(&thread, NULL, take_from_forking_thread, NULL), 0);
+	while (!__atomic_load_n(&inside, __ATOMIC_ACQUIRE))
+		usleep(100);
+	lock_everything();
+	__atomic_store_n(&passed_by, true, __ATOMIC_RELEASE);
+	use_cache();
+	unlock_everything();
+	pthread_join(thread, NULL);
+	assert_true(was_waited_for);
+	use_cache();
+	tcache_check(this_tcache);
+}
+
 /*
  * Forks while others are in the middle of things: the child may lose a few
  * objects, but never has one twice, and all its invariants hold.
@@ -289,4 +324,5 @@ UNIT_MAIN(CASE(orphans_are_reaped),
 	  CASE(threads_of_a_child),
 	  CASE(forks_may_nest),
 	  CASE(allocation_while_everything_is_locked),
+	  CASE(fork_waits_for_who_takes_from_the_cache),
 	  CASE(forks_of_a_busy_process))
