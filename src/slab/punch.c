@@ -242,8 +242,13 @@ void slab_punch_after_fork(void)
 	if (punch.nr) {
 		struct cache_node *node = &punch.shard->nodes[punch.class];
 		const struct size_class *sc = &size_classes[punch.class];
-		unsigned empty = put_back(node, sc), i;
+		unsigned empty, i;
 
+		/* It may have given pages back and not have counted them yet. */
+		for (i = 0; i < punch.nr; i++)
+			pfn_to_page(punch.pfn[i])->nr_clean =
+				(u16)(sc->nr_pages - pages_nr_dirty(punch.pfn[i], sc->nr_pages));
+		empty = put_back(node, sc);
 		for (i = 0; i < empty; i++) {
 			node->nr_free += sc->nr_objects;
 			node->nr_slabs++;
