@@ -223,6 +223,47 @@ static void a_child_finds_the_slab_in_use(void)
 	slabs_check(shards[0]);
 }
 
+/* A fork between two holes of one slab: what is given back already is known to be. */
+static u64 half_punched;
+
+static void takes_objects_in_the_child(void)
+{
+	const struct size_class *sc = &size_classes[CLASS_A];
+	void *out[MOST];
+	unsigned n = 0;
+
+	slab_reinit_locks();
+	while (slab_locate(objects[20], CLASS_A).allocated == false ||
+	       slab_locate(objects[0], CLASS_A).allocated == false)
+		n += slab_alloc(shards[0], CLASS_A, out + n, 1);
+	/* All its objects are in use again, and so are all its pages. */
+	assert_int_equal(pages_nr_dirty(half_punched, sc->nr_pages), sc->nr_pages);
+	slabs_check(shards[0]);
+}
+
+static void fork_at_second_hole(void *addr, size_t len)
+{
+	(void)len;
+	if (addr == pfn_to_virt(half_punched))
+		return;
+	fake_on_purge = NULL;
+	assert_int_equal(pages_nr_dirty(half_punched, 2), 0);
+	unit_in_child(takes_objects_in_the_child);
+}
+
+static void a_child_knows_the_first_of_two_holes(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	half_punched = full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	slab_free(shards[0], CLASS_A, objects + 20, 8);
+	fake_on_purge = fork_at_second_hole;
+	assert_true(slab_punch(true) >= 3);
+	assert_ptr_equal(fake_on_purge, NULL);
+	slabs_check(shards[0]);
+}
+
 /* The system may refuse: the pages stay as they are, and are tried again. */
 static void a_refused_page_stays(void)
 {
@@ -242,4 +283,5 @@ UNIT_MAIN(CASE(pages_without_a_live_object_go),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
 	  CASE(nobody_is_handed_a_page_that_is_dropped),
 	  CASE(a_child_finds_the_slab_in_use),
+	  CASE(a_child_knows_the_first_of_two_holes),
 	  CASE(a_refused_page_stays))
