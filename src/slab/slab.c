@@ -157,26 +157,35 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 	return n - left;
 }
 
-unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
+/* What the partial slabs have; the number taken. */
+static inline unsigned alloc_partial(struct shard *shard, unsigned class, void **out, unsigned n)
 {
-	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
 	unsigned got;
-	u64 pfn;
 
 	lock(&node->lock, LOCK_NODE);
 	got = take_partial(shard, class, out, n);
 	unlock(&node->lock, LOCK_NODE);
+	if (unlikely(got < n))
+		__builtin_memmove(out, out + (n - got), got * sizeof(*out));
+	return got;
+}
+
+unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	unsigned got = alloc_partial(shard, class, out, n);
+	u64 pfn;
+
 	/* A new slab only for who would go empty-handed: what the partial ones
 	 * had is enough for now. Nobody waits while it is made. */
-	if (likely(got)) {
-		if (unlikely(got < n))
-			__builtin_memmove(out, out + (n - got), got * sizeof(*out));
+	if (likely(got))
 		return got;
-	}
 	pfn = new_slab(shard, class);
+	/* In search of memory, caches were emptied: perhaps into our slabs. */
 	if (unlikely(!pfn))
-		return 0;
+		return alloc_partial(shard, class, out, n);
 	got = MIN(n, (unsigned)sc->nr_objects);
 	/* Nobody else knows the slab yet. */
 	take_objects(pfn, sc, out, got);
@@ -196,27 +205,28 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
  */
 #define SINGLE_REACH 2
 
-void *slab_alloc_single(struct shard *shard, unsigned class)
+static void *alloc_kept_single(struct shard *shard, unsigned class)
 {
 	unsigned last = MIN(class + SINGLE_REACH, (unsigned)NR_CLASSES - 1), c;
 	void *object;
+
+	for (c = class; c <= last; c++)
+		if (__atomic_load_n(&shard->nodes[c].nr_empty, __ATOMIC_RELAXED) &&
+		    alloc_partial(shard, c, &object, 1))
+			return object;
+	return NULL;
+}
+
+void *slab_alloc_single(struct shard *shard, unsigned class)
+{
+	void *object = alloc_kept_single(shard, class);
 	u64 pfn;
 
-	for (c = class; c <= last; c++) {
-		struct cache_node *node = &shard->nodes[c];
-		unsigned got;
-
-		if (!__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED))
-			continue;
-		lock(&node->lock, LOCK_NODE);
-		got = take_partial(shard, c, &object, 1);
-		unlock(&node->lock, LOCK_NODE);
-		if (got)
-			return object;
-	}
+	if (object)
+		return object;
 	pfn = new_slab(shard, class);
 	if (unlikely(!pfn))
-		return NULL;
+		return alloc_kept_single(shard, class);
 	take_objects(pfn, &size_classes[class], &object, 1);
 	__atomic_fetch_add(&shard->nodes[class].nr_slabs, 1, __ATOMIC_RELAXED);
 	return object;
