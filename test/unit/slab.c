@@ -357,6 +357,38 @@ static void short_memory(void)
 	assert_int_equal(slab_alloc(shards[0], 0, &p, 1), 1);
 }
 
+/* What comes back into partial slabs while memory is sought serves who seeks it. */
+static unsigned held;
+
+static u64 give_held(bool all)
+{
+	if (all && held) {
+		slab_free(shards[0], CLASS_4096, objects, held);
+		held = 0;
+	}
+	return 0;
+}
+
+static struct shrinker shrinker = { .shrink = give_held };
+
+static void objects_that_come_back_in_need(void)
+{
+	unsigned n = 0, got;
+	void *out[4];
+
+	options.hard_limit = 6 << 20;
+	slabs_start(1);
+	register_shrinker(&shrinker);
+	while (n < ARRAY_SIZE(objects) && (got = slab_alloc(shards[0], CLASS_4096, objects + n, 1)))
+		n += got;
+	assert_int_equal(errno, ENOMEM);
+	/* Not a whole slab, or its pages would come free. */
+	held = 3;
+	assert_int_equal(slab_alloc(shards[0], CLASS_4096, out, 4), 3);
+	assert_int_equal(held, 0);
+	slabs_check(shards[0]);
+}
+
 UNIT_MAIN(CASE(slabs_are_cut_from_the_bottom),
 	  CASE(tags_name_shard_and_class),
 	  CASE(every_address_finds_its_object),
@@ -366,4 +398,5 @@ UNIT_MAIN(CASE(slabs_are_cut_from_the_bottom),
 	  CASE(partial_slabs_first),
 	  CASE(empty_slabs_are_kept_for_a_while),
 	  CASE(single_objects),
-	  CASE(short_memory))
+	  CASE(short_memory),
+	  CASE(objects_that_come_back_in_need))
