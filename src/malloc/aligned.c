@@ -23,9 +23,9 @@ void *do_memalign(size_t align, size_t size)
 	}
 	class = size_to_class_aligned(size, align);
 	if (class >= NR_SHEAVES)
-		return tcache_alloc_single(this_tcache, (unsigned)class);
+		return tcache_alloc_single(current_tcache(), (unsigned)class);
 	if (likely(class >= 0))
-		return tcache_alloc(this_tcache, (unsigned)class);
+		return tcache_alloc(current_tcache(), (unsigned)class);
 	return large_alloc(size ? size : 1, ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
 }
 

@@ -52,7 +52,7 @@ void *malloc_medium(size_t size);
 /* What malloc does, inline, for the other entry points. */
 static fast_inline void *do_malloc(size_t size)
 {
-	struct tcache *tc = this_tcache;
+	struct tcache *tc = current_tcache();
 	size_t last = size - 1; /* 0 becomes the largest of all */
 
 	if (unlikely(last >= TABLE_MAX))
@@ -62,7 +62,7 @@ static fast_inline void *do_malloc(size_t size)
 
 static fast_inline void do_free(void *p)
 {
-	tcache_free(this_tcache, p);
+	tcache_free(current_tcache(), p);
 }
 
 /* aligned.c: align is a power of two. */

@@ -15,9 +15,9 @@ out_of_line void *malloc_medium(size_t size)
 	if (unlikely(!size))
 		size = 1;
 	if (likely(size <= MAX_PACKED_SIZE))
-		return tcache_alloc(this_tcache, size_to_class(size));
+		return tcache_alloc(current_tcache(), size_to_class(size));
 	if (size <= MAX_CLASS_SIZE)
-		return tcache_alloc_single(this_tcache, size_to_class(size));
+		return tcache_alloc_single(current_tcache(), size_to_class(size));
 	return large_alloc(size, 0, false);
 }
 

@@ -87,6 +87,15 @@ struct tcache {
  */
 extern __thread struct tcache *this_tcache HIDDEN __attribute__((tls_model("initial-exec")));
 
+/*
+ * Each operation of the fast path reads it anew: who takes from an idle thread's
+ * cache reckons with one operation on it, not with two (idle.c).
+ */
+static fast_inline struct tcache *current_tcache(void)
+{
+	return __atomic_load_n(&this_tcache, __ATOMIC_RELAXED);
+}
+
 /* The thread's own cache, also while that is sealed; NULL before there is one. */
 extern __thread struct tcache *home_tcache HIDDEN __attribute__((tls_model("initial-exec")));
 
