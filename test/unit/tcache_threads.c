@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "os/os.h"
 
 #define MOST 4096
 
@@ -302,6 +303,9 @@ static void no_memory_for_a_cache(void)
 	in_thread(work_without_cache);
 }
 
+/* One of the threads below also takes back what the others cache, and punches slabs. */
+static bool take_back;
+
 /* Threads that pass each other objects through a table, some of them ending all the time. */
 #define NR_THREADS 4
 #define NR_SLOTS 3000
@@ -331,6 +335,11 @@ static void *exchange(void *arg)
 			broken = "an object had two owners";
 		cache_free(old);
 		__atomic_fetch_add(&fake.now_ms, round % 8 == 0, __ATOMIC_RELAXED);
+		if (take_back && round % 500 == 499 && *(unsigned *)arg == 0) {
+			tcache_shrink_idle(true);
+			slab_punch(true);
+			slab_shrink(true);
+		}
 		if (round % 10000 == 9999) {
 			/* This thread ends, and another one begins. */
 			tcache_exit(this_tcache);
@@ -366,10 +375,19 @@ static void threads_exchange_objects(void)
 	assert_string_equal(fake_output(), "");
 }
 
+/* The same, and everything that is cached may be taken at any time. */
+static void threads_take_from_each_other(void)
+{
+	os_membarrier_init();
+	take_back = true;
+	threads_exchange_objects();
+}
+
 UNIT_MAIN(CASE(strangers_frees_go_home_in_groups),
 	  CASE(groups_are_bounded_in_bytes),
 	  CASE(groups_of_many_shards),
 	  CASE(double_frees_of_strangers),
 	  CASE(caches_are_reused),
 	  CASE(no_memory_for_a_cache),
-	  CASE(threads_exchange_objects))
+	  CASE(threads_exchange_objects),
+	  CASE(threads_take_from_each_other))

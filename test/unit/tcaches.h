@@ -46,14 +46,14 @@ const struct tcache_hooks tcache_hooks = {
 
 static inline void *cache_alloc(unsigned class)
 {
-	struct tcache *tc = this_tcache;
+	struct tcache *tc = current_tcache();
 
 	return class < NR_SHEAVES ? tcache_alloc(tc, class) : tcache_alloc_single(tc, class);
 }
 
 static inline void cache_free(void *p)
 {
-	tcache_free(this_tcache, p);
+	tcache_free(current_tcache(), p);
 }
 
 static inline size_t object_size(const void *p)
