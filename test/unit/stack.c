@@ -73,10 +73,13 @@ static void small_objects(void)
 
 /* A thread whose sheaves are full, and that sleeps. */
 static pthread_barrier_t barrier;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 static void *fill_and_sleep(void *arg)
 {
+	pthread_mutex_lock(&turn);
 	small_objects();
+	pthread_mutex_unlock(&turn);
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
 	tcache_exit(tcache_get());
