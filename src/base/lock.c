@@ -26,6 +26,7 @@ static inline void cpu_relax(void)
 
 /* The thread that holds every lock for a fork, by its thread pointer; NULL: none. */
 static void *fork_owner;
+static u32 fork_depth; /* forks within its fork; the owner's */
 
 static bool i_am_forking(void)
 {
@@ -108,9 +109,31 @@ static void forget_held_ranks(void)
 }
 #endif
 
-void lock_fork_done(void)
+bool lock_fork_nested(void)
 {
+	if (!i_am_forking())
+		return false;
+	fork_depth++;
+	return true;
+}
+
+bool lock_fork_done(void)
+{
+	/* Not ours: in a child that was forked within a fork they are new. */
+	if (!i_am_forking())
+		return false;
+	if (fork_depth) {
+		fork_depth--;
+		return false;
+	}
 	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
-	/* A child does not unlock one by one: it makes all locks anew. */
+	forget_held_ranks();
+	return true;
+}
+
+void lock_fork_child(void)
+{
+	fork_depth = 0;
+	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
 	forget_held_ranks();
 }

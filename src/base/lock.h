@@ -36,16 +36,20 @@ void lock_slow(struct lock *l);
 void unlock_slow(struct lock *l);
 
 /*
- * fork's prepare handler takes all locks with this; lock_fork_owned then says
- * that it has them. From there to lock_fork_done the forking thread passes
- * through every lock as if it were free: handlers that other libraries
- * registered before ours still run, and may allocate.
+ * fork's prepare handler takes all locks with lock_for_fork; lock_fork_owned then
+ * says that it has them. From there to lock_fork_done the forking thread passes
+ * through every lock as if it were free: handlers that run after ours may
+ * allocate, and may even fork. A fork within a fork takes no locks again:
+ * lock_fork_nested, asked first, is true for it, and lock_fork_done, asked in the
+ * parent before unlocking, is true only for the outermost one.
  */
+bool lock_fork_nested(void);
 void lock_for_fork(struct lock *l, enum lock_rank rank);
 void lock_fork_owned(void);
-void lock_fork_done(void);
-/* In the parent, after lock_fork_done. */
+bool lock_fork_done(void);
 void unlock_for_fork(struct lock *l, enum lock_rank rank);
+/* In the child, when all locks are new. */
+void lock_fork_child(void);
 
 #ifdef BM_DEBUG
 void lock_check_take(enum lock_rank rank, bool trying);

@@ -77,6 +77,8 @@ static void read_options(char *const *env)
 
 static void prepare_fork(void)
 {
+	if (lock_fork_nested())
+		return;
 	tcache_lock_all();
 	slab_lock_all();
 	page_alloc_lock_all();
@@ -85,7 +87,8 @@ static void prepare_fork(void)
 
 static void parent_after_fork(void)
 {
-	lock_fork_done();
+	if (!lock_fork_done())
+		return;
 	page_alloc_unlock_all();
 	slab_unlock_all();
 	tcache_unlock_all();
@@ -98,7 +101,7 @@ static void child_after_fork(void)
 	kswapd_after_fork();
 	slab_reinit_locks();
 	tcache_after_fork();
-	lock_fork_done();
+	lock_fork_child();
 }
 
 /*
@@ -115,6 +118,15 @@ static void thread_exits(void *arg)
 	if (!tc->exit_rounds++ && pthread_setspecific(exit_key, tc) == 0)
 		return;
 	tcache_exit(tc);
+}
+
+/* Handlers that are registered first run last before a fork and first after it. */
+static void watch_fork(void)
+{
+	static u32 done;
+
+	if (!__atomic_exchange_n(&done, 1, __ATOMIC_RELAXED))
+		pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }
 
 bool watch_exit(struct tcache *tc)
@@ -156,10 +168,9 @@ void bringup(void)
 	unlock(&bringup_lock, LOCK_BRINGUP);
 	if (!first)
 		return;
-	/* These may allocate, and then find everything in place. Handlers that
-	 * are registered first run last before a fork and first after it. */
+	/* These may allocate, and then find everything in place. */
 	have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
-	pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
+	watch_fork();
 }
 
 /*
@@ -179,6 +190,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 				tcache_set_direct(this_tcache);
 		}
 	}
+	watch_fork();
 	if (options.stats_print)
 		os_keep_stderr();
 	if (options.background_thread) {

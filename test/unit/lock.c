@@ -231,11 +231,26 @@ static void fork_holds_everything(void)
 	use_all_ranks();
 }
 
+/* A fork from a handler that runs while the locks are held leaves them held. */
+static void fork_within_a_fork(void)
+{
+	assert_false(lock_fork_nested());
+	hold_for_fork();
+	assert_true(lock_fork_nested());
+	assert_false(lock_fork_done());
+	assert_false(try_lock(&fork_locks[0], LOCK_NODE));
+	assert_true(lock_fork_done());
+	unlock_for_fork(&fork_locks[1], LOCK_NODE);
+	unlock_for_fork(&fork_locks[0], LOCK_NODE);
+	assert_false(lock_fork_done());
+	use_all_ranks();
+}
+
 static void finish_in_child(void)
 {
 	lock_reinit(&fork_locks[0]);
 	lock_reinit(&fork_locks[1]);
-	lock_fork_done();
+	lock_fork_child();
 	use_all_ranks();
 }
 
@@ -258,4 +273,5 @@ UNIT_MAIN(CASE(free_lock_is_taken_without_the_system),
 	  CASE(wrong_order_is_fatal),
 	  CASE(trylock_may_be_out_of_order),
 	  CASE(fork_holds_everything),
+	  CASE(fork_within_a_fork),
 	  CASE(child_of_fork_starts_with_no_lock_held))
