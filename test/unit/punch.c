@@ -94,10 +94,13 @@ static void punch_at_random(size_t page_size)
 			for (i = 0; i < sc->nr_objects; i++) {
 				used[i] = i < from || i >= to ||
 					  !random_below(&seed, sc->nr_objects);
+				/* A full slab is not looked at, an empty one goes whole. */
+				if (i == from)
+					used[i] = false;
 				any |= used[i];
 			}
 			if (!any)
-				used[0] = true;
+				used[sc->nr_objects - 1] = true;
 			for (i = 0; i < sc->nr_objects; i++)
 				if (!used[i])
 					slab_free(shards[0], class, &objects[i], 1);
