@@ -1,7 +1,7 @@
 # The library, rank by rank; src/README.md is the map.
 
 # Ranks 0 to 6: no exported name, linked by the unit tests too.
-OS_SOURCES = src/os/os.h src/os/os_linux.c
+OS_SOURCES = src/os/os.h src/os/os_linux.c src/os/cgroup.c
 CORE_SOURCES = \
 	include/buddymalloc/gfp.h \
 	src/base/types.h \
@@ -13,7 +13,7 @@ CORE_SOURCES = \
 	src/buddy/buddy.c src/buddy/dirty.c src/buddy/pcp.c src/buddy/run.c src/buddy/zone_check.c src/buddy/zone.h \
 	src/page_alloc/internal.h \
 	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h \
-	src/page_alloc/kswapd.c src/page_alloc/reclaim.c src/page_alloc/slowpath.c \
+	src/page_alloc/kswapd.c src/page_alloc/limit.c src/page_alloc/reclaim.c src/page_alloc/slowpath.c \
 	src/slab/internal.h src/slab/punch.c \
 	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
 	src/slab/slab.c src/slab/slab.h \

@@ -27,6 +27,18 @@ static inline struct piece first_piece(u64 pfn, u64 nr)
 	};
 }
 
+static u64 nr_backed; /* relaxed atomic; changes only where bits do */
+
+u64 pages_nr_backed(void)
+{
+	return __atomic_load_n(&nr_backed, __ATOMIC_RELAXED);
+}
+
+void pages_count_backed(long nr)
+{
+	__atomic_fetch_add(&nr_backed, (u64)nr, __ATOMIC_RELAXED);
+}
+
 u64 pages_nr_dirty(u64 pfn, u64 nr)
 {
 	u64 count = 0;
@@ -44,26 +56,36 @@ u64 pages_nr_dirty(u64 pfn, u64 nr)
 
 void pages_set_dirty(u64 pfn, u64 nr)
 {
+	long fresh = 0;
+
 	while (nr) {
 		struct piece p = first_piece(pfn, nr);
 		u64 *word = &pfn_to_block(pfn)->dirty[p.word];
 
 		if ((__atomic_load_n(word, __ATOMIC_RELAXED) & p.mask) != p.mask)
-			__atomic_fetch_or(word, p.mask, __ATOMIC_RELAXED);
+			fresh += __builtin_popcountll(
+				p.mask & ~__atomic_fetch_or(word, p.mask, __ATOMIC_RELAXED));
 		pfn += p.nr;
 		nr -= p.nr;
 	}
+	if (fresh)
+		pages_count_backed(fresh);
 }
 
 void pages_clear_dirty(u64 pfn, u64 nr)
 {
+	long gone = 0;
+
 	while (nr) {
 		struct piece p = first_piece(pfn, nr);
 
-		__atomic_fetch_and(&pfn_to_block(pfn)->dirty[p.word], ~p.mask, __ATOMIC_RELAXED);
+		gone += __builtin_popcountll(
+			p.mask & __atomic_fetch_and(&pfn_to_block(pfn)->dirty[p.word], ~p.mask,
+						    __ATOMIC_RELAXED));
 		pfn += p.nr;
 		nr -= p.nr;
 	}
+	pages_count_backed(-gone);
 }
 
 void pages_clear(u64 pfn, u64 nr)

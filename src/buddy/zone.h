@@ -144,6 +144,10 @@ u64 pages_nr_dirty(u64 pfn, u64 nr);
 void pages_set_dirty(u64 pfn, u64 nr);
 /* Clears them; the caller owns the pages. */
 void pages_clear_dirty(u64 pfn, u64 nr);
+/* Pages with a dirty bit, in all: what the heap keeps backed at most. */
+u64 pages_nr_backed(void);
+/* The same for blocks that have no dirty bits, mapped for themselves; negative: unmapped. */
+void pages_count_backed(long nr);
 /* Zeroes what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
 void pages_clear(u64 pfn, u64 nr);
 

@@ -193,6 +193,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	watch_fork();
 	if (options.stats_print)
 		os_keep_stderr();
+	limit_init(options.cgroup ? os_cgroup_bytes() : UINT64_MAX);
 	if (options.background_thread) {
 		tcache_get();
 		kswapd_start();

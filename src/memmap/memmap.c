@@ -119,8 +119,6 @@ static u64 window_size(void)
 void memmap_set_budget(void)
 {
 	map.budget = os_rlimit_bytes();
-	if (options.hard_limit)
-		map.budget = MIN(map.budget, options.hard_limit);
 }
 
 bool memmap_init(void)

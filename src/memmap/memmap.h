@@ -195,7 +195,7 @@ bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone);
 /* Unmaps nr pageblocks; their struct pages and tags must be zero again. */
 void section_unmap(u64 pfn, u64 nr);
 
-/* Takes hard_limit and the resource limits as they are now. */
+/* Takes the resource limits as they are now. */
 void memmap_set_budget(void);
 
 /* Bytes of heap and of mem_map mapped now, and the most of both together ever. */
@@ -203,7 +203,7 @@ u64 memmap_heap_bytes(void);
 u64 memmap_meta_bytes(void);
 u64 memmap_peak_bytes(void);
 
-/* Whether the budget (hard_limit, RLIMIT_AS, RLIMIT_DATA) has room for more. */
+/* Whether the budget (RLIMIT_AS, RLIMIT_DATA) has room for more. */
 bool memmap_may_grow(u64 bytes);
 
 /* fork */

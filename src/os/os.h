@@ -34,6 +34,13 @@ unsigned os_nr_cpus(void);
 uint64_t os_rlimit_bytes(void);
 
 /*
+ * The memory limit of the process's control group, version 1 or 2, or of a
+ * group above it, in bytes; UINT64_MAX when there is none or it cannot be read.
+ * Opens files below /proc and /sys, so to be called early.
+ */
+uint64_t os_cgroup_bytes(void);
+
+/*
  * Maps len zeroed bytes, readable and writable, at exactly addr. False with
  * errno EEXIST when something is mapped there already, ENOMEM when the
  * system refuses.

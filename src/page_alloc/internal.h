@@ -59,6 +59,19 @@ void reclaim_age_now(void);
 u64 reclaim_step_ms(void);
 u64 reclaim_nr_dirty(void);
 
+/* limit.c: the least of all marks in pages, above which a request is looked at. */
+extern u64 limit_first_mark HIDDEN;
+bool limit_allows_slow(u64 need, bm_gfp_t gfp);
+
+/* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
+static inline bool limit_allows(u64 need, bm_gfp_t gfp)
+{
+	if (likely(pages_nr_backed() + need <=
+		   __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED)))
+		return true;
+	return !need || limit_allows_slow(need, gfp);
+}
+
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
 bool kswapd_is_running(void);
 void kswapd_wake(void);

@@ -153,11 +153,17 @@ static u64 alloc_highmem(const struct alloc_context *ac)
 	u64 blocks = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 	u64 align = ac->align_order > PAGEBLOCK_ORDER ?
 			    (u64)1 << (ac->align_order - PAGEBLOCK_ORDER) : 1;
-	u64 pfn = section_map(blocks, align, BLOCK_HIGHMEM, 0);
 	struct page *page;
+	u64 pfn;
 
+	if (!limit_allows(ac->nr, ac->gfp)) {
+		errno = ENOMEM;
+		return 0;
+	}
+	pfn = section_map(blocks, align, BLOCK_HIGHMEM, 0);
 	if (!pfn)
 		return 0;
+	pages_count_backed((long)ac->nr);
 	page = pfn_to_page(pfn);
 	page->nr_pages = ac->nr;
 	page->private = blocks;
@@ -181,6 +187,11 @@ static u64 alloc_pages_heart(const struct alloc_context *ac)
 	pfn = get_page_from_freelist(ac, ALLOC_WMARK_LOW | ALLOC_NOFRAGMENT);
 	if (unlikely(!pfn))
 		pfn = alloc_pages_slowpath(ac);
+	if (unlikely(pfn && !limit_allows(ac->nr - pages_nr_dirty(pfn, ac->nr), ac->gfp))) {
+		zone_free_range(pfn_zone(pfn), pfn, ac->nr);
+		errno = ENOMEM;
+		return 0;
+	}
 	if (likely(pfn))
 		prep_new_page(pfn, ac);
 	/* A program that only allocates now may have had a peak before. */
@@ -217,6 +228,7 @@ static void free_highmem(u64 pfn, struct page *page)
 {
 	u64 blocks = page->private;
 
+	pages_count_backed(-(long)page->nr_pages);
 	/* The struct page must be zero again before the range can be reused. */
 	page->nr_pages = 0;
 	page->private = 0;
@@ -258,6 +270,9 @@ bool resize_pages(u64 pfn, u64 nr)
 	if (page->kind == PAGE_HIGHMEM) {
 		if (round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER != page->private)
 			return false;
+		if (nr > old && !limit_allows(nr - old, BM_GFP_KERNEL))
+			return false;
+		pages_count_backed((long)(nr - old));
 		page->nr_pages = nr;
 		return true;
 	}
@@ -287,6 +302,10 @@ bool resize_pages(u64 pfn, u64 nr)
 		unlock(&zone->lock, LOCK_ZONE);
 		if (!done)
 			return false;
+	}
+	if (!limit_allows(nr - old - pages_nr_dirty(pfn + old, nr - old), BM_GFP_KERNEL)) {
+		zone_free_range(zone, pfn + old, nr - old);
+		return false;
 	}
 	pages_set_dirty(pfn + old, nr - old);
 	page->nr_pages = nr;

@@ -85,6 +85,12 @@ u64 reclaim_purge(u64 nr);
 void reclaim_age(void);
 
 /*
+ * Takes soft_limit and hard_limit from the options, and the limit in bytes of the
+ * control group, UINT64_MAX for none. At start, again when options came late.
+ */
+void limit_init(u64 cgroup_bytes);
+
+/*
  * The background thread. Start does nothing unless background_thread is on;
  * may allocate, so no lock may be held. In a child after fork it is not there.
  */

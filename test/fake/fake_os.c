@@ -85,6 +85,7 @@ void fake_reset(void)
 		.nr_cpus = 2,
 		.memory_bytes = (uint64_t)8 << 30,
 		.rlimit_bytes = UINT64_MAX,
+		.cgroup_bytes = UINT64_MAX,
 		.now_ms = 1000,
 		.random = (uint64_t)4321 << 20,
 		.map_for_real = true,
@@ -230,6 +231,11 @@ uint64_t os_memory_bytes(void)
 unsigned os_nr_cpus(void)
 {
 	return fake.nr_cpus;
+}
+
+uint64_t os_cgroup_bytes(void)
+{
+	return fake.cgroup_bytes;
 }
 
 uint64_t os_rlimit_bytes(void)

@@ -22,6 +22,7 @@ struct fake_machine {
 	unsigned nr_cpus;
 	uint64_t memory_bytes;
 	uint64_t rlimit_bytes;
+	uint64_t cgroup_bytes;
 	uint64_t now_ms;
 	uint64_t random;
 	bool secure;

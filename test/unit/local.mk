@@ -34,6 +34,7 @@ UNIT_TESTS += \
 	test/unit/slowpath \
 	test/unit/reclaim \
 	test/unit/decay \
+	test/unit/limit \
 	test/unit/kswapd \
 	test/unit/size_class \
 	test/unit/slab \
@@ -77,6 +78,8 @@ test_unit_reclaim_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_reclaim_LDADD = $(UNIT_LDADD)
 test_unit_kswapd_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_kswapd_LDADD = $(UNIT_LDADD)
+test_unit_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_limit_LDADD = $(UNIT_LDADD)
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
 test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -277,7 +277,7 @@ static void grow_to_limit(u64 limit, u64 step)
 	u64 nr = 0;
 
 	fake_unmap_all();
-	options.hard_limit = limit;
+	fake.rlimit_bytes = limit;
 	start();
 	while (section_map(step, 1, BLOCK_HIGHMEM, 0)) {
 		nr += step;
@@ -301,7 +301,7 @@ static void grow_to_limit(u64 limit, u64 step)
 	assert_int_equal(memmap_heap_bytes(), 0);
 }
 
-static void hard_limit_holds(void)
+static void limit_holds(void)
 {
 	u64 limit;
 
@@ -318,14 +318,10 @@ static void budget_is_the_smallest_limit(void)
 	start();
 	assert_true(memmap_may_grow(90 << 20));
 	assert_false(memmap_may_grow(100 << 20));
-	options.hard_limit = 50 << 20;
-	memmap_set_budget();
-	assert_false(memmap_may_grow(50 << 20));
-	assert_true(memmap_may_grow(40 << 20));
 	fake.rlimit_bytes = 20 << 20;
 	memmap_set_budget();
 	assert_false(memmap_may_grow(20 << 20));
-	options.hard_limit = 0;
+	fake.rlimit_bytes = UINT64_MAX;
 	fake.rlimit_bytes = UINT64_MAX;
 	memmap_set_budget();
 	assert_true(memmap_may_grow((u64)1 << 46));
@@ -374,7 +370,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(section_map_at_extends_or_refuses),
 	  CASE(unmapped_sections_are_reused),
 	  CASE(failing_unmap_keeps_the_place),
-	  CASE(hard_limit_holds),
+	  CASE(limit_holds),
 	  CASE(budget_is_the_smallest_limit),
 	  CASE(window_can_be_used_up),
 	  CASE(larger_pages_of_the_system))

@@ -125,7 +125,7 @@ static void purging_at_once(void)
 static void under_a_limit(void)
 {
 	options.decay_ms = 100;
-	options.hard_limit = (u64)100 << 20;
+	fake.rlimit_bytes = (u64)100 << 20;
 	may_fail = true;
 	run();
 }

@@ -71,12 +71,12 @@ static void no_memory_for_a_shard(void)
 {
 	slabs_start(2);
 	assert_int_equal(shard_bind()->id, 0);
-	options.hard_limit = 4096;
+	fake.rlimit_bytes = 4096;
 	memmap_set_budget();
 	assert_int_equal(shard_bind()->id, 0);
 	assert_int_equal(shard_bind()->id, 0);
 	assert_int_equal(shards[0]->nr_threads, 3);
-	options.hard_limit = 0;
+	fake.rlimit_bytes = UINT64_MAX;
 	memmap_set_budget();
 	assert_int_equal(shard_bind()->id, 1);
 	assert_int_equal(nr_shards, 2);

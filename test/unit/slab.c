@@ -332,7 +332,7 @@ static void short_memory(void)
 	unsigned class, n;
 	void *p;
 
-	options.hard_limit = 6 << 20;
+	fake.rlimit_bytes = 6 << 20;
 	slabs_start(1);
 	for (class = 0; class < NR_CLASSES; class += 3) {
 		unsigned got = 0;
@@ -376,7 +376,7 @@ static void objects_that_come_back_in_need(void)
 	unsigned n = 0, got;
 	void *out[4];
 
-	options.hard_limit = 6 << 20;
+	fake.rlimit_bytes = 6 << 20;
 	slabs_start(1);
 	register_shrinker(&shrinker);
 	while (n < ARRAY_SIZE(objects) && (got = slab_alloc(shards[0], CLASS_4096, objects + n, 1)))

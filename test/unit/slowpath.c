@@ -65,7 +65,7 @@ static void limit_is_reached_and_left(void)
 	u64 limit = 24 << 20;
 	unsigned first, again, i;
 
-	options.hard_limit = limit;
+	fake.rlimit_bytes = limit;
 	pages_start();
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		first = use_up(BM_GFP_KERNEL, sizes[i]);
@@ -91,7 +91,7 @@ static void nothing_is_out_of_reach(void)
 {
 	u64 pfn, total;
 
-	options.hard_limit = 16 << 20;
+	fake.rlimit_bytes = 16 << 20;
 	fake.nr_cpus = 4;
 	pages_start();
 	use_up(BM_GFP_KERNEL | BM_GFP_MOVABLE, 1);
@@ -145,7 +145,7 @@ static void shrinkers_are_asked_in_need(void)
 {
 	u64 pfn;
 
-	options.hard_limit = 16 << 20;
+	fake.rlimit_bytes = 16 << 20;
 	options.decay_ms = -1;
 	pages_start();
 	register_shrinker(&shrinker);
@@ -168,7 +168,7 @@ static void in_need_dirty_memory_is_purged(void)
 	struct page_totals t;
 	u64 pfn;
 
-	options.hard_limit = 16 << 20;
+	fake.rlimit_bytes = 16 << 20;
 	options.decay_ms = -1;
 	pages_start();
 	use_up(BM_GFP_KERNEL, 1);
@@ -184,7 +184,7 @@ static void in_need_dirty_memory_is_purged(void)
 
 static void failures_are_told_if_wanted(void)
 {
-	options.hard_limit = 8 << 20;
+	fake.rlimit_bytes = 8 << 20;
 	pages_start();
 	assert_int_equal(get(BM_GFP_KERNEL, 10000), 0);
 	unit_said("%s", "");
@@ -229,7 +229,7 @@ static void growth_falls_back_to_the_need(void)
 {
 	u64 limit = (u64)150 << 20;
 
-	options.hard_limit = limit;
+	fake.rlimit_bytes = limit;
 	pages_start();
 	use_up(BM_GFP_KERNEL, PAGEBLOCK_PAGES);
 	assert_true(memmap_heap_bytes() + memmap_meta_bytes() <= limit);
@@ -265,7 +265,7 @@ static void pages_being_purged_are_waited_for(void)
 	pthread_t thread;
 	u64 pfn;
 
-	options.hard_limit = 16 << 20;
+	fake.rlimit_bytes = 16 << 20;
 	options.decay_ms = -1;
 	pages_start();
 	use_up(BM_GFP_KERNEL, 3 * PAGEBLOCK_PAGES);
@@ -357,7 +357,7 @@ static void highmem_refused(void)
 	assert_int_not_equal(pfn, 0);
 	put(pfn);
 	pages_check(0);
-	options.hard_limit = (u64)1 << 30;
+	fake.rlimit_bytes = (u64)1 << 30;
 	memmap_set_budget();
 	assert_int_equal(get(BM_GFP_HIGHUSER_MOVABLE, huge), 0);
 	pages_check(0);

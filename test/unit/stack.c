@@ -130,14 +130,14 @@ static void short_memory(void)
 {
 	unsigned n = 0;
 
-	options.hard_limit = memmap_heap_bytes() + memmap_meta_bytes() + (1 << 20);
+	fake.rlimit_bytes = memmap_heap_bytes() + memmap_meta_bytes() + (1 << 20);
 	memmap_set_budget();
 	while (n < MOST && (objects[n] = cache_alloc(CLASS_32768)))
 		n++;
 	while (n)
 		cache_free(objects[--n]);
 	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL, 1 << 19, 0), 0);
-	options.hard_limit = 0;
+	fake.rlimit_bytes = UINT64_MAX;
 	memmap_set_budget();
 }
 

@@ -239,7 +239,7 @@ static void no_memory(void)
 	unsigned n = 0;
 	void *p;
 
-	options.hard_limit = 8 << 20;
+	fake.rlimit_bytes = 8 << 20;
 	while (n < MOST && (objects[n] = cache_alloc(CLASS_4096)))
 		n++;
 	assert_true(n < MOST);

@@ -283,7 +283,7 @@ static void work_without_cache(void)
 	cache_free(p);
 	assert_false(slab_locate(p, CLASS_64).allocated);
 	/* As soon as there is some it gets one. */
-	options.hard_limit = 0;
+	fake.rlimit_bytes = UINT64_MAX;
 	memmap_set_budget();
 	cache_free(cache_alloc(CLASS_64));
 	assert_int_equal(this_tcache->state, TCACHE_LIVE);
@@ -295,7 +295,7 @@ static void no_memory_for_a_cache(void)
 
 	cache_free(cache_alloc(CLASS_64));
 	tcache_flush(this_tcache);
-	options.hard_limit = 4096;
+	fake.rlimit_bytes = 4096;
 	memmap_set_budget();
 	/* All but single pages are taken. */
 	for (pfn = 1; pfn; )

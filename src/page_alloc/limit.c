@@ -1,0 +1,103 @@
+/*
+ * rank 4: limits on what the heap keeps backed, and the watermarks below them.
+ *
+ * What counts are the pages with a dirty bit (pages_nr_backed): those in use and
+ * those free but not given back, not address space. Only a block that has clean
+ * pages can exceed a limit; handing out warm memory asks nothing.
+ *
+ *  hard   hard_limit. A block beyond it is refused, after everything that can
+ *         be given back was.
+ *  min    a 64th below hard: normal requests stop here and reclaim directly; the
+ *         rest is for BM_GFP_HIGH, which must not fail for want of it.
+ *  low    another 64th below: from here on kswapd, or without it the request
+ *         itself, gives back a little more than is taken.
+ *  soft   the smaller of soft_limit and 7/8 of the control group's limit: above
+ *         it everything that can be given back is, but nothing is refused.
+ *
+ * Where all is in use, to look again at each block would help nobody: after a
+ * vain try the next is due when a 64th more is backed.
+ *
+ * Threads look and take without a common lock, so together they may exceed a
+ * limit by the blocks that they take at the same moment.
+ */
+#include "base/options.h"
+#include "base/report.h"
+#include "base/stats.h"
+#include "os/os.h"
+#include "page_alloc/internal.h"
+
+#define MARK_FRACTION 64
+
+static struct {
+	u64 hard, min, low, soft;	/* pages; UINT64_MAX: none. Written at start */
+	u64 retry_at;			/* pages; relaxed atomic */
+} limit = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0 };
+
+u64 limit_first_mark = UINT64_MAX;
+
+void limit_init(u64 cgroup_bytes)
+{
+	u64 soft = UINT64_MAX, backed = pages_nr_backed();
+
+	if (options.hard_limit) {
+		limit.hard = options.hard_limit >> PAGE_SHIFT;
+		limit.min = limit.hard - limit.hard / MARK_FRACTION;
+		limit.low = limit.min - limit.hard / MARK_FRACTION;
+		if (backed > limit.hard)
+			report("hard_limit: %lu bytes are in use already, more than the limit of %lu",
+			       (unsigned long)(backed << PAGE_SHIFT),
+			       (unsigned long)options.hard_limit);
+	}
+	if (options.soft_limit)
+		soft = options.soft_limit >> PAGE_SHIFT;
+	if (cgroup_bytes != UINT64_MAX) {
+		u64 pages = cgroup_bytes >> PAGE_SHIFT;
+
+		report_verbose("the control group's limit is %lu bytes",
+			       (unsigned long)cgroup_bytes);
+		soft = MIN(soft, pages - pages / 8);
+	}
+	limit.soft = soft;
+	__atomic_store_n(&limit_first_mark, MIN(limit.low, soft), __ATOMIC_RELAXED);
+}
+
+/* Everything that can be had back, the kernel's direct reclaim. */
+static void reclaim_directly(void)
+{
+	u64 before = pages_nr_backed(), after;
+
+	stat_add_shared(direct_reclaims, 1);
+	reclaim_purge(UINT64_MAX);
+	shrink_all();
+	shrinkers_give(true);
+	reclaim_purge(UINT64_MAX);
+	after = pages_nr_backed();
+	/* In vain, or nearly: wait until there is more. */
+	if (before < after + after / MARK_FRACTION)
+		__atomic_store_n(&limit.retry_at, after + after / MARK_FRACTION,
+				 __ATOMIC_RELAXED);
+}
+
+bool limit_allows_slow(u64 need, bm_gfp_t gfp)
+{
+	u64 most = gfp & BM_GFP_HIGH ? limit.hard : limit.min;
+	u64 want = pages_nr_backed() + need;
+
+	if (want <= most) {
+		if (want > limit.soft &&
+		    want > __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED) &&
+		    gfp & BM_GFP_DIRECT_RECLAIM)
+			reclaim_directly();
+		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
+			/* A little more than is taken, so that we come back above low. */
+			reclaim_purge(need + need / 4 + 32);
+		return true;
+	}
+	/* Dirty free memory is the cheapest to give for it. */
+	reclaim_purge(want - most);
+	if (pages_nr_backed() + need <= most)
+		return true;
+	if (gfp & BM_GFP_DIRECT_RECLAIM)
+		reclaim_directly();
+	return pages_nr_backed() + need <= most;
+}

@@ -1,0 +1,161 @@
+/* hard_limit, soft_limit and the control group's: backed pages count, address space does not. */
+#include "pages.h"
+
+#include <errno.h>
+
+#include "base/options.h"
+#include "base/stats.h"
+
+#define BLOCK 256	/* pages */
+#define MOST 256
+
+static u64 block[MOST];
+static unsigned nr_blocks;
+
+static void start(u64 hard, u64 soft, u64 cgroup)
+{
+	options.decay_ms = -1;
+	options.hard_limit = hard;
+	options.soft_limit = soft;
+	pages_start();
+	limit_init(cgroup);
+}
+
+static bool take(bm_gfp_t gfp)
+{
+	u64 pfn = alloc_pages_exact(gfp | BM_GFP_NOWARN, BLOCK, 0);
+
+	if (!pfn)
+		return false;
+	block[nr_blocks++] = pfn;
+	return true;
+}
+
+static void give(unsigned nr)
+{
+	while (nr--)
+		free_pages(block[--nr_blocks]);
+}
+
+static u64 limit_pages(u64 mib)
+{
+	return mib << 20 >> PAGE_SHIFT;
+}
+
+static void beyond_hard_limit_is_enomem(void)
+{
+	unsigned normal;
+
+	start(32 << 20, 0, UINT64_MAX);
+	while (take(BM_GFP_KERNEL))
+		assert_true(pages_nr_backed() <= limit_pages(32));
+	assert_int_equal(errno, ENOMEM);
+	normal = nr_blocks;
+	assert_true((normal + 1) * BLOCK > limit_pages(32) - limit_pages(32) / 64);
+	assert_int_equal(pages_nr_backed(), normal * BLOCK);
+	pages_check(normal * BLOCK);
+	/* Smaller ones still come; what is freed serves again. */
+	give(5);
+	while (take(BM_GFP_KERNEL))
+		;
+	assert_int_equal(nr_blocks, normal);
+	pages_check(normal * BLOCK);
+}
+
+static void a_reserve_is_left_for_high(void)
+{
+	u64 left, pfn;
+
+	start(32 << 20, 0, UINT64_MAX);
+	while (take(BM_GFP_KERNEL))
+		;
+	left = limit_pages(32) - pages_nr_backed();
+	assert_true(left >= limit_pages(32) / 64);
+	pfn = alloc_pages_exact(BM_GFP_ATOMIC, left, 0);
+	assert_int_not_equal(pfn, 0);
+	assert_int_equal(pages_nr_backed(), limit_pages(32));
+	assert_int_equal(alloc_pages_exact(BM_GFP_ATOMIC | BM_GFP_NOWARN, BLOCK, 0), 0);
+	free_pages(pfn);
+}
+
+/* What is free and backed makes room for what is wanted elsewhere. */
+static void free_memory_is_given_for_it(void)
+{
+	u64 pfn;
+	unsigned i;
+
+	start(32 << 20, 0, UINT64_MAX);
+	while (take(BM_GFP_KERNEL))
+		;
+	/* Every other one: no run of free memory is long enough. */
+	for (i = 0; i < nr_blocks; i += 2)
+		free_pages(block[i]);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 10 * BLOCK, 0);
+	assert_int_not_equal(pfn, 0);
+	assert_true(pages_nr_backed() <= limit_pages(32));
+	assert_true(stats_shared.purged_pages > 0);
+	free_pages(pfn);
+}
+
+static void above_soft_limit_all_is_given_back(u64 soft, u64 cgroup)
+{
+	unsigned i;
+
+	start(0, soft, cgroup);
+	while (nr_blocks < 31)
+		assert_true(take(BM_GFP_KERNEL));
+	give(30);
+	assert_int_equal(pages_nr_backed(), 31 * BLOCK);
+	/* Too long for what is there: fresh memory, above the limit. */
+	block[nr_blocks++] = alloc_pages_exact(BM_GFP_KERNEL, 40 * BLOCK, 0);
+	assert_int_equal(stats_shared.direct_reclaims, 1);
+	assert_int_equal(pages_nr_backed(), 41 * BLOCK);
+	/* All is in use: nothing is refused, and it is not tried each time. */
+	for (i = 0; i < 64; i++)
+		assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 24, 0), 0);
+	assert_true(stats_shared.direct_reclaims <= 12);
+	pages_check(41 * BLOCK + 64 * 24);
+}
+
+static void soft_limit(void)
+{
+	above_soft_limit_all_is_given_back(32 << 20, UINT64_MAX);
+}
+
+static void soft_limit_of_a_control_group(void)
+{
+	above_soft_limit_all_is_given_back(0, 36 << 20);
+}
+
+static void a_limit_below_what_is_used_is_reported(void)
+{
+	start(0, 0, UINT64_MAX);
+	while (nr_blocks < 32)
+		assert_true(take(BM_GFP_KERNEL));
+	options.hard_limit = 16 << 20;
+	limit_init(UINT64_MAX);
+	unit_said("buddymalloc: hard_limit: %u bytes are in use already, more than the limit of %u\n",
+		  32 << 20, 16 << 20);
+	assert_false(take(BM_GFP_KERNEL));
+	give(20);
+	assert_true(take(BM_GFP_KERNEL));
+}
+
+static void resizing_is_limited_too(void)
+{
+	start(32 << 20, 0, UINT64_MAX);
+	assert_true(take(BM_GFP_KERNEL));
+	assert_true(resize_pages(block[0], 20 * BLOCK));
+	assert_false(resize_pages(block[0], 40 * BLOCK));
+	assert_int_equal(pages_nr_backed(), 20 * BLOCK);
+	pages_check(20 * BLOCK);
+	give(1);
+}
+
+UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
+	  CASE(a_reserve_is_left_for_high),
+	  CASE(free_memory_is_given_for_it),
+	  CASE(soft_limit),
+	  CASE(soft_limit_of_a_control_group),
+	  CASE(a_limit_below_what_is_used_is_reported),
+	  CASE(resizing_is_limited_too))
