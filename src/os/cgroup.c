@@ -42,7 +42,10 @@ static uint64_t parse_limit(const char *s)
 	return n >> 60 ? UINT64_MAX : n;
 }
 
-/* The least limit of the group at root + group and of all above it. */
+/*
+ * The least limit of the group at root + group and of those above it; not of
+ * the root, which has none, unless a namespace made this group look like it.
+ */
 static uint64_t least_limit(const char *root, char *group, const char *const *files)
 {
 	uint64_t least = UINT64_MAX;
@@ -63,7 +66,7 @@ static uint64_t least_limit(const char *root, char *group, const char *const *fi
 			}
 		}
 		slash = strrchr(group, '/');
-		if (!slash)
+		if (!slash || slash == group)
 			return least;
 		*slash = '\0';
 	}
@@ -90,7 +93,7 @@ uint64_t os_cgroup_bytes(void)
 	char text[4096];
 	uint64_t least = UINT64_MAX;
 	int saved = errno;
-	char *line, *next;
+	char *line, *next, *group = NULL, *unified = NULL;
 
 	if (!read_file("/proc/self/cgroup", text, sizeof(text))) {
 		errno = saved;
@@ -99,20 +102,24 @@ uint64_t os_cgroup_bytes(void)
 	/* Each line is number:controllers:path, and 0::path the unified hierarchy. */
 	for (line = text; line && *line; line = next) {
 		char *list = strchr(line, ':');
-		char *group = list ? strchr(list + 1, ':') : NULL;
-		uint64_t limit = UINT64_MAX;
 
+		group = list ? strchr(list + 1, ':') : NULL;
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
 		if (!group)
 			continue;
 		if (group == list + 1)
-			limit = least_limit("/sys/fs/cgroup", group + 1, v2);
+			unified = group + 1;
 		else if (has_memory(list + 1, group))
-			limit = least_limit("/sys/fs/cgroup/memory", group + 1, v1);
-		least = limit < least ? limit : least;
+			break;
+		group = NULL;
 	}
+	/* Memory is controlled in one hierarchy only. */
+	if (group)
+		least = least_limit("/sys/fs/cgroup/memory", group + 1, v1);
+	else if (unified)
+		least = least_limit("/sys/fs/cgroup", unified, v2);
 	errno = saved;
 	return least;
 }

@@ -11,7 +11,7 @@
  *         rest is for BM_GFP_HIGH, which must not fail for want of it.
  *  low    another 64th below: from here on kswapd, or without it the request
  *         itself, gives back a little more than is taken.
- *  soft   the smaller of soft_limit and 7/8 of the control group's limit: above
+ *  soft   the smaller of soft_limit and 3/4 of the control group's limit: above
  *         it everything that can be given back is, but nothing is refused.
  *
  * Where all is in use, to look again at each block would help nobody: after a
@@ -55,7 +55,7 @@ void limit_init(u64 cgroup_bytes)
 
 		report_verbose("the control group's limit is %lu bytes",
 			       (unsigned long)cgroup_bytes);
-		soft = MIN(soft, pages - pages / 8);
+		soft = MIN(soft, pages - pages / 4);
 	}
 	limit.soft = soft;
 	__atomic_store_n(&limit_first_mark, MIN(limit.low, soft), __ATOMIC_RELAXED);

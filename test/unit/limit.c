@@ -124,7 +124,7 @@ static void soft_limit(void)
 
 static void soft_limit_of_a_control_group(void)
 {
-	above_soft_limit_all_is_given_back(0, 36 << 20);
+	above_soft_limit_all_is_given_back(0, 42 << 20);
 }
 
 static void a_limit_below_what_is_used_is_reported(void)
