@@ -166,7 +166,7 @@ static void reports(void)
 static void end_thread(void)
 {
 	small_objects();
-	tcache_exit(this_tcache);
+	tcache_exit(tcache_get());
 }
 
 static void every_path_needs_little_stack(void)

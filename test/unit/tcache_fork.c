@@ -77,7 +77,7 @@ static void *fill_and_wait(void *arg)
 	/* The parent's threads go on as if nothing had been. */
 	use_cache();
 	tcache_check(this_tcache);
-	tcache_exit(this_tcache);
+	tcache_exit(tcache_get());
 	return NULL;
 }
 
@@ -164,7 +164,7 @@ static void *one_thread(void *arg)
 {
 	use_cache();
 	tcache_check(this_tcache);
-	tcache_exit(this_tcache);
+	tcache_exit(tcache_get());
 	return arg;
 }
 
@@ -277,7 +277,7 @@ static void *work_until_stopped(void *arg)
 	}
 	for (i = 0; i < 300; i++)
 		cache_free(slots[i]);
-	tcache_exit(this_tcache);
+	tcache_exit(tcache_get());
 	return NULL;
 }
 

@@ -23,7 +23,7 @@ static void *run_job(void *arg)
 
 	job->f();
 	if (this_tcache != &tcache_boot && this_tcache != &tcache_gone)
-		tcache_exit(this_tcache);
+		tcache_exit(tcache_get());
 	return NULL;
 }
 
@@ -184,7 +184,7 @@ static void *stay_bound(void *arg)
 	pthread_mutex_unlock(&turn);
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
-	tcache_exit(this_tcache);
+	tcache_exit(tcache_get());
 	return arg;
 }
 
@@ -342,12 +342,12 @@ static void *exchange(void *arg)
 		}
 		if (round % 10000 == 9999) {
 			/* This thread ends, and another one begins. */
-			tcache_exit(this_tcache);
+			tcache_exit(tcache_get());
 			this_tcache = &tcache_boot;
 		}
 	}
 	if (this_tcache != &tcache_boot)
-		tcache_exit(this_tcache);
+		tcache_exit(tcache_get());
 	return NULL;
 }
 
@@ -368,8 +368,8 @@ static void threads_exchange_objects(void)
 		slabs_check(shards[i]);
 	for (i = 0; i < NR_SLOTS; i++)
 		cache_free(slots[i]);
-	tcache_check(this_tcache);
-	tcache_flush(this_tcache);
+	tcache_check(tcache_get());
+	tcache_flush(tcache_get());
 	check_all_gone();
 	pages_check_zone(zone_table[0]);
 	assert_string_equal(fake_output(), "");
