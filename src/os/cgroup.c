@@ -1,6 +1,11 @@
 /*
- * rank 0: the memory limit of the process's control group, read from
- * /proc/self/cgroup and the files it leads to; no allocation, no stdio.
+ * rank 0: the memory limit of the process's control group; no allocation, no
+ * stdio.
+ *
+ * A container sees its own group where others see the root: there one or two
+ * files tell all. To find any other group /proc/self/cgroup must be read, for which
+ * the kernel takes a lock of the whole system, and which costs a short program a
+ * tenth of its time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -86,10 +91,25 @@ static bool has_memory(const char *list, const char *end)
 	return false;
 }
 
+static const char *const v2[] = { "memory.max", "memory.high", NULL };
+static const char *const v1[] = { "memory.limit_in_bytes", NULL };
+
+uint64_t os_container_bytes(void)
+{
+	char root[] = "";
+	int saved = errno;
+	uint64_t least;
+
+	if (access("/sys/fs/cgroup/memory.max", R_OK) == 0)
+		least = least_limit("/sys/fs/cgroup", root, v2);
+	else
+		least = least_limit("/sys/fs/cgroup/memory", root, v1);
+	errno = saved;
+	return least;
+}
+
 uint64_t os_cgroup_bytes(void)
 {
-	static const char *const v2[] = { "memory.max", "memory.high", NULL };
-	static const char *const v1[] = { "memory.limit_in_bytes", NULL };
 	char text[4096];
 	uint64_t least = UINT64_MAX;
 	int saved = errno;

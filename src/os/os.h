@@ -34,6 +34,12 @@ unsigned os_nr_cpus(void);
 uint64_t os_rlimit_bytes(void);
 
 /*
+ * The memory limit of the container the process runs in, in bytes, as far as
+ * the container sees its own control group at /sys/fs/cgroup; else UINT64_MAX.
+ */
+uint64_t os_container_bytes(void);
+
+/*
  * The memory limit of the process's control group, version 1 or 2, or of a
  * group above it, in bytes; UINT64_MAX when there is none or it cannot be read.
  * Opens files below /proc and /sys, so to be called early.

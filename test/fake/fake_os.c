@@ -233,6 +233,11 @@ unsigned os_nr_cpus(void)
 	return fake.nr_cpus;
 }
 
+uint64_t os_container_bytes(void)
+{
+	return fake.cgroup_bytes;
+}
+
 uint64_t os_cgroup_bytes(void)
 {
 	return fake.cgroup_bytes;
