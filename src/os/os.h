@@ -1,5 +1,5 @@
 /*
- * rank 0: the system. os_linux.c is the only file that makes system calls;
+ * rank 0: the system. Only os_linux.c and cgroup.c make system calls;
  * unit tests put test/fake/fake_os.c in its place.
  *
  * No function here allocates. All are safe before libc is up, in a signal
