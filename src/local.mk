@@ -9,7 +9,7 @@ CORE_SOURCES = \
 	src/base/options.c src/base/options.def src/base/options.h \
 	src/base/report.c src/base/report.h \
 	src/base/stats.c src/base/stats.def src/base/stats.h \
-	src/memmap/memmap.c src/memmap/memmap.h \
+	src/memmap/low.c src/memmap/low.h src/memmap/memmap.c src/memmap/memmap.h \
 	src/buddy/buddy.c src/buddy/dirty.c src/buddy/pcp.c src/buddy/run.c src/buddy/zone_check.c src/buddy/zone.h \
 	src/page_alloc/internal.h \
 	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h \

@@ -185,8 +185,7 @@ static bool page_is_buddy(const struct zone *zone, u64 pfn, unsigned order)
 
 	if (order >= PAGEBLOCK_ORDER) {
 		/* Within a pageblock all this holds of itself. */
-		if (pfn < window.first >> PAGE_SHIFT ||
-		    pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+		if (!pfn_has_block(pfn))
 			return false;
 		block = pfn_to_block(pfn);
 		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
@@ -399,7 +398,7 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr;
 
-	if (end > __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+	if (nr && !pfn_has_block(end - 1))
 		return false;
 	while (pfn < end) {
 		const struct pageblock *block = pfn_to_block(pfn);

@@ -103,7 +103,7 @@ void pages_clear(u64 pfn, u64 nr)
 			u64 rest = ~(bits >> from);
 			unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
 
-			memset(pfn_to_virt(base + from), 0, (size_t)run << PAGE_SHIFT);
+			memset(pfn_to_addr(base + from), 0, (size_t)run << PAGE_SHIFT);
 			if (from + run >= 64)
 				break;
 			bits &= ~(((((u64)1 << run) - 1)) << from);

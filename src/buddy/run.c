@@ -19,8 +19,7 @@ static bool block_fits(const struct zone *zone, u64 pfn, enum migratetype mt)
 {
 	const struct pageblock *block;
 
-	if (pfn < window.first >> PAGE_SHIFT ||
-	    pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT)
+	if (!pfn_has_block(pfn))
 		return false;
 	block = pfn_to_block(pfn);
 	return block->state == BLOCK_PRESENT && block->zone == zone->index &&

@@ -2,6 +2,15 @@
 #include "base/report.h"
 #include "buddy/zone.h"
 
+/* Pageblocks by number, then those below 4 GiB; 0: no more. */
+static u64 next_pageblock(u64 pfn)
+{
+	pfn = pfn ? pfn + PAGEBLOCK_PAGES : window.first >> PAGE_SHIFT;
+	if (pfn < window.low && !pfn_has_block(pfn))
+		pfn = window.low;
+	return pfn_has_block(pfn) ? pfn : 0;
+}
+
 static void check_block(const struct zone *zone, u64 pfn, unsigned order, unsigned mt)
 {
 	const struct page *page = pfn_to_page(pfn);
@@ -24,7 +33,7 @@ static void check_block(const struct zone *zone, u64 pfn, unsigned order, unsign
 		if (!(pfn_to_block(i)->free[i % PAGEBLOCK_PAGES / 64] >> i % 64 & 1))
 			report_fatal("zone %s: page %#lx of a free block has no free bit",
 				     zone->name, (unsigned long)i);
-	if (order == MAX_ORDER || buddy >= window.span >> PAGE_SHIFT ||
+	if (order == MAX_ORDER || !pfn_has_block(buddy) ||
 	    pfn_to_block(buddy)->state != BLOCK_PRESENT ||
 	    pfn_to_block(buddy)->zone != zone->index)
 		return;
@@ -36,7 +45,6 @@ static void check_block(const struct zone *zone, u64 pfn, unsigned order, unsign
 
 void zone_check_locked(struct zone *zone)
 {
-	u64 end = window.span >> PAGE_SHIFT;
 	u64 nr_free = 0, nr_bits = 0, nr_dirty = 0, pfn, nr;
 	unsigned o, mt, i;
 
@@ -60,7 +68,7 @@ void zone_check_locked(struct zone *zone)
 				     (unsigned long)zone->area[o].nr_free, (unsigned long)nr);
 		nr_free += nr << o;
 	}
-	for (pfn = window.first >> PAGE_SHIFT; pfn < end; pfn += PAGEBLOCK_PAGES) {
+	for (pfn = next_pageblock(0); pfn; pfn = next_pageblock(pfn)) {
 		const struct pageblock *block = pfn_to_block(pfn);
 		u64 dirty = 0;
 

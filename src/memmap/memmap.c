@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "base/report.h"
 #include "base/stats.h"
+#include "memmap/low.h"
 #include "os/os.h"
 
 struct window window;
@@ -124,7 +125,9 @@ void memmap_set_budget(void)
 bool memmap_init(void)
 {
 	u64 size = window_size();
-	u64 nr_pages = size >> PAGE_SHIFT;
+	/* pfns have 32 bits, those below 4 GiB of address included. */
+	u64 nr_window = MIN(size >> PAGE_SHIFT, ((u64)1 << 32) - LOW_PAGES);
+	u64 nr_pages = nr_window + LOW_PAGES;
 	u64 extent = size + nr_pages * sizeof(struct page) +
 		     (nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
 	/*
@@ -140,8 +143,11 @@ bool memmap_init(void)
 	int tries, error;
 
 	memmap_set_budget();
-	/* The tags of the tag array itself: nothing of the heap is there. */
-	first = round_up(nr_pages * sizeof(u16), (u64)PAGEBLOCK_SIZE);
+	/*
+	 * The tags of the tag array itself: nothing of the heap is there. The
+	 * heap begins at a rounder place, where larger blocks are aligned too.
+	 */
+	first = round_up(nr_pages * sizeof(u16), (u64)64 << 20);
 	for (tries = 0; tries < 64; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
 		u64 at = space / 16 + (seed >> 20) % choices * unit;
 
@@ -158,7 +164,8 @@ bool memmap_init(void)
 		/* Pageblocks have a state from 0 on: the buddy of a large block
 		 * at the heap's start lies before it. */
 		map.blocks = (struct array){ (char *)window.blocks, 0, 0 };
-		window.limit = size;
+		window.limit = nr_window << PAGE_SHIFT;
+		window.low = nr_window;
 		window.first = first;
 		map.hint = map.end = first >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
 		map.meta_bytes = 0;
@@ -303,9 +310,9 @@ void section_unmap(u64 pfn, u64 nr)
 
 	/* Until the state changes nobody else may map here, so the system call
 	 * can go before the lock is taken. */
-	if (!os_unmap(pfn_to_virt(pfn), bytes)) {
+	if (!os_unmap(pfn_to_addr(pfn), bytes)) {
 		/* At the limit of mappings: the range stays ours, but empty. */
-		os_purge(pfn_to_virt(pfn), bytes);
+		os_purge(pfn_to_addr(pfn), bytes);
 		report_verbose("%lu bytes could not be unmapped; their pages were given back",
 			       (unsigned long)bytes);
 		return;
@@ -314,6 +321,34 @@ void section_unmap(u64 pfn, u64 nr)
 	mark(block, nr, BLOCK_ABSENT, 0);
 	map.heap_bytes -= bytes;
 	map.hint = MIN(map.hint, block);
+	unlock(&map.lock, LOCK_SECTION);
+}
+
+bool memmap_charge_locked(u64 heap, u64 meta)
+{
+	if (!budget_allows(heap + meta)) {
+		errno = ENOMEM;
+		return false;
+	}
+	map.heap_bytes += heap;
+	map.meta_bytes += meta;
+	map.peak_bytes = MAX(map.peak_bytes, map.heap_bytes + map.meta_bytes);
+	return true;
+}
+
+void memmap_uncharge_locked(u64 heap, u64 meta)
+{
+	map.heap_bytes -= heap;
+	map.meta_bytes -= meta;
+}
+
+void memmap_enter(void)
+{
+	lock(&map.lock, LOCK_SECTION);
+}
+
+void memmap_leave(void)
+{
 	unlock(&map.lock, LOCK_SECTION);
 }
 

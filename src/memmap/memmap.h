@@ -10,6 +10,12 @@
  * window test and for the tag; the pages it stands on have tags too, all zero,
  * which is why pfn 0 is never a page of the heap and serves as nil in lists.
  *
+ * Addresses below 4 GiB, for who must have such (BM_GFP_DMA32), lie outside the
+ * window. Their pfns follow the window's, from window.low on, and the three
+ * arrays have room for them; only tags and struct pages are found in the same
+ * way, so pfn_to_addr and addr_to_pfn serve where such pages may come. malloc's
+ * own blocks are never among them.
+ *
  * Nothing is reserved. The three arrays and the heap grow by mapping what is
  * needed at its fixed place, so VIRT stays near RSS. A pageblock where some
  * foreign mapping already lies is a hole and stays one.
@@ -106,6 +112,7 @@ struct window {
 	struct pageblock *blocks;
 	u64 limit;	/* bytes from base the window may grow to */
 	u64 first;	/* offset of the heap in bytes */
+	u64 low;	/* pfn of address 0; the last pfns are those below 4 GiB */
 };
 
 extern struct window window HIDDEN;
@@ -144,6 +151,31 @@ static fast_inline char *pfn_to_virt(u64 pfn)
 {
 	return window_base + (pfn << PAGE_SHIFT);
 }
+
+/* Pages below 4 GiB: section_map_low made the pageblock. */
+#define LOW_PAGES ((u64)1 << (32 - PAGE_SHIFT))
+
+static inline bool pfn_is_low(u64 pfn)
+{
+	return pfn >= window.low;
+}
+
+/* As pfn_to_virt and virt_to_pfn, for pages below 4 GiB too. */
+static inline char *pfn_to_addr(u64 pfn)
+{
+	return pfn_is_low(pfn) ? (char *)((pfn - window.low) << PAGE_SHIFT) : pfn_to_virt(pfn);
+}
+
+static inline u64 addr_to_pfn(const void *p)
+{
+	return (u64)(uintptr_t)p >> 32 ? virt_to_pfn(p) :
+					 window.low + ((u64)(uintptr_t)p >> PAGE_SHIFT);
+}
+
+/* True when the pageblock of pfn, any number, has a struct pageblock. */
+bool pfn_has_block(u64 pfn);
+/* True when p lies in a pageblock that is mapped, so its tag may be read. */
+bool addr_is_ours(const void *p);
 
 static fast_inline struct page *pfn_to_page(u64 pfn)
 {
@@ -191,6 +223,15 @@ u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone);
  * there; false otherwise. For blocks that grow in place.
  */
 bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone);
+
+/*
+ * As section_map, below 4 GiB: nr and align at most a GiB of pageblocks. The
+ * place is random as far as other mappings leave a choice.
+ */
+u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone);
+
+/* In a child after fork: pageblocks that the system did not give to it are gone. */
+void section_forget(u64 pfn, u64 nr);
 
 /* Unmaps nr pageblocks; their struct pages and tags must be zero again. */
 void section_unmap(u64 pfn, u64 nr);

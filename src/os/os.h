@@ -122,6 +122,30 @@ bool os_secure(void);
 void os_abort(void) __attribute__((noreturn));
 
 /*
+ * Locks [addr, addr + len) in memory and keeps it from children of fork. False
+ * when the system refuses (RLIMIT_MEMLOCK); nothing has changed then.
+ */
+bool os_lock_pages(void *addr, size_t len);
+
+/* Sleeps about that long; may return early. */
+void os_sleep_ms(unsigned ms);
+
+/*
+ * The NUMA nodes this process may have memory of, bit i for node i; 1 where
+ * there is no NUMA. One system call, for start only.
+ */
+uint64_t os_node_mask(void);
+
+/* Distance of two nodes, 10 for a node and itself. Reads a file: for start only. */
+unsigned os_node_distance(unsigned from, unsigned to);
+
+/* The node of the running CPU. May be stale at once. */
+unsigned os_node(void);
+
+/* Lets the pages of [addr, addr + len), not touched yet, come from that node if it has any. */
+void os_prefer_node(void *addr, size_t len, unsigned node);
+
+/*
  * The CPU the caller runs on, from the restartable-sequence area that glibc
  * registers (2.35 and later), else from getcpu. May be stale at once.
  */

@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -327,6 +328,96 @@ bool os_secure(void)
 void os_abort(void)
 {
 	abort();
+}
+
+bool os_lock_pages(void *addr, size_t len)
+{
+	if (syscall(SYS_madvise, addr, len, MADV_DONTFORK) != 0)
+		return false;
+	if (syscall(SYS_mlock, addr, len) == 0)
+		return true;
+	syscall(SYS_madvise, addr, len, MADV_DOFORK);
+	return false;
+}
+
+void os_sleep_ms(unsigned ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+	int saved = errno;
+
+	syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &ts, NULL);
+	errno = saved;
+}
+
+/* From linux/mempolicy.h, which not every system has. */
+#define POLICY_PREFERRED 1
+#define POLICY_MEMS_ALLOWED 4
+
+/* The kernel wants a mask of at least as many bits as it was built for, 1024 at most. */
+#define NODE_BITS 1024
+
+uint64_t os_node_mask(void)
+{
+	unsigned long mask[NODE_BITS / (8 * sizeof(long))] = { 0 };
+	int saved = errno;
+
+	if (syscall(SYS_get_mempolicy, NULL, mask, (unsigned long)NODE_BITS, NULL,
+		    POLICY_MEMS_ALLOWED) != 0)
+		mask[0] = 1;
+	errno = saved;
+	return mask[0] ? mask[0] : 1;
+}
+
+unsigned os_node_distance(unsigned from, unsigned to)
+{
+	static const char before[] = "/sys/devices/system/node/node", after[] = "/distance";
+	char path[sizeof(before) + sizeof(after) + 8], text[512];
+	unsigned distance = from == to ? 10 : 20, value = 0, column = 0;
+	char *at = path;
+	ssize_t n, i;
+	int fd;
+
+	memcpy(at, before, sizeof(before) - 1);
+	at += sizeof(before) - 1;
+	if (from >= 10)
+		*at++ = (char)('0' + from / 10);
+	*at++ = (char)('0' + from % 10);
+	memcpy(at, after, sizeof(after));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return distance;
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	/* One number for each node that is online, in their order. */
+	for (i = 0; i < n; i++) {
+		if (text[i] >= '0' && text[i] <= '9') {
+			value = value * 10 + (unsigned)(text[i] - '0');
+		} else {
+			if (column++ == to && value)
+				return value;
+			value = 0;
+		}
+	}
+	return distance;
+}
+
+unsigned os_node(void)
+{
+	unsigned node = 0;
+
+	getcpu(NULL, &node);
+	return node;
+}
+
+void os_prefer_node(void *addr, size_t len, unsigned node)
+{
+	unsigned long mask[NODE_BITS / (8 * sizeof(long))] = { 0 };
+	int saved = errno;
+
+	mask[node / (8 * sizeof(long))] = 1ul << node % (8 * sizeof(long));
+	/* Refused, the pages come from wherever the system takes them. */
+	syscall(SYS_mbind, addr, len, POLICY_PREFERRED, mask, (unsigned long)NODE_BITS, 0);
+	errno = saved;
 }
 
 unsigned os_cpu(void)

@@ -93,8 +93,7 @@ static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
 {
 	u64 i;
 
-	if (pfn >= __atomic_load_n(&window.span, __ATOMIC_RELAXED) >> PAGE_SHIFT ||
-	    pfn_to_block(pfn)->state != BLOCK_PRESENT || pfn_to_block(pfn)->zone != zone->index)
+	if (!pfn_has_block(pfn) || pfn_to_block(pfn)->state != BLOCK_PRESENT || pfn_to_block(pfn)->zone != zone->index)
 		return false;
 	for (i = 0; i < PAGEBLOCK_PAGES; i += 64)
 		if (~pfn_to_block(pfn)->free[i / 64])
@@ -187,7 +186,7 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 		/* Whole pageblocks may have clean pages among them. */
 		u64 dirty = pages_nr_dirty(runs[i].pfn, runs[i].nr);
 
-		if (os_purge(pfn_to_virt(runs[i].pfn), (size_t)runs[i].nr << PAGE_SHIFT)) {
+		if (os_purge(pfn_to_addr(runs[i].pfn), (size_t)runs[i].nr << PAGE_SHIFT)) {
 			pages_clear_dirty(runs[i].pfn, runs[i].nr);
 			purged += dirty;
 			if (runs[i].nr >= PAGEBLOCK_PAGES)

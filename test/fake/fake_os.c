@@ -22,7 +22,8 @@
 #define OUTPUT_MAX (64 << 10)
 
 struct fake_machine fake;
-__thread unsigned fake_cpu;
+__thread unsigned fake_cpu, fake_node;
+void (*fake_on_sleep)(void);
 void (*fake_on_purge)(void *addr, size_t len);
 
 struct range {
@@ -40,6 +41,13 @@ static struct {
 	uint64_t first, times;	/* failure: number of the first call, and how many */
 	bool failed;
 } state[NR_FAKE_CALLS];
+
+/* What os_lock_pages and os_prefer_node were given; the last word counts. */
+static struct {
+	struct range range;
+	int node; /* -1: locked */
+} told[1024];
+static size_t nr_told;
 
 static uint64_t purged_bytes;
 static char *output;
@@ -89,9 +97,12 @@ void fake_reset(void)
 		.now_ms = 1000,
 		.random = (uint64_t)4321 << 20,
 		.map_for_real = true,
+		.node_mask = 1,
 	};
 	memset(state, 0, sizeof(state));
 	fake_on_purge = NULL;
+	fake_on_sleep = NULL;
+	nr_told = 0;
 	nr_foreign = 0;
 	purged_bytes = 0;
 	if (!output) {
@@ -350,6 +361,88 @@ bool os_purge(void *addr, size_t len)
 		fake_on_purge(addr, len);
 	__atomic_fetch_add(&purged_bytes, len, __ATOMIC_RELAXED);
 	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
+}
+
+static void tell(struct range r, int node)
+{
+	if (nr_told == sizeof(told) / sizeof(told[0]))
+		misuse("too many ranges bound or locked");
+	told[nr_told].range = r;
+	told[nr_told++].node = node;
+}
+
+static bool was_told(const void *addr, bool locked, int *node)
+{
+	size_t i;
+
+	for (i = nr_told; i-- > 0;) {
+		if ((uintptr_t)addr < told[i].range.start || (uintptr_t)addr >= told[i].range.end ||
+		    (told[i].node < 0) != locked)
+			continue;
+		*node = told[i].node;
+		return true;
+	}
+	return false;
+}
+
+int fake_bound_node(const void *addr)
+{
+	int node = -1;
+
+	was_told(addr, false, &node);
+	return node;
+}
+
+bool fake_is_locked(const void *addr)
+{
+	int node;
+
+	return was_told(addr, true, &node);
+}
+
+bool os_lock_pages(void *addr, size_t len)
+{
+	struct range r = checked_range("os_lock_pages", addr, len);
+
+	if (!fake_is_mapped(addr, len))
+		misuse("os_lock_pages(%p, %#zx): not mapped", addr, len);
+	if (enter(FAKE_LOCK)) {
+		errno = ENOMEM;
+		return false;
+	}
+	tell(r, -1);
+	return true;
+}
+
+void os_sleep_ms(unsigned ms)
+{
+	enter(FAKE_SLEEP);
+	fake.now_ms += ms;
+	if (fake_on_sleep)
+		fake_on_sleep();
+}
+
+uint64_t os_node_mask(void)
+{
+	return fake.node_mask;
+}
+
+unsigned os_node_distance(unsigned from, unsigned to)
+{
+	return 10 * (1 + (from > to ? from - to : to - from));
+}
+
+unsigned os_node(void)
+{
+	return fake_node;
+}
+
+void os_prefer_node(void *addr, size_t len, unsigned node)
+{
+	struct range r = checked_range("os_prefer_node", addr, len);
+
+	enter(FAKE_PREFER);
+	tell(r, (int)node);
 }
 
 bool os_move_pages(void *to, void *from, size_t len)

@@ -26,6 +26,7 @@ struct fake_machine {
 	uint64_t now_ms;
 	uint64_t random;
 	bool secure;
+	uint64_t node_mask;	/* NUMA nodes; distances are 10 and 10 * (1 + |from - to|) */
 	bool map_for_real;	/* false: os_map_at only keeps the list */
 	bool overlap_expected;	/* mapping over an own mapping fails with EEXIST only */
 	bool abort_expected;	/* os_abort ends the process with FAKE_ABORTED */
@@ -34,6 +35,16 @@ extern struct fake_machine fake;
 
 /* The CPU the calling thread says it runs on. */
 extern __thread unsigned fake_cpu;
+
+/* The node its CPU belongs to. */
+extern __thread unsigned fake_node;
+
+/* Called in os_sleep_ms, after time has moved; NULL: nothing. */
+extern void (*fake_on_sleep)(void);
+
+/* The node that a page was bound to, or -1; whether it was locked. */
+int fake_bound_node(const void *addr);
+bool fake_is_locked(const void *addr);
 
 /* The exit status of a process in which os_abort was expected and came. */
 #define FAKE_ABORTED 86
@@ -50,6 +61,9 @@ enum fake_call {
 	FAKE_WRITE,
 	FAKE_FUTEX_WAIT,
 	FAKE_FUTEX_WAKE,
+	FAKE_LOCK,
+	FAKE_PREFER,
+	FAKE_SLEEP,
 	NR_FAKE_CALLS
 };
 

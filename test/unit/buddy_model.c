@@ -204,8 +204,11 @@ void model_free(struct model *m, int block)
 
 void model_purge(struct model *m, u32 start, u32 nr)
 {
-	u64 dirty = m->zone->nr_dirty, in_range = pages_nr_dirty(unit_pfn(m, start), pages(m, nr));
+	u64 dirty = m->zone->nr_dirty, in_range;
 
+	/* Beyond the heap there may be no dirty bits to count. */
+	nr = MIN(nr, m->nr_units - start);
+	in_range = pages_nr_dirty(unit_pfn(m, start), pages(m, nr));
 	if (!zone_take_range_locked(m->zone, unit_pfn(m, start), pages(m, nr))) {
 		assert_false(is_free(m, start, nr));
 		return;

@@ -19,9 +19,11 @@ static void check_place(u64 expected_size)
 {
 	u64 space = (u64)1 << fake.address_bits;
 	u64 base = (u64)(uintptr_t)pfn_to_virt(0);
-	u64 nr_pages = expected_size >> PAGE_SHIFT;
+	u64 nr_window = MIN(expected_size >> PAGE_SHIFT, ((u64)1 << 32) - LOW_PAGES);
+	u64 nr_pages = nr_window + LOW_PAGES;
 
-	assert_int_equal(window.limit, expected_size);
+	assert_int_equal(window.limit, nr_window << PAGE_SHIFT);
+	assert_int_equal(window.low, nr_window);
 	assert_int_equal(base % GIB, 0);
 	assert_true(base >= space / 16);
 	assert_ptr_equal(window.pages, pfn_to_virt(0) + expected_size);

@@ -1,0 +1,14 @@
+/* rank 2: what memmap.c gives low.c: the section lock and the budget. */
+#ifndef BM_MEMMAP_LOW_H
+#define BM_MEMMAP_LOW_H
+
+#include "memmap/memmap.h"
+
+void memmap_enter(void);
+void memmap_leave(void);
+
+/* Counts bytes of heap and of mem_map; false with ENOMEM beyond the budget. */
+bool memmap_charge_locked(u64 heap, u64 meta);
+void memmap_uncharge_locked(u64 heap, u64 meta);
+
+#endif
