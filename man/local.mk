@@ -17,3 +17,54 @@ man/buddymalloc.1: $(srcdir)/man/buddymalloc.1.in $(bm_man_sources)
 man/libbuddymalloc.7: $(srcdir)/man/libbuddymalloc.7.in $(bm_man_sources)
 	$(bm_make_man) '$(srcdir)/man/libbuddymalloc.7.in' >$@.tmp
 	@mv -f $@.tmp $@
+
+# The page interface and what is built on it.
+bm_interface_mans = man/bm_alloc_pages.3 man/bm_gfp.7 man/bm_group_create.3 \
+	man/bm_heap_create.3 man/bm_trace_set.3
+dist_man_MANS += $(bm_interface_mans)
+EXTRA_DIST += man/bm_alloc_pages.3.in man/bm_gfp.7.in man/bm_group_create.3.in \
+	man/bm_heap_create.3.in man/bm_trace_set.3.in
+MAINTAINERCLEANFILES += $(bm_interface_mans)
+
+man/bm_alloc_pages.3: $(srcdir)/man/bm_alloc_pages.3.in $(bm_man_sources)
+	$(bm_make_man) '$(srcdir)/man/bm_alloc_pages.3.in' >$@.tmp
+	@mv -f $@.tmp $@
+
+man/bm_gfp.7: $(srcdir)/man/bm_gfp.7.in $(bm_man_sources)
+	$(bm_make_man) '$(srcdir)/man/bm_gfp.7.in' >$@.tmp
+	@mv -f $@.tmp $@
+
+man/bm_group_create.3: $(srcdir)/man/bm_group_create.3.in $(bm_man_sources)
+	$(bm_make_man) '$(srcdir)/man/bm_group_create.3.in' >$@.tmp
+	@mv -f $@.tmp $@
+
+man/bm_heap_create.3: $(srcdir)/man/bm_heap_create.3.in $(bm_man_sources)
+	$(bm_make_man) '$(srcdir)/man/bm_heap_create.3.in' >$@.tmp
+	@mv -f $@.tmp $@
+
+man/bm_trace_set.3: $(srcdir)/man/bm_trace_set.3.in $(bm_man_sources)
+	$(bm_make_man) '$(srcdir)/man/bm_trace_set.3.in' >$@.tmp
+	@mv -f $@.tmp $@
+
+# Each function that a page's NAME section lists can be asked for by its own name.
+bm_man_names = $(SED) -n '/^\.SH NAME/,/\\-/{/^\./d;s/\\-.*//;s/,/ /g;p;}'
+
+install-data-hook:
+	$(AM_V_at)for page in $(bm_interface_mans); do \
+		if [ -f "$$page" ]; then file=$$page; else file=$(srcdir)/$$page; fi; \
+		page=$$(basename "$$page"); \
+		for name in $$($(bm_man_names) "$$file"); do \
+			[ "$$name.3" = "$$page" ] || [ "$${page%.3}" = "$$page" ] || \
+				echo ".so man3/$$page" >"$(DESTDIR)$(man3dir)/$$name.3"; \
+		done; \
+	done
+
+uninstall-hook:
+	$(AM_V_at)for page in $(bm_interface_mans); do \
+		if [ -f "$$page" ]; then file=$$page; else file=$(srcdir)/$$page; fi; \
+		case $$page in *.3) \
+			for name in $$($(bm_man_names) "$$file"); do \
+				rm -f "$(DESTDIR)$(man3dir)/$$name.3"; \
+			done ;; \
+		esac; \
+	done

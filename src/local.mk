@@ -3,28 +3,33 @@
 # Ranks 0 to 6: no exported name, linked by the unit tests too.
 OS_SOURCES = src/os/os.h src/os/os_linux.c src/os/cgroup.c
 CORE_SOURCES = \
-	include/buddymalloc/gfp.h \
+	include/buddymalloc/gfp.h include/buddymalloc/page_alloc.h include/buddymalloc/trace.h \
 	src/base/types.h \
 	src/base/lock.c src/base/lock.h \
 	src/base/options.c src/base/options.def src/base/options.h \
 	src/base/report.c src/base/report.h \
 	src/base/stats.c src/base/stats.def src/base/stats.h \
+	src/base/trace.c src/base/trace.h \
 	src/memmap/low.c src/memmap/low.h src/memmap/memmap.c src/memmap/memmap.h \
 	src/buddy/buddy.c src/buddy/dirty.c src/buddy/pcp.c src/buddy/run.c src/buddy/zone_check.c src/buddy/zone.h \
-	src/page_alloc/internal.h \
-	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h \
-	src/page_alloc/kswapd.c src/page_alloc/limit.c src/page_alloc/reclaim.c src/page_alloc/slowpath.c \
+	src/page_alloc/compact.c src/page_alloc/gfp.c src/page_alloc/highmem.c \
+	src/page_alloc/internal.h src/page_alloc/kswapd.c src/page_alloc/limit.c \
+	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h src/page_alloc/pgdat.c \
+	src/page_alloc/reclaim.c src/page_alloc/resize.c src/page_alloc/scope.c \
+	src/page_alloc/scope.h src/page_alloc/slowpath.c \
+	src/page_alloc/watch.c src/page_alloc/watch.h \
 	src/slab/internal.h src/slab/punch.c \
 	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
 	src/slab/slab.c src/slab/slab.h \
 	src/tcache/idle.c src/tcache/sheaf.c src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
-	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/info.c \
-	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c
+	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
+	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/page_api.c src/malloc/trace_api.c
 
 # -fexceptions: C++ exceptions pass through operator new.
-LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -include config.h
+# -fno-semantic-interposition: our own calls of exported names are ours, and inline.
+LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include config.h
 
 lib_LTLIBRARIES += libbuddymalloc.la
 libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES)
@@ -50,6 +55,11 @@ libbuddymalloc.a: libbmparts.a
 		--whole-archive libbmparts.a --no-whole-archive && \
 	$(OBJCOPY) --localize-hidden libbuddymalloc.o && \
 	$(AR) cr $@ libbuddymalloc.o
+
+# What programs that use more than malloc include.
+bm_includedir = $(includedir)/buddymalloc
+bm_include_HEADERS = include/buddymalloc/gfp.h include/buddymalloc/group.h \
+	include/buddymalloc/heap.h include/buddymalloc/page_alloc.h include/buddymalloc/trace.h
 
 EXTRA_DIST += src/README.md src/libbuddymalloc.map
 

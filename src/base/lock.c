@@ -67,6 +67,33 @@ void lock_for_fork(struct lock *l, enum lock_rank rank)
 	lock_word_cas(l, LOCK_HELD, LOCK_FORK, __ATOMIC_RELAXED);
 }
 
+static void poll_for(struct lock *l, u32 state)
+{
+	while (!lock_word_cas(l, LOCK_FREE, state, __ATOMIC_ACQUIRE)) {
+		int i;
+
+		for (i = 0; i < SPINS && __atomic_load_n(&l->word, __ATOMIC_RELAXED); i++)
+			cpu_relax();
+		if (i == SPINS)
+			os_yield();
+	}
+}
+
+void lock_polled(struct lock *l, enum lock_rank rank)
+{
+	lock_check_take(rank, false);
+	if (!i_am_forking())
+		poll_for(l, LOCK_HELD);
+}
+
+void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
+{
+	lock_check_take(rank, true);
+	/* A fork within a handler of a fork: this thread has it already. */
+	if (!i_am_forking())
+		poll_for(l, LOCK_FORK);
+}
+
 void lock_fork_owned(void)
 {
 	__atomic_store_n(&fork_owner, __builtin_thread_pointer(), __ATOMIC_RELAXED);

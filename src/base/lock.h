@@ -47,6 +47,12 @@ bool lock_fork_nested(void);
 void lock_for_fork(struct lock *l, enum lock_rank rank);
 void lock_fork_owned(void);
 bool lock_fork_done(void);
+/*
+ * For locks that are dropped with unlock_tried: nobody may sleep on them, as a
+ * plain store wakes nobody. Waits by yielding; the holder is never far.
+ */
+void lock_polled(struct lock *l, enum lock_rank rank);
+void lock_polled_for_fork(struct lock *l, enum lock_rank rank);
 void unlock_for_fork(struct lock *l, enum lock_rank rank);
 /* In the child, when all locks are new. */
 void lock_fork_child(void);
@@ -91,6 +97,13 @@ static inline void unlock(struct lock *l, enum lock_rank rank)
 	lock_check_drop(rank);
 	if (unlikely(!lock_word_cas(l, LOCK_HELD, LOCK_FREE, __ATOMIC_RELEASE)))
 		unlock_slow(l);
+}
+
+/* Drops a lock that was got by try_lock and that others take by try_lock or lock_polled only. */
+static inline void unlock_tried(struct lock *l, enum lock_rank rank)
+{
+	lock_check_drop(rank);
+	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELEASE);
 }
 
 /* In a child after fork: whoever slept on the lock is not here any more. */

@@ -6,6 +6,7 @@
 
 #include "base/report.h"
 #include "base/stats.h"
+#include "base/trace.h"
 
 struct zone *zone_table[MAX_NR_ZONES];
 
@@ -290,6 +291,26 @@ static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype 
 	return 0;
 }
 
+u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype mt)
+{
+	unsigned o;
+
+	for (o = order; o <= MAX_ORDER; o++) {
+		u64 pfn = zone->area[o].last[mt];
+
+		/* Clean blocks stand at the end of the list. */
+		if (!pfn || begins_dirty(pfn))
+			continue;
+		del_page_from_free_list(zone, pfn);
+		if (o >= PAGEBLOCK_ORDER)
+			set_migratetype(pfn, (u64)1 << order, mt);
+		expand(zone, pfn, order, o, mt);
+		account_free(zone, pfn, (u64)1 << order, false);
+		return pfn;
+	}
+	return 0;
+}
+
 /* Moves every free block of the pageblock to the lists of mt; pages moved. */
 static u64 move_freepages_block(struct zone *zone, u64 pfn, enum migratetype mt)
 {
@@ -346,6 +367,7 @@ static u64 rmqueue_fallback(struct zone *zone, unsigned order, enum migratetype 
 
 			if (!pfn)
 				continue;
+			TRACE(MM_PAGE_ALLOC_EXTFRAG, mm_page_alloc_extfrag, pfn, order, mt, from);
 			if (o >= PAGEBLOCK_ORDER) {
 				/* Only what we take changes its type. */
 				del_page_from_free_list(zone, pfn);
@@ -374,8 +396,11 @@ u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, 
 
 	if (!pfn)
 		pfn = rmqueue_fallback(zone, order, mt, nofragment);
-	if (pfn)
+	if (pfn) {
 		account_free(zone, pfn, (u64)1 << order, false);
+		TRACE(MM_PAGE_ALLOC_ZONE_LOCKED, mm_page_alloc_zone_locked, pfn, order, mt,
+		      zone->index);
+	}
 	return pfn;
 }
 
@@ -491,7 +516,7 @@ void zone_lock_all(struct zone *zone)
 	unsigned i;
 
 	for (i = 0; i < zone->nr_pcps; i++)
-		lock_for_fork(&zone->pcps[i].lock, LOCK_PCP);
+		lock_polled_for_fork(&zone->pcps[i].lock, LOCK_PCP);
 	lock_for_fork(&zone->lock, LOCK_ZONE);
 }
 

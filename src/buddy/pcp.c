@@ -9,6 +9,7 @@
  */
 #include "base/report.h"
 #include "base/stats.h"
+#include "base/trace.h"
 #include "buddy/zone.h"
 #include "os/os.h"
 
@@ -99,6 +100,7 @@ static u64 pcp_drain_list(struct zone *zone, struct pcp_list *list, unsigned ord
 	}
 	unlock(&zone->lock, LOCK_ZONE);
 	stat_add_shared(pcp_drains, 1);
+	TRACE(MM_PAGE_PCPU_DRAIN, mm_page_pcpu_drain, moved, order, zone->index, 0);
 	return moved;
 }
 
@@ -121,7 +123,24 @@ u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofra
 		pfn = list_pop(list);
 		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
 	}
-	unlock(&pcp->lock, LOCK_PCP);
+	unlock_tried(&pcp->lock, LOCK_PCP);
+	return pfn;
+}
+
+u64 pcp_take(struct zone *zone, unsigned order, enum migratetype mt)
+{
+	struct pcp *pcp = this_pcp(zone);
+	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
+	u64 pfn = 0;
+
+	if (unlikely(!__atomic_load_n(&list->count, __ATOMIC_RELAXED) ||
+		     !try_lock(&pcp->lock, LOCK_PCP)))
+		return 0;
+	if (likely(list->count)) {
+		pfn = list_pop(list);
+		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
+	}
+	unlock_tried(&pcp->lock, LOCK_PCP);
 	return pfn;
 }
 
@@ -142,7 +161,7 @@ bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
 	list_push(list, pfn);
 	if (unlikely(list->count > pcp_high(order)))
 		drained = pcp_drain_list(zone, list, order, pcp_high(order) / 2) != 0;
-	unlock(&pcp->lock, LOCK_PCP);
+	unlock_tried(&pcp->lock, LOCK_PCP);
 	return drained;
 }
 
@@ -154,7 +173,7 @@ u64 pcp_drain_all(struct zone *zone)
 	for (i = 0; i < zone->nr_pcps; i++) {
 		struct pcp *pcp = &zone->pcps[i];
 
-		lock(&pcp->lock, LOCK_PCP);
+		lock_polled(&pcp->lock, LOCK_PCP);
 		for (index = 0; index < NR_PCP_ORDERS; index++)
 			for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
 				moved += pcp_drain_list(zone, &pcp->lists[index][mt],

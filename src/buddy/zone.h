@@ -79,7 +79,7 @@ struct zone {
 	struct pcp pcps[NR_PCPS];
 };
 
-extern struct zone *zone_table[];
+extern struct zone *zone_table[] HIDDEN;
 #define MAX_NR_ZONES 256
 
 static inline struct zone *pfn_zone(u64 pfn)
@@ -98,6 +98,9 @@ void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
  * with `nofragment`, anything otherwise. 0 when there is none.
  */
 u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
+
+/* The same of the type's own lists, if pages can be had that are given back or untouched; else 0. */
+u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype mt);
 
 /*
  * Takes nr pages from a run of adjacent free pages of type mt, whatever blocks
@@ -160,6 +163,11 @@ static inline int pcp_order_index(unsigned order)
 
 /* A block of a pcp order from the list of the running CPU; refilled from the zone. 0: none. */
 u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
+/*
+ * The same if the list has one at hand. What lies there has left the zone
+ * already, so no watermark is asked.
+ */
+u64 pcp_take(struct zone *zone, unsigned order, enum migratetype mt);
 /* Gives a block back to the running CPU's list; true when pages went on to the zone. */
 bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt);
 /* Returns everything in all lists to the zone; the number of pages moved. */

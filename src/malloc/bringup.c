@@ -15,6 +15,7 @@
 #include "malloc/internal.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
+#include "page_alloc/watch.h"
 
 const struct tcache_hooks tcache_hooks = {
 	.free_other = free_other,
@@ -79,6 +80,7 @@ static void prepare_fork(void)
 {
 	if (lock_fork_nested())
 		return;
+	groups_lock_all();
 	tcache_lock_all();
 	slab_lock_all();
 	page_alloc_lock_all();
@@ -92,13 +94,16 @@ static void parent_after_fork(void)
 	page_alloc_unlock_all();
 	slab_unlock_all();
 	tcache_unlock_all();
+	groups_unlock_all();
 }
 
 static void child_after_fork(void)
 {
 	lock_reinit(&bringup_lock);
+	groups_reinit_lock();
 	page_alloc_reinit_locks();
 	kswapd_after_fork();
+	page_alloc_after_fork();
 	slab_reinit_locks();
 	tcache_after_fork();
 	lock_fork_child();
@@ -163,6 +168,7 @@ void bringup(void)
 		idle_shrinker.shrink = tcache_shrink_idle;
 		register_shrinker(&idle_shrinker);
 		register_shrinker(&own_shrinker); /* the last runs first */
+		page_watch_update();
 		__atomic_store_n(&up, 1, __ATOMIC_RELEASE);
 	}
 	unlock(&bringup_lock, LOCK_BRINGUP);
@@ -186,6 +192,8 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 		/* Whatever was set up before goes by the options from here on. */
 		if (__atomic_load_n(&up, __ATOMIC_ACQUIRE)) {
 			memmap_set_budget();
+			page_watch_update();
+			zones_set_reserves();
 			if (options.hardened)
 				tcache_set_direct(this_tcache);
 		}

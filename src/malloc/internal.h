@@ -36,6 +36,10 @@ void cfree(void *p);
  * request. NULL with errno ENOMEM.
  */
 void *large_alloc(size_t size, unsigned align_order, bool zero);
+/* The same, of the given owner (page_alloc/scope.h); the thread's own otherwise. */
+void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bool zero);
+/* Gives a live block back whose owner goes with all it has. */
+void large_destroy(u64 pfn);
 /* Everything that is no slab's: large blocks, and what is not ours to free. */
 void free_other(void *p);
 /* Resizes a large block, in place if possible; NULL with ENOMEM leaves it as it is. */
@@ -67,6 +71,13 @@ static fast_inline void do_free(void *p)
 
 /* aligned.c: align is a power of two. */
 void *do_memalign(size_t align, size_t size);
+
+/* group.c. The thread's malloc serves from the owner's shard, 0: its home; false with EAGAIN. */
+bool scope_enter_owner(u16 owner, u64 *before);
+/* fork */
+void groups_lock_all(void);
+void groups_unlock_all(void);
+void groups_reinit_lock(void);
 
 /* bringup.c */
 void bringup(void);

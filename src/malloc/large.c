@@ -10,9 +10,10 @@
 
 #include "base/report.h"
 #include "base/stats.h"
+#include "base/trace.h"
 #include "malloc/internal.h"
 #include "os/os.h"
-#include "page_alloc/page_alloc.h"
+#include "page_alloc/scope.h"
 
 /* From here on page tables are moved instead of bytes. */
 #define MOVE_LEAST ((size_t)1 << 20)
@@ -48,6 +49,11 @@ static u64 pages_for(size_t size)
 
 void *large_alloc(size_t size, unsigned align_order, bool zero)
 {
+	return large_alloc_owned(this_scope.owner, size, align_order, zero);
+}
+
+void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bool zero)
+{
 	bm_gfp_t gfp = BM_GFP_HIGHUSER_MOVABLE | (zero ? BM_GFP_ZERO : 0);
 	u64 pfn;
 
@@ -56,7 +62,7 @@ void *large_alloc(size_t size, unsigned align_order, bool zero)
 		return NULL;
 	}
 	tcache_get(); /* the first call of all may be a large one */
-	pfn = alloc_pages_exact(gfp, pages_for(size), align_order);
+	pfn = alloc_pages_owned(owner, gfp, pages_for(size), align_order);
 	if (unlikely(!pfn)) {
 		stat_add_shared(failed, 1);
 		return NULL;
@@ -66,6 +72,7 @@ void *large_alloc(size_t size, unsigned align_order, bool zero)
 	tag_write(pfn, TAG_LARGE);
 	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
 	stat_add_shared(large_allocated, 1);
+	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), size, 0, 0);
 	return pfn_to_virt(pfn);
 }
 
@@ -73,18 +80,26 @@ static void large_free(u64 pfn)
 {
 	account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
 	stat_add_shared(large_freed, 1);
+	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0,
+	      0);
 	free_pages(pfn);
+}
+
+void large_destroy(u64 pfn)
+{
+	tag_write(pfn, TAG_NONE);
+	large_free(pfn);
 }
 
 /* The head of the live block that covers pfn, looking back over its own pages; 0: none. */
 static u64 covering_block(u64 pfn)
 {
-	u64 first = window.first >> PAGE_SHIFT, at;
+	u64 at;
 
-	for (at = pfn; at >= first; at--) {
+	for (at = pfn; addr_is_ours(pfn_to_addr(at)); at--) {
 		u16 tag = tag_read(at);
 
-		if (tag != TAG_LARGE && !tag_is_slab(tag))
+		if (tag == TAG_NONE)
 			continue;
 		return at + pfn_to_page(at)->nr_pages > pfn ? at : 0;
 	}
@@ -95,17 +110,22 @@ void report_bad_pointer(const char *what, const void *p)
 {
 	u64 head;
 
-	if (!in_window(p) || (u64)((const char *)p - window_base) < window.first) {
+	if (!addr_is_ours(p) && (!in_window(p) || virt_to_pfn(p) < window.first >> PAGE_SHIFT)) {
 		stat_add_shared(foreign_freed, 1);
 		report_corruption("invalid %s of %p: not memory of this allocator", what, p);
 		return;
 	}
-	head = covering_block(virt_to_pfn(p));
-	if (head)
+	head = covering_block(addr_to_pfn(p));
+	if (head && pfn_to_addr(head) == p)
+		report_corruption("invalid %s of %p: %s, of %lu bytes", what, p,
+				  tag_read(head) == TAG_PAGES ? "a block of the page interface" :
+								"memory that malloc gave out",
+				  (unsigned long)pfn_to_page(head)->nr_pages << PAGE_SHIFT);
+	else if (head)
 		report_corruption("invalid %s of %p: %lu bytes inside the block of %lu bytes at %p",
-				  what, p, (unsigned long)((const char *)p - pfn_to_virt(head)),
+				  what, p, (unsigned long)((const char *)p - pfn_to_addr(head)),
 				  (unsigned long)pfn_to_page(head)->nr_pages << PAGE_SHIFT,
-				  (void *)pfn_to_virt(head));
+				  (void *)pfn_to_addr(head));
 	else
 		report_corruption("invalid %s of %p: in free memory; freed before, or never allocated",
 				  what, p);

@@ -303,7 +303,7 @@ bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone)
 	return done;
 }
 
-void section_unmap(u64 pfn, u64 nr)
+bool section_unmap(u64 pfn, u64 nr)
 {
 	u64 block = pfn >> PAGEBLOCK_ORDER;
 	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
@@ -315,13 +315,14 @@ void section_unmap(u64 pfn, u64 nr)
 		os_purge(pfn_to_addr(pfn), bytes);
 		report_verbose("%lu bytes could not be unmapped; their pages were given back",
 			       (unsigned long)bytes);
-		return;
+		return false;
 	}
 	lock(&map.lock, LOCK_SECTION);
 	mark(block, nr, BLOCK_ABSENT, 0);
 	map.heap_bytes -= bytes;
 	map.hint = MIN(map.hint, block);
 	unlock(&map.lock, LOCK_SECTION);
+	return true;
 }
 
 bool memmap_charge_locked(u64 heap, u64 meta)

@@ -50,9 +50,14 @@ enum page_kind {
 struct page {
 	u32 next, prev;	/* pfns; free area, pcp list or partial list */
 	u8 kind;	/* enum page_kind; relaxed atomic, read by reports */
-	u8 order;	/* of a PAGE_BUDDY or PAGE_PCP block */
-	u8 migratetype;	/* PAGE_PCP: the list it goes back to */
 	u8 flags;	/* PAGE_SLAB: SLAB_ISOLATED */
+	union {
+		struct {
+			u8 order;	/* of a PAGE_BUDDY or PAGE_PCP block */
+			u8 migratetype;	/* PAGE_PCP: the list it goes back to */
+		};
+		u16 owner;	/* of an allocated block: who pays, see page_alloc/scope.h */
+	};
 	u16 nr_free;	/* PAGE_SLAB: bits set in map */
 	u16 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u64 nr_pages;	/* of an allocated block */
@@ -233,8 +238,11 @@ u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone);
 /* In a child after fork: pageblocks that the system did not give to it are gone. */
 void section_forget(u64 pfn, u64 nr);
 
-/* Unmaps nr pageblocks; their struct pages and tags must be zero again. */
-void section_unmap(u64 pfn, u64 nr);
+/*
+ * Unmaps nr pageblocks; their struct pages and tags must be zero again. False
+ * when the system refuses: they stay as they are, but their pages were given back.
+ */
+bool section_unmap(u64 pfn, u64 nr);
 
 /* Takes the resource limits as they are now. */
 void memmap_set_budget(void);

@@ -53,7 +53,7 @@ uint64_t os_cgroup_bytes(void);
  */
 bool os_map_at(void *addr, size_t len);
 
-/* Unmaps whole mappings made by os_map_at. */
+/* Unmaps [addr, addr + len), all of it mapped by os_map_at. */
 bool os_unmap(void *addr, size_t len);
 
 /*
@@ -115,6 +115,8 @@ void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms);
  */
 bool os_thread_start(void (*f)(void), const char *name);
 void os_thread_join(void);
+/* Lets another thread run. */
+void os_yield(void);
 
 /* True in a set-user-id or otherwise privileged start: options are not read. */
 bool os_secure(void);
@@ -126,6 +128,9 @@ void os_abort(void) __attribute__((noreturn));
  * when the system refuses (RLIMIT_MEMLOCK); nothing has changed then.
  */
 bool os_lock_pages(void *addr, size_t len);
+
+/* Backs [addr, addr + len) with memory now, so that no write to it faults. May do nothing. */
+void os_populate(void *addr, size_t len);
 
 /* Sleeps about that long; may return early. */
 void os_sleep_ms(unsigned ms);

@@ -34,6 +34,7 @@
 
 static size_t page_size = 4096;
 static unsigned address_bits;
+static ptrdiff_t rseq_offset; /* from the thread pointer; 0: not known */
 
 /*
  * glibc 2.35 publishes where in the thread's control block its rseq area is.
@@ -63,6 +64,8 @@ void os_init(void)
 	if (size)
 		page_size = size;
 	address_bits = find_address_bits();
+	if (&__rseq_size && __rseq_size)
+		rseq_offset = __rseq_offset;
 }
 
 size_t os_page_size(void)
@@ -320,6 +323,11 @@ bool os_membarrier(void)
 	return done;
 }
 
+void os_yield(void)
+{
+	syscall(SYS_sched_yield);
+}
+
 bool os_secure(void)
 {
 	return getauxval(AT_SECURE) != 0;
@@ -338,6 +346,21 @@ bool os_lock_pages(void *addr, size_t len)
 		return true;
 	syscall(SYS_madvise, addr, len, MADV_DOFORK);
 	return false;
+}
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+void os_populate(void *addr, size_t len)
+{
+	uintptr_t from = (uintptr_t)addr & ~(page_size - 1);
+	uintptr_t to = ((uintptr_t)addr + len + page_size - 1) & ~(page_size - 1);
+	int saved = errno;
+
+	/* Refused before Linux 5.14: then the writes fault, as without. */
+	syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE);
+	errno = saved;
 }
 
 void os_sleep_ms(unsigned ms)
@@ -420,19 +443,21 @@ void os_prefer_node(void *addr, size_t len, unsigned node)
 	errno = saved;
 }
 
-unsigned os_cpu(void)
+static __attribute__((noinline, cold)) unsigned ask_cpu(void)
 {
 	unsigned cpu = 0;
 
-	if (&__rseq_size && __rseq_size) {
-		/* struct rseq: cpu_id_start, then cpu_id; both u32. */
-		const volatile int32_t *rseq =
-			(const void *)((const char *)__builtin_thread_pointer() + __rseq_offset);
-		int32_t id = rseq[1];
-
-		if (id >= 0)
-			return (unsigned)id;
-	}
 	syscall(SYS_getcpu, &cpu, NULL, NULL);
 	return cpu;
+}
+
+unsigned os_cpu(void)
+{
+	/* struct rseq: cpu_id_start, then cpu_id; both u32. */
+	const volatile int32_t *rseq =
+		(const void *)((const char *)__builtin_thread_pointer() + rseq_offset);
+
+	if (__builtin_expect(rseq_offset != 0, 1) && __builtin_expect(rseq[1] >= 0, 1))
+		return (unsigned)rseq[1];
+	return ask_cpu();
 }

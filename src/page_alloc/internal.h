@@ -13,8 +13,9 @@ struct pgdat {
 	struct zone *zonelist[MAX_NODES * NR_ZONES + 1]; /* ends with NULL */
 };
 
-extern struct pgdat *nodes[MAX_NODES];
-extern unsigned nr_nodes;
+extern struct pgdat *nodes[MAX_NODES] HIDDEN; /* by the system's numbers; absent ones are NULL */
+extern unsigned nr_nodes HIDDEN;
+extern unsigned first_node HIDDEN; /* the one with the small zones */
 extern unsigned nr_zones; /* entries of zone_table */
 
 enum alloc_flags {
@@ -23,9 +24,16 @@ enum alloc_flags {
 	ALLOC_WMARK_HIGH = 2,
 	ALLOC_WMARK_MASK = 3,
 	ALLOC_NO_WATERMARKS = 4,
-	ALLOC_HARDER = 8,	/* half of the min watermark is available */
-	ALLOC_NOFRAGMENT = 16,	/* do not mix migratetypes in a pageblock */
+	ALLOC_HIGH = 8,		/* half of the mark is available */
+	ALLOC_HARDER = 16,	/* and half of the rest */
+	ALLOC_NOFRAGMENT = 32,	/* neither mix types in a pageblock nor leave the preferred zone */
 };
+
+/*
+ * Beside the public flags: window pages only. malloc finds the owner of what it
+ * frees in the window, and its objects must survive a fork.
+ */
+#define GFP_WINDOW 0x80000000u
 
 /* What one allocation wants; filled by prepare_alloc_pages, never changed. */
 struct alloc_context {
@@ -36,20 +44,46 @@ struct alloc_context {
 	enum migratetype mt;
 	struct pgdat *pgdat;
 	struct zone *const *zonelist;
-	enum zone_type highest_zone;
+	enum zone_type highest_zone, lowest_zone;
+	u64 nodemask;		/* bit i: node i may serve */
+	struct zone *preferred;	/* the first of the zonelist that may; the one that grows */
 };
 
 /* One walk over the zonelist; the pfn of a block taken off the free lists, or 0. */
 u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags);
 
-/* slowpath.c: everything else that can be tried; 0 with errno ENOMEM. */
+/* slowpath.c: everything else that can be tried; errno stays. */
 u64 alloc_pages_slowpath(const struct alloc_context *ac);
+
+/* highmem.c */
+u64 highmem_alloc(const struct alloc_context *ac);
+void highmem_free(u64 pfn);
+bool highmem_resize(u64 pfn, u64 nr);
+
+/* Whoever frees pays for ageing, and keeps its errno. */
+void age_for_free(void);
 
 /*
  * While pages are purged they are not free for others. Waits until some thread
  * has given its pages back, or false when none is at it.
  */
 bool reclaim_wait(void);
+
+/*
+ * pgdat.c. The node of a request that names none: by option, in turns, or the
+ * running CPU's.
+ */
+unsigned choose_node_slow(void);
+static inline unsigned choose_node(void)
+{
+	return likely(nr_nodes == 1) ? first_node : choose_node_slow();
+}
+/* Maps nr pageblocks of the zone's kind of memory; 0 when the system refuses. */
+u64 zone_map(struct zone *zone, u64 nr, u64 align);
+/* Lets pageblocks just mapped come from the zone's node. */
+void zone_bind(const struct zone *zone, u64 pfn, u64 nr);
+/* True if the request may be served from the zone at all. */
+bool zone_allowed(const struct zone *zone, const struct alloc_context *ac);
 
 /* In a child after fork: whoever was ageing is not here any more. */
 void reclaim_reinit(void);

@@ -7,8 +7,9 @@
  *
  *  hard   hard_limit. A block beyond it is refused, after everything that can
  *         be given back was.
- *  min    a 64th below hard: normal requests stop here and reclaim directly; the
- *         rest is for BM_GFP_HIGH, which must not fail for want of it.
+ *  min    a 64th below hard: normal requests stop here and reclaim directly. The
+ *         rest is a reserve: half of it for BM_GFP_HIGH, three quarters for
+ *         BM_GFP_ATOMIC, all of it for BM_GFP_MEMALLOC.
  *  low    another 64th below: from here on kswapd, or without it the request
  *         itself, gives back a little more than is taken.
  *  soft   the smaller of soft_limit and 3/4 of the control group's limit: above
@@ -78,26 +79,40 @@ static void reclaim_directly(void)
 				 __ATOMIC_RELAXED);
 }
 
+/* Where this request has to stop. */
+static u64 mark_for(bm_gfp_t gfp)
+{
+	u64 reserve = limit.hard - limit.min;
+
+	if (gfp & BM_GFP_NOMEMALLOC)
+		return limit.min;
+	if (gfp & BM_GFP_MEMALLOC)
+		return limit.hard;
+	if (!(gfp & BM_GFP_HIGH))
+		return limit.min;
+	return limit.min + reserve / 2 + (gfp & BM_GFP_DIRECT_RECLAIM ? 0 : reserve / 4);
+}
+
 bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 {
-	u64 most = gfp & BM_GFP_HIGH ? limit.hard : limit.min;
-	u64 want = pages_nr_backed() + need;
+	bool may_reclaim = gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);
+	u64 want = pages_nr_backed() + need, most = mark_for(gfp);
 
 	if (want <= most) {
 		if (want > limit.soft &&
-		    want > __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED) &&
-		    gfp & BM_GFP_DIRECT_RECLAIM)
+		    want > __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED) && may_reclaim)
 			reclaim_directly();
 		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
 			/* A little more than is taken, so that we come back above low. */
 			reclaim_purge(need + need / 4 + 32);
 		return true;
 	}
+	if (!may_reclaim)
+		return false;
 	/* Dirty free memory is the cheapest to give for it. */
 	reclaim_purge(want - most);
 	if (pages_nr_backed() + need <= most)
 		return true;
-	if (gfp & BM_GFP_DIRECT_RECLAIM)
-		reclaim_directly();
+	reclaim_directly();
 	return pages_nr_backed() + need <= most;
 }

@@ -8,31 +8,19 @@
 
 #include <errno.h>
 
+#include "base/options.h"
 #include "base/report.h"
 #include "base/stats.h"
+#include "base/trace.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
-
-static struct zone zone_normal0;
-static struct pgdat node0;
-
-struct pgdat *nodes[MAX_NODES];
-unsigned nr_nodes;
-unsigned nr_zones;
-
-bool page_alloc_init(void)
-{
-	zone_init(&zone_normal0, 0, ZONE_NORMAL, 0, os_nr_cpus());
-	node0.zones[ZONE_NORMAL] = &zone_normal0;
-	node0.zonelist[0] = &zone_normal0;
-	nodes[0] = &node0;
-	nr_nodes = 1;
-	nr_zones = 1;
-	return true;
-}
+#include "page_alloc/scope.h"
+#include "page_alloc/watch.h"
 
 static enum migratetype gfp_migratetype(bm_gfp_t gfp)
 {
+	if (unlikely(!options.mobility))
+		return MIGRATE_UNMOVABLE;
 	if (gfp & BM_GFP_MOVABLE)
 		return MIGRATE_MOVABLE;
 	if (gfp & BM_GFP_RECLAIMABLE)
@@ -49,32 +37,65 @@ static enum zone_type gfp_zone(bm_gfp_t gfp)
 	return gfp & BM_GFP_HIGHMEM ? ZONE_HIGHMEM : ZONE_NORMAL;
 }
 
-static void prepare_alloc_pages(struct alloc_context *ac, int nid, bm_gfp_t gfp, u64 nr,
-				unsigned align_order)
+bool zone_allowed(const struct zone *zone, const struct alloc_context *ac)
+{
+	return zone->type <= ac->highest_zone && zone->type >= ac->lowest_zone &&
+	       ac->nodemask >> zone->node & 1;
+}
+
+static inline struct zone *preferred_zone(const struct alloc_context *ac)
+{
+	struct zone *const *z = ac->zonelist;
+
+	while (*z && !zone_allowed(*z, ac))
+		z++;
+	return *z;
+}
+
+static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_t gfp, u64 nr,
+				unsigned align_order, u64 nodemask)
 {
 	ac->gfp = gfp;
 	ac->nr = nr;
 	ac->align_order = align_order;
 	ac->order = MAX(order_for_pages(nr), align_order);
 	ac->mt = gfp_migratetype(gfp);
-	ac->pgdat = nodes[nid == NODE_NONE ? 0 : nid];
+	ac->pgdat = nodes[node];
 	ac->zonelist = ac->pgdat->zonelist;
 	ac->highest_zone = gfp_zone(gfp);
+	ac->lowest_zone = gfp & GFP_WINDOW ? ZONE_NORMAL : ZONE_DMA;
+	ac->nodemask = gfp & BM_GFP_THISNODE ? nodemask & (u64)1 << node : nodemask;
+}
+
+/* What follows from the statement: where the search begins. */
+static inline void finalise_ac(struct alloc_context *ac)
+{
+	ac->preferred = preferred_zone(ac);
+}
+
+/*
+ * The first pass neither mixes migratetypes nor leaves the preferred zone: as
+ * long as that one can grow, either would cost later and save nothing now.
+ */
+static inline unsigned alloc_flags_nofragment(void)
+{
+	return ALLOC_WMARK_LOW | ALLOC_NOFRAGMENT;
 }
 
 bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags)
 {
-	u64 mark, free;
+	u64 mark;
 
 	if (alloc_flags & ALLOC_NO_WATERMARKS)
 		return true;
-	mark = zone->watermark[alloc_flags & ALLOC_WMARK_MASK];
-	if (!mark)
-		return true;
+	mark = __atomic_load_n(&zone->watermark[alloc_flags & ALLOC_WMARK_MASK], __ATOMIC_RELAXED);
+	if (alloc_flags & ALLOC_HIGH)
+		mark -= mark / 2;
 	if (alloc_flags & ALLOC_HARDER)
-		mark /= 2;
-	free = __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED);
-	return free >= ac->nr + mark + zone->lowmem_reserve[ac->highest_zone];
+		mark -= mark / 2;
+	mark += __atomic_load_n(&zone->lowmem_reserve[ac->highest_zone], __ATOMIC_RELAXED);
+	/* Nothing is kept back: the lists themselves say whether there is a block. */
+	return !mark || __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) >= ac->nr + mark;
 }
 
 /*
@@ -92,7 +113,8 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 	bool nofragment = alloc_flags & ALLOC_NOFRAGMENT;
 	u64 pfn = 0;
 
-	if (ac->nr == (u64)1 << ac->order && pcp_order_index(ac->order) >= 0)
+	if (ac->nr == (u64)1 << ac->order && pcp_order_index(ac->order) >= 0 &&
+	    likely(!(ac->gfp & BM_GFP_COLD)))
 		return pcp_alloc(zone, ac->order, ac->mt, nofragment);
 
 	lock(&zone->lock, LOCK_ZONE);
@@ -107,7 +129,9 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 						 MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER),
 						 ac->mt);
 	} else if (!pfn) {
-		pfn = zone_rmqueue_locked(zone, ac->order, ac->mt, nofragment);
+		pfn = ac->gfp & BM_GFP_COLD ? zone_rmqueue_cold_locked(zone, ac->order, ac->mt) : 0;
+		if (!pfn)
+			pfn = zone_rmqueue_locked(zone, ac->order, ac->mt, nofragment);
 		if (pfn && ac->nr < (u64)1 << ac->order)
 			zone_free_range_locked(zone, pfn + ac->nr,
 					       ((u64)1 << ac->order) - ac->nr);
@@ -123,7 +147,11 @@ u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags)
 	for (z = ac->zonelist; *z; z++) {
 		u64 pfn;
 
-		if ((*z)->type > ac->highest_zone)
+		if (!zone_allowed(*z, ac))
+			continue;
+		if (alloc_flags & ALLOC_NOFRAGMENT && *z != ac->preferred)
+			break;
+		if (!__atomic_load_n(&(*z)->managed, __ATOMIC_RELAXED))
 			continue;
 		if (!zone_watermark_ok(*z, ac, alloc_flags))
 			continue;
@@ -138,102 +166,212 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 {
 	struct page *page = pfn_to_page(pfn);
 
+	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)))
+		pages_check_poison(pfn, ac->nr);
 	if (ac->gfp & BM_GFP_ZERO)
 		pages_clear(pfn, ac->nr);
 	if (ac->nr >= PAGEBLOCK_PAGES / 2)
 		page->private = pages_nr_dirty(pfn, ac->nr);
+	if (unlikely(ac->gfp & BM_GFP_WRITE) && pages_nr_dirty(pfn, ac->nr) < ac->nr)
+		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
 	pages_set_dirty(pfn, ac->nr);
 	page->nr_pages = ac->nr;
+	page->owner = 0;
 	page_set_kind(page, PAGE_PAGES);
 }
 
-/* A block beyond what the buddy serves: mapped for this allocation alone. */
-static u64 alloc_highmem(const struct alloc_context *ac)
+/* A block off the free lists, within the limits; or 0. */
+static u64 take_block(const struct alloc_context *ac)
 {
-	u64 blocks = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
-	u64 align = ac->align_order > PAGEBLOCK_ORDER ?
-			    (u64)1 << (ac->align_order - PAGEBLOCK_ORDER) : 1;
-	struct page *page;
-	u64 pfn;
+	u64 pfn = get_page_from_freelist(ac, alloc_flags_nofragment());
 
-	if (!limit_allows(ac->nr, ac->gfp)) {
+	if (unlikely(!pfn))
+		pfn = alloc_pages_slowpath(ac);
+	if (unlikely(pfn && !limit_allows(ac->nr - pages_nr_dirty(pfn, ac->nr), ac->gfp))) {
+		zone_free_range(pfn_zone(pfn), pfn, ac->nr);
+		return 0;
+	}
+	return pfn;
+}
+
+/* How long who must not fail waits for others to free, growing. */
+#define WAIT_FIRST_MS 1
+#define WAIT_MOST_MS 100
+
+/* Nothing could be had: who must not fail tries again, the others are told. */
+static cold_path u64 alloc_failed(const struct alloc_context *ac)
+{
+	unsigned wait = WAIT_FIRST_MS;
+	int saved = errno;
+	u64 pfn = 0;
+
+	if (!(ac->gfp & BM_GFP_NOFAIL)) {
+		if (!(ac->gfp & BM_GFP_NOWARN))
+			report_verbose("no memory for %lu pages", (unsigned long)ac->nr);
 		errno = ENOMEM;
 		return 0;
 	}
-	pfn = section_map(blocks, align, BLOCK_HIGHMEM, 0);
-	if (!pfn)
-		return 0;
-	pages_count_backed((long)ac->nr);
-	page = pfn_to_page(pfn);
-	page->nr_pages = ac->nr;
-	page->private = blocks;
-	page_set_kind(page, PAGE_HIGHMEM);
-	stat_add_shared(highmem_mapped, 1);
+	while (!pfn) {
+		stat_add_shared(nofail_waits, 1);
+		os_sleep_ms(wait);
+		wait = MIN(wait * 2, (unsigned)WAIT_MOST_MS);
+		pfn = take_block(ac);
+	}
+	errno = saved;
 	return pfn;
 }
 
 /* Blocks from here on cost so much that the look at the clock does not count. */
 #define AGE_PAGES 16
 
-static u64 alloc_pages_heart(const struct alloc_context *ac)
+static out_of_line u64 alloc_pages_heart(unsigned node, bm_gfp_t gfp, u64 nr, unsigned align_order,
+					u64 nodemask)
 {
+	struct alloc_context request, *ac = &request;
 	u64 pfn;
 
-	if (ac->nr > (u64)1 << MAX_ORDER && ac->gfp & BM_GFP_HIGHMEM) {
-		pfn = alloc_highmem(ac);
-		if (pfn)
-			return pfn;
-	}
-	pfn = get_page_from_freelist(ac, ALLOC_WMARK_LOW | ALLOC_NOFRAGMENT);
-	if (unlikely(!pfn))
-		pfn = alloc_pages_slowpath(ac);
-	if (unlikely(pfn && !limit_allows(ac->nr - pages_nr_dirty(pfn, ac->nr), ac->gfp))) {
-		zone_free_range(pfn_zone(pfn), pfn, ac->nr);
+	prepare_alloc_pages(ac, node, gfp, nr, align_order, nodemask);
+	finalise_ac(ac);
+	if (unlikely(!ac->preferred)) {
+		/* No node that may serve has a zone of the kind. */
 		errno = ENOMEM;
 		return 0;
 	}
-	if (likely(pfn))
+	if (ac->nr > (u64)1 << MAX_ORDER && ac->gfp & BM_GFP_HIGHMEM &&
+	    !(this_scope.flags & SCOPE_NOSYSCALL)) {
+		pfn = highmem_alloc(ac);
+		if (pfn)
+			return pfn;
+	}
+	pfn = take_block(ac);
+	if (unlikely(!pfn))
+		pfn = alloc_failed(ac);
+	if (likely(pfn)) {
 		prep_new_page(pfn, ac);
+		TRACE(MM_PAGE_ALLOC, mm_page_alloc, pfn, nr, ac->gfp, page_node(pfn));
+	}
 	/* A program that only allocates now may have had a peak before. */
-	if (ac->nr >= AGE_PAGES && ac->gfp & BM_GFP_KSWAPD_RECLAIM)
+	if (ac->nr >= AGE_PAGES && (ac->gfp & BM_GFP_RECLAIM) == BM_GFP_RECLAIM)
 		reclaim_age();
 	return pfn;
 }
 
+/* True when all of these up to 64 pages, naturally aligned, are dirty already. */
+static inline bool is_dirty(u64 pfn, u64 nr)
+{
+	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
+				   __ATOMIC_RELAXED);
+
+	return !(~(word >> pfn % 64) & (~(u64)0 >> (64 - nr)));
+}
+
+/* Pages of a list that are not warm after all; false when a limit says no. */
+static out_of_line bool back_pages(u64 pfn, u64 nr, bm_gfp_t gfp)
+{
+	if (!limit_allows(nr - pages_nr_dirty(pfn, nr), gfp)) {
+		zone_free_range(pfn_zone(pfn), pfn, nr);
+		return false;
+	}
+	pages_set_dirty(pfn, nr);
+	return true;
+}
+
+/*
+ * The common case, ahead of everything: a small block of the Normal zone that
+ * lies warm in the running CPU's list. 0: not so, and nothing has happened.
+ */
+static inline u64 take_warm(unsigned node, bm_gfp_t gfp, u64 nr, unsigned order, u64 nodemask)
+{
+	const bm_gfp_t uncommon = BM_GFP_DMA | BM_GFP_DMA32 | BM_GFP_COLD | BM_GFP_WRITE | BM_GFP_ZERO;
+	struct page *page;
+	u64 pfn;
+
+	if (gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) || order > 6 ||
+	    nr != (u64)1 << order || !(nodemask >> node & 1))
+		return 0;
+	pfn = pcp_take(nodes[node]->zones[ZONE_NORMAL], order, gfp_migratetype(gfp));
+	if (unlikely(!pfn))
+		return 0;
+	if (unlikely(!is_dirty(pfn, nr)) && !back_pages(pfn, nr, gfp))
+		return 0;
+	page = pfn_to_page(pfn);
+	page->nr_pages = nr;
+	page->owner = 0;
+	page_set_kind(page, PAGE_PAGES);
+	PROBE(mm_page_alloc, pfn, nr, gfp, node);
+	return pfn;
+}
+
+/* The thread has bound itself: its scope's constraints come on top of the request's. */
+static cold_path u64 alloc_pages_in_scope(unsigned node, bm_gfp_t gfp, u64 nr,
+					  unsigned align_order, u64 nodemask)
+{
+	if (this_scope.flags)
+		gfp &= ~(BM_GFP_RECLAIM | BM_GFP_NOFAIL);
+	if (this_scope.node) {
+		node = this_scope.node - 1u;
+		gfp |= BM_GFP_THISNODE;
+	}
+	return alloc_pages_heart(node, gfp, nr, align_order, nodemask);
+}
+
+u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u64 nodemask)
+{
+	unsigned node = nid == NODE_NONE ? choose_node() : (unsigned)nid;
+	u64 pfn;
+
+	if (unlikely(this_scope.flags | this_scope.node))
+		return alloc_pages_in_scope(node, gfp, nr, align_order, nodemask);
+	pfn = take_warm(node, gfp, nr, align_order, nodemask);
+	return likely(pfn) ? pfn : alloc_pages_heart(node, gfp, nr, align_order, nodemask);
+}
+
 u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order)
 {
-	struct alloc_context ac;
-
-	if (order > MAX_ORDER) {
+	if (unlikely(order > MAX_ORDER)) {
+		warn_order(gfp, order);
 		errno = EINVAL;
 		return 0;
 	}
-	prepare_alloc_pages(&ac, nid, gfp, (u64)1 << order, order);
-	return alloc_pages_heart(&ac);
+	return alloc_pages_nodemask(nid, gfp, (u64)1 << order, order, NODES_ALL);
 }
 
 u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order)
 {
-	struct alloc_context ac;
-
 	if (nr > window.limit >> PAGE_SHIFT || align_order > 2 * MAX_ORDER) {
 		errno = ENOMEM;
 		return 0;
 	}
-	prepare_alloc_pages(&ac, NODE_NONE, gfp, nr, align_order);
-	return alloc_pages_heart(&ac);
+	return alloc_pages_nodemask(NODE_NONE, gfp | GFP_WINDOW, nr, align_order, NODES_ALL);
 }
 
-static void free_highmem(u64 pfn, struct page *page)
+void split_pages(u64 pfn)
 {
-	u64 blocks = page->private;
+	u64 nr = pfn_to_page(pfn)->nr_pages, i;
 
-	pages_count_backed(-(long)page->nr_pages);
-	/* The struct page must be zero again before the range can be reused. */
-	page->nr_pages = 0;
-	page->private = 0;
-	page_set_kind(page, PAGE_NONE);
-	section_unmap(pfn, blocks);
+	for (i = 0; i < nr; i++) {
+		pfn_to_page(pfn + i)->nr_pages = 1;
+		pfn_to_page(pfn + i)->owner = pfn_to_page(pfn)->owner;
+		page_set_kind(pfn_to_page(pfn + i), PAGE_PAGES);
+	}
+}
+
+out_of_line void age_for_free(void)
+{
+	int saved = errno;
+
+	reclaim_age();
+	errno = saved;
+}
+
+static cold_path void watch_free(u64 pfn, u64 nr)
+{
+	bm_trace_fn hook = __atomic_load_n(&trace_hook, __ATOMIC_RELAXED);
+
+	if (hook)
+		hook(BM_TRACE_MM_PAGE_FREE, pfn, nr, pfn_to_page(pfn)->owner, 0);
+	if (page_kind(pfn_to_page(pfn)) != PAGE_HIGHMEM)
+		pages_poison(pfn, nr);
 }
 
 void free_pages(u64 pfn)
@@ -243,8 +381,15 @@ void free_pages(u64 pfn)
 	struct zone *zone;
 	unsigned order;
 
-	if (page->kind == PAGE_HIGHMEM) {
-		free_highmem(pfn, page);
+	PROBE(mm_page_free, pfn, nr, page->owner, 0);
+	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)))
+		watch_free(pfn, nr);
+	if (unlikely(page->owner)) {
+		owner_uncharge(page->owner, nr);
+		page->owner = 0;
+	}
+	if (unlikely(page->kind == PAGE_HIGHMEM)) {
+		highmem_free(pfn);
 		return;
 	}
 	page_set_kind(page, PAGE_NONE);
@@ -252,69 +397,27 @@ void free_pages(u64 pfn)
 	order = ilog2(nr);
 	if (nr == (u64)1 << order && pcp_order_index(order) >= 0 &&
 	    !(pfn & (nr - 1))) {
-		if (!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype))
+		if (likely(!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype)))
 			return;
 	} else {
 		zone_free_range(zone, pfn, nr);
 	}
-	reclaim_age();
-}
-
-bool resize_pages(u64 pfn, u64 nr)
-{
-	struct page *page = pfn_to_page(pfn);
-	u64 old = page->nr_pages, end, need;
-	struct zone *zone;
-	bool done, may_map;
-
-	if (page->kind == PAGE_HIGHMEM) {
-		if (round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER != page->private)
-			return false;
-		if (nr > old && !limit_allows(nr - old, BM_GFP_KERNEL))
-			return false;
-		pages_count_backed((long)(nr - old));
-		page->nr_pages = nr;
-		return true;
-	}
-	zone = pfn_zone(pfn);
-	if (nr < old) {
-		page->nr_pages = nr;
-		zone_free_range(zone, pfn + nr, old - nr);
-		reclaim_age();
-		return true;
-	}
-	if (nr == old)
-		return true;
-	end = round_up(pfn + old, (u64)PAGEBLOCK_PAGES);
-	need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES) - end;
-	lock(&zone->lock, LOCK_ZONE);
-	done = zone_take_range_locked(zone, pfn + old, nr - old);
-	/* At the end of the heap, the heap itself can grow behind us. */
-	may_map = !done && need && zone_range_is_free_locked(zone, pfn + old, end - pfn - old);
-	unlock(&zone->lock, LOCK_ZONE);
-	if (!done) {
-		if (!may_map || !section_map_at(end, need >> PAGEBLOCK_ORDER, BLOCK_PRESENT,
-						zone->index))
-			return false;
-		zone_add_blocks(zone, end, need >> PAGEBLOCK_ORDER, MIGRATE_MOVABLE);
-		lock(&zone->lock, LOCK_ZONE);
-		done = zone_take_range_locked(zone, pfn + old, nr - old);
-		unlock(&zone->lock, LOCK_ZONE);
-		if (!done)
-			return false;
-	}
-	if (!limit_allows(nr - old - pages_nr_dirty(pfn + old, nr - old), BM_GFP_KERNEL)) {
-		zone_free_range(zone, pfn + old, nr - old);
-		return false;
-	}
-	pages_set_dirty(pfn + old, nr - old);
-	page->nr_pages = nr;
-	return true;
+	age_for_free();
 }
 
 void pages_moved(u64 pfn, u64 nr)
 {
 	pages_clear_dirty(pfn, nr);
+}
+
+unsigned page_node(u64 pfn)
+{
+	return pfn_zone(pfn)->node;
+}
+
+bool node_exists(unsigned nid)
+{
+	return nid < MAX_NODES && nodes[nid];
 }
 
 void page_alloc_totals(struct page_totals *t)

@@ -33,6 +33,33 @@ static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
 }
 
 /*
+ * The heart: nr pages as alloc_pages_exact says, from the nodes of nodemask,
+ * from node nid (or NODE_NONE) rather than from others; zones below the window
+ * may serve. All other calls are this one.
+ */
+u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u64 nodemask);
+#define NODES_ALL (~(u64)0)
+
+/* Watermarks and reserves for the zones' present sizes: after growth, or a change of options. */
+void zones_set_reserves(void);
+
+/* gfp.c: false for unknown flags and for such that contradict each other. */
+bool gfp_is_valid_slow(bm_gfp_t gfp);
+static inline bool gfp_is_valid(bm_gfp_t gfp)
+{
+	return likely(!(gfp & ~(BM_GFP_KERNEL | BM_GFP_ZERO))) || gfp_is_valid_slow(gfp);
+}
+/* Says once that an order is above MAX_ORDER. */
+void warn_order(bm_gfp_t gfp, unsigned order);
+
+/* Makes an allocated block of the zones one block for each of its pages. */
+void split_pages(u64 pfn);
+
+/* The node of an allocated block's pages; whether there is such a node. */
+unsigned page_node(u64 pfn);
+bool node_exists(unsigned nid);
+
+/*
  * Exactly nr pages, the first at a multiple of 1 << align_order pages; what a
  * block of 1 << order has beyond is given back at once. Any nr; blocks that
  * the buddy cannot serve (over 1 << MAX_ORDER pages) need BM_GFP_HIGHMEM and
@@ -98,6 +125,16 @@ void kswapd_start(void);
 void kswapd_stop(void);
 void kswapd_after_fork(void);
 
+/* Who may not reclaim lets the next who may do it at once. */
+void reclaim_wake(void);
+
+/*
+ * Gives every pageblock that is wholly free back to the system, address space
+ * and all; the number of pages. Makes room within a limit for another zone,
+ * or for a block that no run of them could serve.
+ */
+u64 zones_return_blocks(void);
+
 /* Bytes of dirty free memory that ageing leaves alone. */
 void reclaim_set_floor(u64 bytes);
 
@@ -114,5 +151,7 @@ void page_alloc_totals(struct page_totals *t);
 void page_alloc_lock_all(void);
 void page_alloc_unlock_all(void);
 void page_alloc_reinit_locks(void);
+/* In the child, after that: what the system did not give to it is forgotten. */
+void page_alloc_after_fork(void);
 
 #endif

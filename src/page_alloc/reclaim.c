@@ -18,6 +18,7 @@
 #include "base/stats.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 #define DECAY_STEPS 10
 
@@ -47,7 +48,8 @@ static u64 drain_zones(void)
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
-		nr += pcp_drain_all(zone_table[i]);
+		if (__atomic_load_n(&zone_table[i]->managed, __ATOMIC_RELAXED))
+			nr += pcp_drain_all(zone_table[i]);
 	return nr;
 }
 
@@ -237,7 +239,8 @@ u64 reclaim_purge(u64 nr)
 	for (i = 0; i < nr_zones && purged < nr; i++) {
 		struct zone *zone = zone_table[i];
 		u32 tick = next_tick(zone);
-		bool more = true;
+		/* Locked pages stay: that is what they were asked for. */
+		bool more = zone->type != ZONE_DMA;
 
 		while (more && purged < nr)
 			purged += purge_oldest(zone, tick, nr - purged, &more);
@@ -251,7 +254,8 @@ u64 reclaim_nr_dirty(void)
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
-		dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
+		if (zone_table[i]->type != ZONE_DMA)
+			dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
 	return dirty;
 }
 
@@ -330,7 +334,7 @@ void reclaim_age_now(void)
 
 void reclaim_age(void)
 {
-	if (options.decay_ms < 0)
+	if (options.decay_ms < 0 || this_scope.flags & SCOPE_NOSYSCALL)
 		return;
 	if (options.decay_ms == 0)
 		reclaim_purge(UINT64_MAX);
@@ -338,6 +342,19 @@ void reclaim_age(void)
 		kswapd_wake();
 	else
 		reclaim_age_now();
+}
+
+void reclaim_wake(void)
+{
+	u64 now = os_now_ms();
+
+	if (kswapd_is_running()) {
+		kswapd_wake();
+		return;
+	}
+	/* 0 is the state before the first step, which only starts the clock. */
+	if (options.decay_ms > 0 && __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED) > now)
+		__atomic_store_n(&decay.next_ms, now, __ATOMIC_RELAXED);
 }
 
 void reclaim_set_floor(u64 bytes)

@@ -10,7 +10,9 @@
 
 #include "base/report.h"
 #include "base/stats.h"
+#include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 /*
  * A zone grows by an eighth of itself, so that the number of system calls
@@ -29,86 +31,128 @@
 /* Times to wait for other threads that purge: there may be several, one after the other. */
 #define PURGE_TRIES 100
 
-static bool has_plenty_warm(struct zone *const *zonelist)
+static bool has_plenty_warm(const struct zone *zone)
 {
-	u64 dirty = 0, managed = 0;
+	u64 dirty = __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
+	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
 
-	for (; *zonelist; zonelist++) {
-		dirty += __atomic_load_n(&(*zonelist)->nr_dirty, __ATOMIC_RELAXED);
-		managed += __atomic_load_n(&(*zonelist)->managed, __ATOMIC_RELAXED);
-	}
 	return dirty > managed / MIX_FRACTION;
 }
 
 /* Maps a section for the request; false when the system or a limit refuses. */
 static bool grow_zone(const struct alloc_context *ac)
 {
-	struct zone *zone = ac->pgdat->zones[ZONE_NORMAL];
+	struct zone *zone = ac->preferred;
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER;
 	unsigned align_order = MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER);
 	u64 align = (u64)1 << (align_order - PAGEBLOCK_ORDER);
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
-	u64 want = MAX(need, MIN(managed / GROW_FRACTION, GROW_MOST));
-	u64 pfn;
+	u64 pfn, want;
 
-	/* Only this zone grows; a request that may not use it gains nothing. */
-	if (ac->highest_zone < ZONE_NORMAL)
+	if (this_scope.flags & SCOPE_NOSYSCALL)
 		return false;
-	pfn = section_map(want, align, BLOCK_PRESENT, zone->index);
+	/* Locked memory is dear: no more of it than needed. */
+	want = zone->type == ZONE_DMA ? need : MAX(need, MIN(managed / GROW_FRACTION, GROW_MOST));
+	pfn = zone_map(zone, want, align);
 	if (!pfn && want > need) {
 		want = need;
-		pfn = section_map(want, align, BLOCK_PRESENT, zone->index);
+		pfn = zone_map(zone, want, align);
 	}
 	if (!pfn)
 		return false;
 	zone_add_blocks(zone, pfn, want, ac->mt);
+	zones_set_reserves();
 	return true;
 }
 
-u64 alloc_pages_slowpath(const struct alloc_context *ac)
+/* What of the watermarks a request may ignore. */
+static unsigned gfp_to_alloc_flags(bm_gfp_t gfp)
 {
-	unsigned alloc_flags = ac->gfp & BM_GFP_HIGH ? ALLOC_WMARK_MIN | ALLOC_HARDER :
-						       ALLOC_WMARK_MIN;
-	int saved = errno;
+	unsigned flags = ALLOC_WMARK_MIN;
+
+	if (gfp & BM_GFP_NOMEMALLOC)
+		return flags;
+	if (gfp & BM_GFP_MEMALLOC)
+		return flags | ALLOC_NO_WATERMARKS;
+	if (gfp & BM_GFP_HIGH)
+		flags |= ALLOC_HIGH;
+	/* Who may not wait for reclaim either gets deeper into the reserve. */
+	if (gfp & BM_GFP_HIGH && !(gfp & BM_GFP_DIRECT_RECLAIM))
+		flags |= ALLOC_HARDER;
+	return flags;
+}
+
+/* From what we just mapped: that does not touch what was kept back before. */
+static u64 take_grown(const struct alloc_context *ac)
+{
+	return get_page_from_freelist(ac, ALLOC_NO_WATERMARKS | ALLOC_NOFRAGMENT);
+}
+
+/*
+ * Makes room and tries once more: caches above, per-CPU lists, the backing of
+ * free pages where a limit counts that, and at last whole pageblocks of zones
+ * that this request cannot use, or not in one piece.
+ */
+static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
+{
 	u64 pfn;
 
-	stat_add_shared(slowpaths, 1);
-	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM)
-		reclaim_age();
-	if (has_plenty_warm(ac->zonelist)) {
+	shrink_all();
+	shrinkers_give(true);
+	reclaim_purge(UINT64_MAX);
+	pfn = get_page_from_freelist(ac, alloc_flags);
+	if (!pfn && grow_zone(ac))
+		pfn = take_grown(ac);
+	/* What is free may be in the hands of others who purge it. */
+	for (int tries = 0; !pfn && tries < PURGE_TRIES && reclaim_wait(); tries++)
+		pfn = get_page_from_freelist(ac, alloc_flags);
+	if (!pfn && zones_return_blocks() && grow_zone(ac))
+		pfn = take_grown(ac);
+	return pfn;
+}
+
+static u64 try_everything(const struct alloc_context *ac)
+{
+	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
+	bool may_reclaim = ac->gfp & BM_GFP_DIRECT_RECLAIM && !(ac->gfp & BM_GFP_NORETRY);
+	u64 pfn;
+
+	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM) {
+		if (may_reclaim)
+			reclaim_age();
+		else
+			reclaim_wake();
+	}
+	if (has_plenty_warm(ac->preferred)) {
+		pfn = get_page_from_freelist(ac, alloc_flags);
+		if (pfn)
+			return pfn;
+	}
+	/* Urgent: what is at hand, the reserve too, before any system call. */
+	if (ac->gfp & BM_GFP_HIGH && !(ac->gfp & BM_GFP_DIRECT_RECLAIM)) {
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		if (pfn)
 			return pfn;
 	}
 	/* Another thread may take what we mapped, so more than one round. */
 	for (int tries = 0; tries < 4 && grow_zone(ac); tries++) {
-		pfn = get_page_from_freelist(ac, alloc_flags | ALLOC_NOFRAGMENT);
-		if (pfn) {
-			errno = saved;
+		pfn = take_grown(ac);
+		if (pfn)
 			return pfn;
-		}
 	}
 	pfn = get_page_from_freelist(ac, alloc_flags);
-	if (!pfn && ac->gfp & BM_GFP_DIRECT_RECLAIM) {
-		u64 freed = shrink_all();
+	if (!pfn && may_reclaim)
+		pfn = direct_reclaim(ac, alloc_flags);
+	return pfn;
+}
 
-		/* Purging makes room where a limit counts what is backed. */
-		shrinkers_give(true);
-		reclaim_purge(UINT64_MAX);
-		if (freed || !(ac->gfp & BM_GFP_NORETRY))
-			pfn = get_page_from_freelist(ac, alloc_flags);
-		if (!pfn && grow_zone(ac))
-			pfn = get_page_from_freelist(ac, alloc_flags);
-		/* What is free may be in the hands of others who purge it. */
-		for (int tries = 0; !pfn && tries < PURGE_TRIES && reclaim_wait(); tries++)
-			pfn = get_page_from_freelist(ac, alloc_flags);
-	}
-	if (pfn) {
-		errno = saved;
-		return pfn;
-	}
-	if (!(ac->gfp & BM_GFP_NOWARN))
-		report_verbose("no memory for %lu pages", (unsigned long)ac->nr);
-	errno = ENOMEM;
-	return 0;
+u64 alloc_pages_slowpath(const struct alloc_context *ac)
+{
+	int saved = errno;
+	u64 pfn;
+
+	stat_add_shared(slowpaths, 1);
+	pfn = try_everything(ac);
+	errno = saved;
+	return pfn;
 }

@@ -227,7 +227,8 @@ u64 slab_punch(bool all)
 		return 0;
 	punch.pass++;
 	for (s = 0; s < nr; s++)
-		for (class = 0; class < NR_PACKED_CLASSES; class++)
+		/* A heap may be destroyed under us: private shards are left alone. */
+		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)
 			given += punch_node(shards[s], class, all);
 	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
 	stat_add_shared(punched_pages, given);

@@ -8,10 +8,17 @@
  */
 #include "slab/slab.h"
 
+#include <errno.h>
+#include <string.h>
+
 #include "page_alloc/page_alloc.h"
 #include "slab/internal.h"
 
 #define SHARDS_PER_CPU 4
+
+/* Shards that threads are bound to; LOCK_SHARDS. */
+static unsigned nr_common;
+static struct shard *spare_private;
 
 struct shard *shards[MAX_SHARDS];
 unsigned nr_shards;
@@ -30,7 +37,8 @@ static void shard_setup(struct shard *shard, unsigned id)
 
 void shards_init(unsigned nr_cpus)
 {
-	most_shards = MIN(nr_cpus * SHARDS_PER_CPU, (unsigned)MAX_SHARDS);
+	most_shards = MIN(nr_cpus * SHARDS_PER_CPU, (unsigned)MAX_COMMON_SHARDS);
+	nr_common = 1;
 	shard_setup(&shard0, 0);
 }
 
@@ -40,9 +48,85 @@ static struct shard *least_loaded(void)
 	unsigned i;
 
 	for (i = 1; i < nr_shards && best->nr_threads; i++)
-		if (shards[i]->nr_threads < best->nr_threads)
+		if (!shard_is_private(shards[i]) && shards[i]->nr_threads < best->nr_threads)
 			best = shards[i];
 	return best;
+}
+
+static bool may_add_common(void)
+{
+	return nr_common < most_shards && nr_shards < MAX_SHARDS;
+}
+
+/* Zeroed pages for a struct shard; 0 without memory. The allocator's own: the reserve may serve. */
+static u64 shard_pages(void)
+{
+	return alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO | BM_GFP_MEMALLOC,
+				 round_up(sizeof(struct shard), PAGE_SIZE) >> PAGE_SHIFT, 0);
+}
+
+struct shard *shard_create_private(void)
+{
+	struct shard *shard;
+	u64 pfn = 0;
+
+	lock(&shards_lock, LOCK_SHARDS);
+	shard = spare_private;
+	if (shard)
+		spare_private = shard->next_spare;
+	unlock(&shards_lock, LOCK_SHARDS);
+	if (shard)
+		return shard;
+	pfn = shard_pages();
+	if (!pfn)
+		return NULL;
+	lock(&shards_lock, LOCK_SHARDS);
+	/* Threads keep their share of the tags. */
+	if (nr_shards - nr_common < MAX_SHARDS - most_shards) {
+		shard = (struct shard *)(void *)pfn_to_virt(pfn);
+		shard->owner = (u16)nr_shards;
+		shard_setup(shard, nr_shards);
+	}
+	unlock(&shards_lock, LOCK_SHARDS);
+	if (!shard) {
+		free_pages(pfn);
+		errno = EAGAIN;
+	}
+	return shard;
+}
+
+void shard_retire_private(struct shard *shard)
+{
+	lock(&shards_lock, LOCK_SHARDS);
+	shard->next_spare = spare_private;
+	spare_private = shard;
+	unlock(&shards_lock, LOCK_SHARDS);
+}
+
+unsigned shard_use(struct shard *shard, int change)
+{
+	unsigned users;
+
+	lock(&shards_lock, LOCK_SHARDS);
+	users = shard->users = (u16)(shard->users + change);
+	unlock(&shards_lock, LOCK_SHARDS);
+	return users;
+}
+
+u64 shard_nr_slabs(const struct shard *shard)
+{
+	unsigned class;
+	u64 nr = 0;
+
+	for (class = 0; class < NR_CLASSES; class++)
+		nr += __atomic_load_n(&shard->nodes[class].nr_slabs, __ATOMIC_RELAXED);
+	return nr;
+}
+
+void shard_clear(struct shard *shard)
+{
+	memset(shard->nodes, 0, sizeof(shard->nodes));
+	shard->empty_bytes = 0;
 }
 
 struct shard *shard_bind(void)
@@ -52,17 +136,16 @@ struct shard *shard_bind(void)
 
 	lock(&shards_lock, LOCK_SHARDS);
 	best = least_loaded();
-	if (best->nr_threads && nr_shards < most_shards) {
+	if (best->nr_threads && may_add_common()) {
 		/* The pages are found without the lock: that may take long. */
 		unlock(&shards_lock, LOCK_SHARDS);
-		spare = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO,
-					  round_up(sizeof(struct shard), PAGE_SIZE) >> PAGE_SHIFT,
-					  0);
+		spare = shard_pages();
 		lock(&shards_lock, LOCK_SHARDS);
 		best = least_loaded();
-		if (spare && best->nr_threads && nr_shards < most_shards) {
+		if (spare && best->nr_threads && may_add_common()) {
 			best = (struct shard *)(void *)pfn_to_virt(spare);
 			shard_setup(best, nr_shards);
+			nr_common++;
 			spare = 0;
 		}
 	}

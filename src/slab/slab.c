@@ -5,7 +5,7 @@
 
 #include "base/report.h"
 #include "base/stats.h"
-#include "page_alloc/page_alloc.h"
+#include "page_alloc/scope.h"
 #include "slab/internal.h"
 
 /*
@@ -29,7 +29,12 @@ static bool keep_empty(struct shard *shard, struct cache_node *node, const struc
 {
 	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT;
 
-	u64 budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
+	u64 budget;
+
+	/* Whoever has a budget of its own is not charged for what it does not use. */
+	if (unlikely(shard_is_private(shard)))
+		return false;
+	budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
 
 	if (__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes > budget) {
 		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST),
@@ -67,7 +72,7 @@ static u64 new_slab(const struct shard *shard, unsigned class)
 {
 	const struct size_class *sc = &size_classes[class];
 	bm_gfp_t gfp = sc->nr_objects == 1 ? BM_GFP_KERNEL | BM_GFP_MOVABLE : BM_GFP_KERNEL;
-	u64 pfn = alloc_pages_exact(gfp, sc->nr_pages, sc->order);
+	u64 pfn = alloc_pages_owned(shard->owner, gfp, sc->nr_pages, sc->order);
 	unsigned left = sc->nr_objects, i;
 	struct page *page;
 
@@ -457,6 +462,21 @@ u64 slab_shrink(bool all)
 		}
 	}
 	return freed;
+}
+
+u64 slab_shrink_shard(struct shard *shard)
+{
+	unsigned class;
+	u64 freed = 0;
+
+	for (class = 0; class < NR_CLASSES; class++)
+		freed += shrink_node(shard, class, UINT32_MAX);
+	return freed;
+}
+
+void slab_destroy(u64 pfn, unsigned class)
+{
+	slab_release(pfn, class);
 }
 
 void slab_class_totals(unsigned class, struct class_totals *t)

@@ -39,12 +39,17 @@ struct shard {
 	u16 id;
 	u16 tag_base;	/* of class 0 */
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS */
+	u16 owner;	/* of its slabs: its id if it is private, else 0 */
+	u16 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
+	struct shard *next_spare; /* private and without a purpose; LOCK_SHARDS */
 	u64 empty_bytes; /* in empty slabs of all nodes; relaxed atomic */
 	u64 empty_budget; /* for these; relaxed atomic, a lost update is harmless */
 	struct cache_node nodes[NR_CLASSES];
 };
 
 #define MAX_SHARDS ((65536 - TAG_SLABS) / NR_CLASSES)
+/* Threads share at most half of them: heaps and groups want tags too. */
+#define MAX_COMMON_SHARDS (MAX_SHARDS / 2)
 
 extern struct shard *shards[MAX_SHARDS] HIDDEN;
 extern unsigned nr_shards; /* only grows; release/acquire */
@@ -70,6 +75,30 @@ void shards_init(unsigned nr_cpus);
 /* Binds the caller to the shard with the fewest threads, making one if that pays. */
 struct shard *shard_bind(void);
 void shard_unbind(struct shard *shard);
+
+/*
+ * A private shard serves a heap or a group: no thread is bound to it by
+ * shard_bind. NULL with errno ENOMEM, or EAGAIN when all tags are in use.
+ */
+struct shard *shard_create_private(void);
+/* It has no slab any more; its tags will be used again. */
+void shard_retire_private(struct shard *shard);
+/* Counts the threads that allocate from it by default, +1 or -1; how many there are then. */
+unsigned shard_use(struct shard *shard, int change);
+
+static inline bool shard_is_private(const struct shard *shard)
+{
+	return shard->owner;
+}
+
+/* Slabs it has now. */
+u64 shard_nr_slabs(const struct shard *shard);
+/* Takes a private shard's slab apart, used objects and all. Its nodes are not told. */
+void slab_destroy(u64 pfn, unsigned class);
+/* After that has happened to all of its slabs. */
+void shard_clear(struct shard *shard);
+/* slab_shrink(true) of one shard. */
+u64 slab_shrink_shard(struct shard *shard);
 
 /*
  * Takes up to n objects of the class, at least one unless memory ran out (then

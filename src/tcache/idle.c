@@ -199,11 +199,13 @@ static void give_back_cache(struct tcache *tc)
 static bool empty_sheaf(struct tcache *tc, unsigned class)
 {
 	void *objects[TAKE_MOST];
+	struct shard *shard;
 	u32 used, n;
 
 	do {
 		if (!lock_sealed(tc))
 			return false;
+		shard = tc->shard; /* the thread may come back and enter a heap meanwhile */
 		used = sheaf_used(tc, class);
 		/* One pop may still come through after we looked. */
 		n = used > tc->stolen[class] + 1u ? used - 1 - tc->stolen[class] : 0;
@@ -213,7 +215,7 @@ static bool empty_sheaf(struct tcache *tc, unsigned class)
 		tc->stolen[class] = (u16)(tc->stolen[class] + n);
 		unlock(&tc->seal_lock, LOCK_SEAL);
 		if (n)
-			slab_free(tc->shard, class, objects, n);
+			slab_free(shard, class, objects, n);
 		stat_add_shared(objects_reclaimed, n);
 	} while (n == TAKE_MOST);
 	return true;

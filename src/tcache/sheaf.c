@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/report.h"
+#include "base/trace.h"
 #include "page_alloc/page_alloc.h"
 #include "tcache/tcache.h"
 
@@ -135,6 +136,7 @@ static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
 
 	__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
 	slab_free(tc->shard, class, bottom, n);
+	TRACE(MALLOC_FLUSH, malloc_flush, size_classes[class].size, n, tc->shard->id, 0);
 	__builtin_memmove(bottom, bottom + n, rest * sizeof(*bottom));
 	__atomic_store_n(&tc->top[class], bottom + rest, __ATOMIC_RELEASE);
 	stat_add(&tc->stats, flushes, 1);
@@ -196,6 +198,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	if (unlikely(!n))
 		return NULL;
 	stat_add(&tc->stats, refills, 1);
+	TRACE(MALLOC_REFILL, malloc_refill, size_classes[class].size, n, tc->shard->id, 0);
 	stat_add(&tc->stats, objects_refilled, n);
 	__atomic_store_n(&tc->top[class], bottom + n - 1, __ATOMIC_RELEASE);
 	return bottom[n - 1];
@@ -347,6 +350,9 @@ void tcache_free_slow(void *p, struct tcache *tc)
 		free_direct(p, tag);
 	else if (tag - tc->tag_base < NR_SHEAVES)
 		push_slow(tc, tag_class(tag), p, tag);
+	else if (shard_is_private(shards[tag_shard(tag)]))
+		/* A heap may be destroyed and a group wants its pages: nothing waits here. */
+		free_direct(p, tag);
 	else
 		remote_push(tc, p, tag);
 	errno = saved;

@@ -62,7 +62,8 @@ struct tcache {
 	u32 nr_remote;
 	size_t remote_bytes;
 	size_t capacity;		/* bytes all sheaves may hold, see sheaf.c */
-	struct shard *shard;
+	struct shard *shard;		/* what the sheaves hold is of this one */
+	struct shard *home;		/* what the thread is bound to when in no heap or group */
 	void **bottom[NR_SHEAVES];	/* the slot below it is always NULL */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
@@ -73,6 +74,7 @@ struct tcache {
 	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
+	bool sealable;			/* slot may be set when the thread is in no heap or group */
 	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
 	struct lock seal_lock;
 	u16 remote_stolen;		/* of remote, from the start; seal_lock */
@@ -228,6 +230,12 @@ extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THR
 struct tcache *tcache_get(void);
 /* The shard a cache works on; the shared caches of capacity 0 have the first. */
 struct shard *tcache_shard(const struct tcache *tc);
+/*
+ * From now on the calling thread allocates from this shard, NULL: from its
+ * home; what it has cached of the last one goes back. False, with errno EAGAIN,
+ * when the thread has no cache of its own (it is ending).
+ */
+bool tcache_rebind(struct shard *shard);
 /* Turns the calling thread's cache into one without sheaves. */
 void tcache_set_direct(struct tcache *tc);
 /* At thread exit: gives everything back; later calls of the thread go direct. */

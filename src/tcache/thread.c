@@ -5,6 +5,8 @@
  * a thread that ends leaves its cache on a free list, emptied, with its memory
  * warm, for the next thread.
  */
+#include <errno.h>
+
 #include "base/options.h"
 #include "base/report.h"
 #include "page_alloc/page_alloc.h"
@@ -99,6 +101,14 @@ void tcache_set_direct(struct tcache *tc)
 	sheaf_setup(tc);
 }
 
+/* From here on others may reclaim what the cache holds when the thread is idle. */
+static void allow_seal(struct tcache *tc)
+{
+	lock(&tc->seal_lock, LOCK_SEAL);
+	tc->slot = &this_tcache;
+	unlock(&tc->seal_lock, LOCK_SEAL);
+}
+
 struct tcache *tcache_get(void)
 {
 	struct tcache *tc = this_tcache;
@@ -119,13 +129,15 @@ struct tcache *tcache_get(void)
 		return &tcache_gone;
 	}
 	tc->state = options.hardened ? TCACHE_DIRECT : TCACHE_LIVE;
-	tc->shard = shard_bind();
+	tc->home = shard_bind();
+	tc->shard = tc->home;
 	tc->tag_base = tc->shard->tag_base;
 	tc->span = 0;
 	tc->nr_remote = 0;
 	tc->remote_bytes = 0;
 	tc->busy = 0;
 	tc->slot = NULL;
+	tc->sealable = false;
 	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
 	sheaf_setup(tc);
 	link_live(tc);
@@ -136,9 +148,8 @@ struct tcache *tcache_get(void)
 		report_verbose("a thread's exit cannot be watched; what it caches stays with it");
 		return tc;
 	}
-	lock(&tc->seal_lock, LOCK_SEAL);
-	tc->slot = &this_tcache;
-	unlock(&tc->seal_lock, LOCK_SEAL);
+	tc->sealable = true;
+	allow_seal(tc);
 	return tc;
 }
 
@@ -153,6 +164,43 @@ static void unlink_live(struct tcache *tc)
 	nr_live--;
 }
 
+bool tcache_rebind(struct shard *shard)
+{
+	struct tcache *tc = tcache_get();
+
+	if (tc->state == TCACHE_GONE) {
+		errno = EAGAIN;
+		return false;
+	}
+	if (!shard)
+		shard = tc->home;
+	if (shard == tc->shard)
+		return true;
+	/* While the cache holds a heap's objects nobody else looks into it: the
+	 * heap may be destroyed after the thread has left. */
+	if (tc->shard == tc->home)
+		tcache_forbid_seal(tc);
+	if (tc->state == TCACHE_LIVE)
+		tcache_flush(tc);
+	if (tc->shard != tc->home)
+		shard_use(tc->shard, -1);
+	if (shard != tc->home)
+		shard_use(shard, 1);
+	tc->shard = shard;
+	tc->tag_base = shard->tag_base;
+	if (shard == tc->home && tc->sealable)
+		allow_seal(tc);
+	return true;
+}
+
+/* The thread is gone: nobody allocates for it any more. */
+static void leave_shards(struct tcache *tc)
+{
+	if (tc->shard != tc->home)
+		shard_use(tc->shard, -1);
+	shard_unbind(tc->home);
+}
+
 void tcache_exit(struct tcache *tc)
 {
 	tcache_forbid_seal(tc);
@@ -160,7 +208,7 @@ void tcache_exit(struct tcache *tc)
 	this_tcache = &tcache_gone;
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
-	shard_unbind(tc->shard);
+	leave_shards(tc);
 	stat_add(&tc->stats, threads_exited, 1);
 	lock(&threads_lock, LOCK_THREADS);
 	unlink_live(tc);
@@ -272,7 +320,7 @@ u64 tcache_reap_orphans(void)
 			return 0;
 		if (tc->state == TCACHE_LIVE)
 			tcache_flush(tc);
-		shard_unbind(tc->shard);
+		leave_shards(tc);
 		lock(&threads_lock, LOCK_THREADS);
 		tc->next_free = spare;
 		spare = tc;

@@ -38,6 +38,16 @@ for name in $(section INTERFACE OPTIONS |
 		is "$name of libbuddymalloc(7)" 'not exported' exported
 done
 
+# Every bm_ name that is exported has a page, and every flag its entry.
+pages="$(page bm_alloc_pages.3) $(page bm_group_create.3) $(page bm_heap_create.3) $(page bm_trace_set.3)"
+for name in $(nm -D --defined-only .libs/libbuddymalloc.so | sed -n 's/.* \(bm_[a-z_]*\).*/\1/p' | sort -u); do
+	# shellcheck disable=SC2086 # several files
+	grep -q "^\.B \".*$name(" $pages || is "$name" 'in no page' 'in a page'
+done
+for name in $(sed -n 's/^#define \(BM_GFP_[A-Z0-9]*\) 0x.*/\1/p' "$top/include/buddymalloc/gfp.h"); do
+	grep -q "^\.B .*$name" "$(page bm_gfp.7)" || is "$name" 'not in bm_gfp(7)' 'there'
+done
+
 [ "$failures" = 0 ] || finish
 # Small images have no groff, or one without its macros.
 if ! printf '.TH X 1\n' | groff -ww -mandoc -T utf8 -z >"$scratch/groff" 2>&1 ||
@@ -45,7 +55,8 @@ if ! printf '.TH X 1\n' | groff -ww -mandoc -T utf8 -z >"$scratch/groff" 2>&1 ||
 	echo 'skipped: the pages are complete; no working groff to check their form with'
 	exit 77
 fi
-for page in "$library" "$command_page"; do
+for page in "$library" "$command_page" "$(page bm_alloc_pages.3)" "$(page bm_gfp.7)" \
+	"$(page bm_group_create.3)" "$(page bm_heap_create.3)" "$(page bm_trace_set.3)"; do
 	is "warnings of $page" \
 		"$(groff -ww -mandoc -K utf8 -T utf8 -z "$page" 2>&1)" ''
 	is "text left for the generator in $page" "$(grep @ "$page")" ''

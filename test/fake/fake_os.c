@@ -322,6 +322,7 @@ bool os_unmap(void *addr, size_t len)
 {
 	struct range r = checked_range("os_unmap", addr, len);
 	size_t from, to;
+	struct range rest;
 
 	if (enter(FAKE_UNMAP)) {
 		errno = ENOMEM;
@@ -329,18 +330,32 @@ bool os_unmap(void *addr, size_t len)
 	}
 	pthread_mutex_lock(&mutex);
 	from = find_mapped(r.start);
-	if (!is_mapped(r) || mapped[from].start != r.start)
-		misuse("os_unmap(%p, %#zx): no whole mapping", addr, len);
+	if (!is_mapped(r))
+		misuse("os_unmap(%p, %#zx): not mapped", addr, len);
+	/* What stays of the first mapping, and of the last. */
+	if (mapped[from].start < r.start) {
+		rest = mapped[from];
+		if (nr_mapped == MAX_RANGES)
+			misuse("too many mappings");
+		memmove(&mapped[from + 1], &mapped[from], (nr_mapped++ - from) * sizeof(rest));
+		mapped[from++].end = r.start;
+		mapped[from].start = r.start;
+	}
 	for (to = from; to < nr_mapped && mapped[to].end <= r.end; to++)
 		;
-	if (mapped[to - 1].end != r.end)
-		misuse("os_unmap(%p, %#zx): ends within a mapping", addr, len);
+	if (to < nr_mapped && mapped[to].start < r.end)
+		mapped[to].start = r.end;
 	memmove(&mapped[from], &mapped[to], (nr_mapped - to) * sizeof(mapped[0]));
 	nr_mapped -= to - from;
 	if (fake.map_for_real)
 		munmap(addr, len);
 	pthread_mutex_unlock(&mutex);
 	return true;
+}
+
+void fake_unmap(void *addr, size_t len)
+{
+	os_unmap(addr, len);
 }
 
 bool os_purge(void *addr, size_t len)
@@ -412,6 +427,13 @@ bool os_lock_pages(void *addr, size_t len)
 	}
 	tell(r, -1);
 	return true;
+}
+
+void os_populate(void *addr, size_t len)
+{
+	if (!fake_is_mapped(addr, len))
+		misuse("os_populate(%p, %#zx): not mapped", addr, len);
+	enter(FAKE_POPULATE);
 }
 
 void os_sleep_ms(unsigned ms)
@@ -581,6 +603,11 @@ bool os_membarrier(void)
 	page[0]++;
 	return mprotect((void *)page, 65536, PROT_READ) == 0 &&
 	       mprotect((void *)page, 65536, PROT_READ | PROT_WRITE) == 0;
+}
+
+void os_yield(void)
+{
+	syscall(SYS_sched_yield);
 }
 
 bool os_secure(void)

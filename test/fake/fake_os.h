@@ -5,8 +5,8 @@
  *
  * Memory is real: os_map_at maps it where it is wanted, os_purge makes it read
  * zero. The fake keeps a list of what is mapped and aborts with a message when
- * the library breaks the rules of os.h: a range mapped twice, purged or moved
- * without being mapped, unmapped in part, or not a multiple of the page size.
+ * the library breaks the rules of os.h: a range mapped twice, purged, moved
+ * or unmapped without being mapped, or not a multiple of the page size.
  */
 #ifndef BM_TEST_FAKE_OS_H
 #define BM_TEST_FAKE_OS_H
@@ -61,6 +61,7 @@ enum fake_call {
 	FAKE_WRITE,
 	FAKE_FUTEX_WAIT,
 	FAKE_FUTEX_WAKE,
+	FAKE_POPULATE,
 	FAKE_LOCK,
 	FAKE_PREFER,
 	FAKE_SLEEP,
@@ -69,6 +70,9 @@ enum fake_call {
 
 /* Everything as at the start of the process; nothing is unmapped. */
 void fake_reset(void);
+
+/* Unmaps a range behind the library's back, as fork does with what children do not get. */
+void fake_unmap(void *addr, size_t len);
 
 /* Unmaps whatever the library mapped. */
 void fake_unmap_all(void);

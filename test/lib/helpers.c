@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +143,14 @@ static long field_of(const char *path, const char *name)
 			return strtol(p + name_len + 1, NULL, 10);
 	}
 	return -1;
+}
+
+void limit_self(int which, size_t bytes)
+{
+	struct rlimit limit = { bytes, bytes };
+
+	if (setrlimit(which, &limit) != 0)
+		_exit(125);
 }
 
 long status_kib(const char *name)

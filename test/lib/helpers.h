@@ -46,6 +46,8 @@ const char *churn(uint64_t seed, unsigned rounds, unsigned nr, size_t max_size);
 
 /* A line such as VmRSS of /proc/self/status, in KiB; -1 when it is not there. */
 long status_kib(const char *name);
+/* setrlimit for both limits; ends the program when refused. */
+void limit_self(int which, size_t bytes);
 /* Lines of a file such as /proc/self/maps. */
 long count_lines(const char *path);
 /* Threads of this process. */

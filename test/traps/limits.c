@@ -25,14 +25,6 @@
 
 #define MIB ((size_t)1 << 20)
 
-static void set_limit(int which, size_t bytes)
-{
-	struct rlimit limit = { bytes, bytes };
-
-	if (setrlimit(which, &limit) != 0)
-		_exit(125);
-}
-
 /* Larger requests fail cleanly, and the heap is as good as before. */
 static void survive_failure_of(size_t n)
 {
@@ -119,12 +111,12 @@ enum { SYSTEM_LIMIT = 256 };
 
 static void limit_address_space(void)
 {
-	set_limit(RLIMIT_AS, SYSTEM_LIMIT * MIB);
+	limit_self(RLIMIT_AS, SYSTEM_LIMIT * MIB);
 }
 
 static void limit_data(void)
 {
-	set_limit(RLIMIT_DATA, SYSTEM_LIMIT * MIB);
+	limit_self(RLIMIT_DATA, SYSTEM_LIMIT * MIB);
 }
 
 static void under_system_limit(void)
@@ -143,7 +135,7 @@ static void limit_in_mid_run(void)
 		CHECK(kept[i]);
 		fill(kept[i], i * 10000 + 1, i);
 	}
-	set_limit(RLIMIT_AS, (size_t)status_kib("VmSize") * 1024 + 64 * MIB);
+	limit_self(RLIMIT_AS, (size_t)status_kib("VmSize") * 1024 + 64 * MIB);
 	survive_failure_of(128 * MIB);
 	for (int i = 0; i < 3; i++) {
 		size_t got = exhaust_once(MIB, 1024 * MIB, false);
@@ -237,7 +229,7 @@ static void limit_address_space_and_stack(void)
 /* A tight limit from the start, as in `ulimit -v 40000; program`. */
 static void limit_tightly(void)
 {
-	set_limit(RLIMIT_AS, 40 * MIB);
+	limit_self(RLIMIT_AS, 40 * MIB);
 }
 
 static void under_tight_limit(void)

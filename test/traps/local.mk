@@ -3,11 +3,14 @@
 # of its cases (test/lib/trap.h). `PROGRAM CASE...` runs single cases.
 trap_programs = \
 	test/traps/cxx-operators \
+	test/traps/debug \
 	test/traps/fork \
+	test/traps/groups \
 	test/traps/interface \
 	test/traps/limits \
 	test/traps/misuse \
 	test/traps/options \
+	test/traps/pages \
 	test/traps/reclaim \
 	test/traps/setuid \
 	test/traps/sizes \
@@ -15,13 +18,18 @@ trap_programs = \
 	test/traps/statistics \
 	test/traps/threads
 check_PROGRAMS += $(trap_programs) test/traps/setuid-helper
-TESTS += $(trap_programs) test/traps/exports.sh
-EXTRA_DIST += test/traps/exports.sh
+TESTS += $(trap_programs) test/traps/exports.sh test/traps/probes.sh
+EXTRA_DIST += test/traps/exports.sh test/traps/probes.sh
 
 test_traps_cxx_operators_SOURCES = test/traps/cxx-operators.cc
 test_traps_cxx_operators_CXXFLAGS = $(TEST_CXXFLAGS)
 test_traps_cxx_operators_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_cxx_operators_LDADD = test/lib/libtest.a
+
+test_traps_debug_SOURCES = test/traps/debug.c
+test_traps_debug_CFLAGS = $(TEST_CFLAGS)
+test_traps_debug_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_debug_LDADD = test/lib/libtest.a
 
 test_traps_fork_SOURCES = test/traps/fork.c
 test_traps_fork_CFLAGS = $(TEST_CFLAGS)
@@ -52,6 +60,15 @@ test_traps_reclaim_SOURCES = test/traps/reclaim.c
 test_traps_reclaim_CFLAGS = $(TEST_CFLAGS)
 test_traps_reclaim_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_reclaim_LDADD = test/lib/libtest.a
+test_traps_groups_SOURCES = test/traps/groups.c
+test_traps_groups_CFLAGS = $(TEST_CFLAGS)
+test_traps_groups_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_groups_LDADD = test/lib/libtest.a
+
+test_traps_pages_SOURCES = test/traps/pages.c
+test_traps_pages_CFLAGS = $(TEST_CFLAGS)
+test_traps_pages_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_pages_LDADD = test/lib/libtest.a
 
 test_traps_setuid_SOURCES = test/traps/setuid.c
 test_traps_setuid_CFLAGS = $(TEST_CFLAGS)

@@ -31,6 +31,16 @@ static bool take(bm_gfp_t gfp)
 	return true;
 }
 
+/* Single pages until there are no more; how many. */
+static u64 take_singles(bm_gfp_t gfp)
+{
+	u64 nr = 0;
+
+	while (alloc_pages(gfp | BM_GFP_NOWARN, 0))
+		nr++;
+	return nr;
+}
+
 static void give(unsigned nr)
 {
 	while (nr--)
@@ -62,20 +72,23 @@ static void beyond_hard_limit_is_enomem(void)
 	pages_check(normal * BLOCK);
 }
 
-static void a_reserve_is_left_for_high(void)
+/* Each kind of urgency gets to its own mark within the reserve, and no further. */
+static void a_reserve_is_left_for_the_urgent(void)
 {
-	u64 left, pfn;
+	const u64 hard = limit_pages(32), reserve = hard / 64;
 
 	start(32 << 20, 0, UINT64_MAX);
 	while (take(BM_GFP_KERNEL))
 		;
-	left = limit_pages(32) - pages_nr_backed();
-	assert_true(left >= limit_pages(32) / 64);
-	pfn = alloc_pages_exact(BM_GFP_ATOMIC, left, 0);
-	assert_int_not_equal(pfn, 0);
-	assert_int_equal(pages_nr_backed(), limit_pages(32));
-	assert_int_equal(alloc_pages_exact(BM_GFP_ATOMIC | BM_GFP_NOWARN, BLOCK, 0), 0);
-	free_pages(pfn);
+	take_singles(BM_GFP_KERNEL);
+	assert_int_equal(pages_nr_backed(), hard - reserve);
+	assert_int_equal(take_singles(BM_GFP_ATOMIC | BM_GFP_MEMALLOC | BM_GFP_NOMEMALLOC), 0);
+	assert_int_equal(take_singles(BM_GFP_KERNEL | BM_GFP_HIGH), reserve / 2);
+	assert_int_equal(take_singles(BM_GFP_ATOMIC), reserve / 4);
+	assert_int_equal(take_singles(BM_GFP_KERNEL | BM_GFP_HIGH), 0);
+	assert_int_equal(take_singles(BM_GFP_KERNEL | BM_GFP_MEMALLOC), reserve / 4);
+	assert_int_equal(pages_nr_backed(), hard);
+	assert_int_equal(take_singles(BM_GFP_ATOMIC | BM_GFP_MEMALLOC), 0);
 }
 
 /* What is free and backed makes room for what is wanted elsewhere. */
@@ -153,7 +166,7 @@ static void resizing_is_limited_too(void)
 }
 
 UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
-	  CASE(a_reserve_is_left_for_high),
+	  CASE(a_reserve_is_left_for_the_urgent),
 	  CASE(free_memory_is_given_for_it),
 	  CASE(soft_limit),
 	  CASE(soft_limit_of_a_control_group),

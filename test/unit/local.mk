@@ -36,6 +36,7 @@ UNIT_TESTS += \
 	test/unit/decay \
 	test/unit/limit \
 	test/unit/kswapd \
+	test/unit/zones \
 	test/unit/size_class \
 	test/unit/slab \
 	test/unit/slab_random \
@@ -104,6 +105,8 @@ test_unit_tcache_fork_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_fork_LDADD = $(UNIT_LDADD)
 test_unit_idle_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_idle_LDADD = $(UNIT_LDADD)
+test_unit_zones_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_zones_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

@@ -111,6 +111,8 @@ static void check_size(const char *name, const u64 *field, u64 least, u64 most)
 	for (i = 0; suffixes[i]; i++) {
 		u64 want = (u64)3 << 10 * (i % 4 + 1);
 
+		if (want > most)
+			continue;
 		assert_int_equal(options_parse(conf("%s:3%c", name, suffixes[i])), 0);
 		assert_true(*field == want);
 	}

@@ -1,6 +1,7 @@
 /* Shards: how many there are, who is bound to which, and their tags. */
 #include "slabs.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/options.h"
@@ -55,7 +56,19 @@ static void tags_suffice_for_all_shards(void)
 	slabs_start(8192);
 	for (i = 0; i < MAX_SHARDS + 10; i++)
 		shard_bind();
-	assert_int_equal(nr_shards, MAX_SHARDS);
+	assert_int_equal(nr_shards, MAX_COMMON_SHARDS);
+	/* The rest is for heaps and groups; no thread is bound to those. */
+	for (i = MAX_COMMON_SHARDS; i < MAX_SHARDS; i++) {
+		struct shard *shard = shard_create_private();
+
+		assert_int_equal(shard->id, i);
+		assert_int_equal(shard->owner, i);
+		assert_true(shard_is_private(shard) && shard_bind() != shard);
+	}
+	assert_null(shard_create_private());
+	assert_int_equal(errno, EAGAIN);
+	shard_retire_private(shards[MAX_SHARDS - 3]);
+	assert_ptr_equal(shard_create_private(), shards[MAX_SHARDS - 3]);
 	for (i = 0; i < MAX_SHARDS; i += 83) {
 		assert_int_equal(shards[i]->tag_base + NR_CLASSES - 1,
 				 TAG_SLABS + (i + 1) * NR_CLASSES - 1);

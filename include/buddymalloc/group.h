@@ -1,0 +1,77 @@
+/*
+ * Scopes and groups: what a thread's allocations are bound to for a while.
+ *
+ * A group is a budget inside the process, as a memory cgroup is one for
+ * processes: it gives each tenant, plug-in or subsystem of a server its own.
+ * While a thread is in a group, whatever it gets from malloc and its kin, and
+ * pages asked for with BM_GFP_ACCOUNT, is charged to the group. Memory is
+ * uncharged when it is freed, by whichever thread. Groups count whole pages:
+ * small objects are charged with the slabs they lie in, which the group shares
+ * with nobody.
+ *
+ * Every function is thread-safe; none is async-signal-safe.
+ */
+#ifndef BUDDYMALLOC_GROUP_H
+#define BUDDYMALLOC_GROUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bm_group;
+
+/* A scope as it was before, for bm_scope_restore. */
+typedef uint64_t bm_scope_t;
+
+#define BM_SCOPE_NORECLAIM 1u /* requests do not reclaim: they fail sooner */
+#define BM_SCOPE_NOSYSCALL 2u /* nor grow the heap, nor age it: no memory system call at all */
+
+/*
+ * Adds constraints to those of the calling thread, up to bm_scope_restore:
+ * flags of the above; node, unless it is -1, on which all memory must lie;
+ * group, unless NULL, which is charged. Returns what was before. On failure
+ * nothing changes and errno is set, else errno is left alone: EINVAL for an
+ * unknown flag or node, EAGAIN in a thread that is ending.
+ * Kernel: memalloc_noreclaim_save() and its kin, set_active_memcg().
+ */
+bm_scope_t bm_scope_save(unsigned int flags, int node, struct bm_group *group);
+
+/* Back to what bm_scope_save returned, in the same thread, innermost first. */
+void bm_scope_restore(bm_scope_t scope);
+
+/*
+ * A group with a limit in bytes, rounded down to pages; 0: no limit. The name is
+ * copied, cut at 31 characters. NULL with errno ENOMEM, or EAGAIN when there are
+ * too many heaps and groups (some hundreds).
+ */
+struct bm_group *bm_group_create(const char *name, size_t limit);
+
+/* bm_scope_save with the group alone; and back. */
+bm_scope_t bm_group_enter(struct bm_group *group);
+void bm_group_leave(bm_scope_t scope);
+
+/*
+ * At its limit a group gives back what it caches; then requests fail with
+ * ENOMEM. Bytes charged now and at most ever, and how many requests failed.
+ */
+size_t bm_group_usage(const struct bm_group *group);
+size_t bm_group_peak(const struct bm_group *group);
+size_t bm_group_failures(const struct bm_group *group);
+size_t bm_group_limit(const struct bm_group *group);
+const char *bm_group_name(const struct bm_group *group);
+
+/*
+ * Ends the group: 0, or -1 with errno EBUSY while a thread is in it. What was
+ * allocated in it stays valid and is freed as ever; only the name and figures
+ * are gone.
+ */
+int bm_group_destroy(struct bm_group *group);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * Heaps: private pools of malloc's, given back as a whole.
+ *
+ * Objects of a heap share no page with others. They are freed with free(3), by
+ * any thread, resized with realloc(3) or bm_heap_realloc, or all go at once
+ * with the heap. Functions that allocate behave as malloc, calloc, realloc and
+ * memalign do: 16-byte alignment, NULL with errno ENOMEM. Every function is
+ * thread-safe; none is async-signal-safe.
+ */
+#ifndef BUDDYMALLOC_HEAP_H
+#define BUDDYMALLOC_HEAP_H
+
+#include <stddef.h>
+
+#include <buddymalloc/group.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bm_heap;
+
+/* NULL with errno ENOMEM, or EAGAIN when there are too many heaps and groups. */
+struct bm_heap *bm_heap_create(void);
+
+void *bm_heap_malloc(struct bm_heap *heap, size_t size);
+void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size);
+
+/* What p pointed to, if it has to move, moves into the heap. NULL: bm_heap_malloc. */
+void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size);
+
+/* At a multiple of align, which is rounded up to a power of two. */
+void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size);
+
+/*
+ * malloc and its kin serve the calling thread from the heap, up to
+ * bm_scope_restore with what this returns. EAGAIN as bm_scope_save.
+ */
+bm_scope_t bm_heap_set_default(struct bm_heap *heap);
+
+/*
+ * Gives back the heap and all that was allocated from it: no pointer into it may
+ * be used any more, by any thread. 0, or -1 with errno EBUSY while it is some
+ * thread's default. Takes a look at two bytes for each page of the process's heap.
+ */
+int bm_heap_destroy(struct bm_heap *heap);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * Tracing: static probes for systemtap, perf and bpftrace where the library was
+ * built with <sys/sdt.h> (provider "buddymalloc", `readelf -n` lists them), and
+ * the same events for a function of the program's.
+ */
+#ifndef BUDDYMALLOC_TRACE_H
+#define BUDDYMALLOC_TRACE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Each event with the meaning of its four arguments. Names of the first five: the kernel's. */
+enum bm_trace_event {
+	BM_TRACE_MM_PAGE_ALLOC,	/* pfn, pages, gfp flags, NUMA node */
+	BM_TRACE_MM_PAGE_FREE,	/* pfn, pages, owner, 0 */
+	BM_TRACE_MM_PAGE_ALLOC_ZONE_LOCKED, /* pfn, order, migratetype, zone: past the per-CPU lists */
+	BM_TRACE_MM_PAGE_PCPU_DRAIN, /* pages, order, zone, 0 */
+	BM_TRACE_MM_PAGE_ALLOC_EXTFRAG, /* pfn, order, migratetype wanted, migratetype taken */
+	BM_TRACE_MALLOC_REFILL,	/* object size, objects, shard, 0: a sheaf was empty */
+	BM_TRACE_MALLOC_FLUSH,	/* object size, objects, shard, 0: a sheaf was full */
+	BM_TRACE_MALLOC_LARGE,	/* address, bytes, 0, 0: a large block was allocated */
+	BM_TRACE_FREE_LARGE,	/* address, bytes, 0, 0 */
+	BM_NR_TRACE_EVENTS
+};
+
+typedef void (*bm_trace_fn)(enum bm_trace_event event, uint64_t a, uint64_t b, uint64_t c,
+			    uint64_t d);
+
+/*
+ * Calls fn from now on for every event of every thread; NULL: no more. Returns
+ * the function before. It may be called with the allocator's locks held: it
+ * must not allocate or free, nor wait for a thread that does. While one is set
+ * blocks of pages take a longer way; else nothing is slower than without.
+ * Thread-safe; a thread may still be in the old function when this returns.
+ */
+bm_trace_fn bm_trace_set(bm_trace_fn fn);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

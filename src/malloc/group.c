@@ -1,0 +1,206 @@
+/*
+ * rank 7: scopes and groups.
+ *
+ * A group is a private shard with a budget. Entering it binds the thread's
+ * cache to that shard, so the common malloc and free know nothing of it; slabs
+ * and large blocks carry the shard's number as their owner and are charged
+ * where pages come and go (page_alloc/scope.h).
+ *
+ * A destroyed group keeps its shard as long as pages are charged to it. `dead`
+ * lists such; whoever makes a group next looks through it. LOCK_BRINGUP-ranked
+ * groups_lock protects the list.
+ */
+#include <buddymalloc/group.h>
+
+#include <string.h>
+
+#include "base/report.h"
+#include "malloc/internal.h"
+#include "page_alloc/scope.h"
+
+struct bm_group {
+	struct page_group pages;
+	struct shard *shard;
+	struct bm_group *next_dead;
+	char name[32];
+};
+
+static struct lock groups_lock;
+static struct bm_group *dead;
+
+/* A scope's word, and back. */
+static void set_scope(bm_scope_t word)
+{
+	memcpy(&this_scope, &word, sizeof(this_scope));
+}
+
+static struct shard *owners_shard(u16 owner)
+{
+	return owner ? shards[owner] : NULL;
+}
+
+bool scope_enter_owner(u16 owner, bm_scope_t *before)
+{
+	*before = scope_word();
+	if (!tcache_rebind(owners_shard(owner)))
+		return false;
+	this_scope.owner = owner;
+	return true;
+}
+
+BM_EXPORT bm_scope_t bm_scope_save(unsigned flags, int node, struct bm_group *group)
+{
+	bm_scope_t before = scope_word();
+
+	tcache_get();
+	if (flags & ~(BM_SCOPE_NORECLAIM | BM_SCOPE_NOSYSCALL) ||
+	    (node != NODE_NONE && !node_exists((unsigned)node))) {
+		errno = EINVAL;
+		return before;
+	}
+	if (group && !scope_enter_owner(group->shard->owner, &before))
+		return before;
+	this_scope.flags |= (u8)flags;
+	if (node != NODE_NONE)
+		this_scope.node = (u8)(node + 1);
+	return before;
+}
+
+BM_EXPORT void bm_scope_restore(bm_scope_t scope)
+{
+	struct scope to;
+	int saved = errno;
+
+	memcpy(&to, &scope, sizeof(to));
+	if (to.owner != this_scope.owner)
+		tcache_rebind(owners_shard(to.owner));
+	set_scope(scope);
+	errno = saved;
+}
+
+BM_EXPORT bm_scope_t bm_group_enter(struct bm_group *group)
+{
+	return bm_scope_save(0, NODE_NONE, group);
+}
+
+BM_EXPORT void bm_group_leave(bm_scope_t scope)
+{
+	bm_scope_restore(scope);
+}
+
+/*
+ * What a group caches: nothing but what this thread has in its sheaves, as
+ * private shards keep no empty slab.
+ */
+static void reclaim_owner(u16 owner)
+{
+	struct tcache *tc = this_tcache;
+
+	if (tc->state == TCACHE_LIVE && tc->shard->owner == owner)
+		tcache_flush(tc);
+	slab_shrink_shard(shards[owner]);
+}
+
+/* Groups that ended and have nothing left give their shards back. */
+static void bury_dead(void)
+{
+	struct bm_group **link, *g, *done = NULL;
+
+	lock(&groups_lock, LOCK_BRINGUP);
+	for (link = &dead; (g = *link);) {
+		if (__atomic_load_n(&g->pages.usage, __ATOMIC_ACQUIRE) == 0) {
+			*link = g->next_dead;
+			g->next_dead = done;
+			done = g;
+		} else {
+			link = &g->next_dead;
+		}
+	}
+	unlock(&groups_lock, LOCK_BRINGUP);
+	while ((g = done)) {
+		done = g->next_dead;
+		__atomic_store_n(&page_groups[g->shard->owner], NULL, __ATOMIC_RELEASE);
+		shard_retire_private(g->shard);
+		free_pages(virt_to_pfn(g));
+	}
+}
+
+BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
+{
+	struct bm_group *g;
+	struct shard *shard;
+	u64 pfn;
+
+	static_assert(MAX_SHARDS <= MAX_OWNERS, "every private shard can be an owner");
+	tcache_get();
+	bury_dead();
+	shard = shard_create_private();
+	if (!shard)
+		return NULL;
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 1, 0);
+	if (!pfn) {
+		shard_retire_private(shard);
+		return NULL;
+	}
+	g = (struct bm_group *)(void *)pfn_to_virt(pfn);
+	g->shard = shard;
+	g->pages.limit = limit ? limit >> PAGE_SHIFT : UINT64_MAX;
+	strncpy(g->name, name ? name : "", sizeof(g->name) - 1);
+	owner_reclaim = reclaim_owner;
+	__atomic_store_n(&page_groups[shard->owner], &g->pages, __ATOMIC_RELEASE);
+	return g;
+}
+
+BM_EXPORT int bm_group_destroy(struct bm_group *group)
+{
+	if (shard_use(group->shard, 0)) {
+		errno = EBUSY;
+		return -1;
+	}
+	lock(&groups_lock, LOCK_BRINGUP);
+	group->next_dead = dead;
+	dead = group;
+	unlock(&groups_lock, LOCK_BRINGUP);
+	bury_dead();
+	return 0;
+}
+
+BM_EXPORT size_t bm_group_usage(const struct bm_group *group)
+{
+	return __atomic_load_n(&group->pages.usage, __ATOMIC_RELAXED) << PAGE_SHIFT;
+}
+
+BM_EXPORT size_t bm_group_peak(const struct bm_group *group)
+{
+	return __atomic_load_n(&group->pages.peak, __ATOMIC_RELAXED) << PAGE_SHIFT;
+}
+
+BM_EXPORT size_t bm_group_failures(const struct bm_group *group)
+{
+	return __atomic_load_n(&group->pages.failures, __ATOMIC_RELAXED);
+}
+
+BM_EXPORT size_t bm_group_limit(const struct bm_group *group)
+{
+	return group->pages.limit == UINT64_MAX ? 0 : group->pages.limit << PAGE_SHIFT;
+}
+
+BM_EXPORT const char *bm_group_name(const struct bm_group *group)
+{
+	return group->name;
+}
+
+void groups_lock_all(void)
+{
+	lock_for_fork(&groups_lock, LOCK_BRINGUP);
+}
+
+void groups_unlock_all(void)
+{
+	unlock_for_fork(&groups_lock, LOCK_BRINGUP);
+}
+
+void groups_reinit_lock(void)
+{
+	lock_reinit(&groups_lock);
+}

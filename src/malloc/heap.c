@@ -1,0 +1,151 @@
+/*
+ * rank 7: heaps. A heap is a private shard; what it gives out is found again by
+ * its tags, and large blocks by their owner. Without being its default, a
+ * thread allocates from it one object at a time, under the shard's lock.
+ */
+#include <buddymalloc/heap.h>
+
+#include <string.h>
+
+#include "base/stats.h"
+#include "malloc/internal.h"
+#include "page_alloc/scope.h"
+
+/* The shard itself; never looked into. */
+static inline struct shard *heap_shard(struct bm_heap *heap)
+{
+	return (struct shard *)(void *)heap;
+}
+
+BM_EXPORT struct bm_heap *bm_heap_create(void)
+{
+	tcache_get();
+	return (struct bm_heap *)(void *)shard_create_private();
+}
+
+static void *slab_object(struct shard *shard, unsigned class)
+{
+	void *object = NULL;
+
+	if (class >= NR_SHEAVES)
+		return slab_alloc_single(shard, class);
+	if (slab_alloc(shard, class, &object, 1))
+		stat_add_shared(objects_refilled, 1);
+	return object;
+}
+
+BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
+{
+	struct shard *shard = heap_shard(heap);
+
+	/* The thread's cache has the heap's objects already. */
+	if (this_tcache->shard == shard)
+		return do_malloc(size);
+	if (size > MAX_CLASS_SIZE)
+		return large_alloc_owned(shard->owner, size, 0, false);
+	return slab_object(shard, size_to_class(size ? size : 1));
+}
+
+BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (__builtin_mul_overflow(nr, size, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (bytes > MAX_PACKED_SIZE)
+		return large_alloc_owned(heap_shard(heap)->owner, bytes, 0, true);
+	p = bm_heap_malloc(heap, bytes);
+	if (p)
+		memset(p, 0, bytes);
+	return p;
+}
+
+BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
+{
+	size_t old;
+	void *q;
+
+	if (!p)
+		return bm_heap_malloc(heap, size);
+	if (!size) {
+		do_free(p);
+		return NULL;
+	}
+	old = malloc_usable_size(p);
+	if (size <= old && size > old / 2)
+		return p;
+	q = bm_heap_malloc(heap, size);
+	if (!q)
+		return NULL;
+	memcpy(q, p, MIN(old, size));
+	do_free(p);
+	return q;
+}
+
+BM_EXPORT void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size)
+{
+	int class;
+
+	if (align > MAX_REQUEST || size > MAX_REQUEST) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (align <= MIN_ALIGN)
+		return bm_heap_malloc(heap, size);
+	align = (size_t)1 << (ilog2(align - 1) + 1);
+	class = size_to_class_aligned(size, align);
+	if (class >= 0)
+		return slab_object(heap_shard(heap), (unsigned)class);
+	return large_alloc_owned(heap_shard(heap)->owner, size ? size : 1,
+				 ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
+}
+
+BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)
+{
+	bm_scope_t before;
+
+	scope_enter_owner(heap_shard(heap)->owner, &before);
+	return before;
+}
+
+/* Gives back what begins at pfn if it is the heap's; pages to go on by. */
+static u64 destroy_at(const struct shard *shard, u64 pfn)
+{
+	u16 tag = tag_read(pfn);
+	const struct page *page = pfn_to_page(pfn);
+	unsigned class = (unsigned)tag - shard->tag_base;
+	u64 nr;
+
+	if (class < NR_CLASSES) {
+		nr = page->nr_pages;
+		slab_destroy(pfn, class);
+		return nr;
+	}
+	if (tag == TAG_LARGE && page->owner == shard->owner) {
+		nr = page->nr_pages;
+		large_destroy(pfn);
+		return nr;
+	}
+	return 1;
+}
+
+BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
+{
+	struct shard *shard = heap_shard(heap);
+	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, pfn;
+	int saved = errno;
+
+	if (shard_use(shard, 0)) {
+		errno = EBUSY;
+		return -1;
+	}
+	for (pfn = window.first >> PAGE_SHIFT; pfn < end;)
+		pfn += destroy_at(shard, pfn);
+	shard_clear(shard);
+	shard_retire_private(shard);
+	errno = saved;
+	return 0;
+}

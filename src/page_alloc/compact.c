@@ -1,0 +1,73 @@
+/*
+ * rank 4: returning whole pageblocks, address space and all.
+ *
+ * In user space nothing can be moved under its owner, but what is free can
+ * leave one place and come back in another: unmapped here, it makes room within
+ * hard_limit, RLIMIT_AS and RLIMIT_DATA for another zone or for one long run.
+ *
+ * While a pageblock is on its way it belongs to nobody: its pages look
+ * allocated and its type is MIGRATE_ISOLATE. No lock is held over munmap.
+ */
+#include <string.h>
+
+#include "base/stats.h"
+#include "page_alloc/internal.h"
+
+/* A run of free pageblocks, taken out of use. */
+struct isolated {
+	u64 pfn, nr; /* pages */
+	u8 mt;
+};
+
+static bool isolate_some(struct zone *zone, struct isolated *out)
+{
+	bool found = false;
+	unsigned o, mt;
+	u64 at;
+
+	lock(&zone->lock, LOCK_ZONE);
+	for (o = MAX_ORDER + 1; o-- > PAGEBLOCK_ORDER && !found;)
+		for (mt = 0; mt < MIGRATE_PCPTYPES && !found; mt++) {
+			*out = (struct isolated){ zone->area[o].first[mt], (u64)1 << o, (u8)mt };
+			found = out->pfn && zone_take_range_locked(zone, out->pfn, out->nr);
+		}
+	if (found) {
+		for (at = out->pfn; at < out->pfn + out->nr; at += PAGEBLOCK_PAGES)
+			pfn_to_block(at)->migratetype = MIGRATE_ISOLATE;
+		__atomic_store_n(&zone->managed, zone->managed - out->nr, __ATOMIC_RELAXED);
+	}
+	unlock(&zone->lock, LOCK_ZONE);
+	return found;
+}
+
+static bool unmap_isolated(const struct isolated *run)
+{
+	/* Whoever maps here next finds what it describes as new as the pages. */
+	pages_clear_dirty(run->pfn, run->nr);
+	memset(pfn_to_page(run->pfn), 0, run->nr * sizeof(struct page));
+	return section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER);
+}
+
+u64 zones_return_blocks(void)
+{
+	struct isolated run;
+	u64 returned = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++) {
+		while (isolate_some(zone_table[i], &run)) {
+			if (!unmap_isolated(&run)) {
+				/* At the limit of mappings; the pages are given back at least. */
+				zone_add_blocks(zone_table[i], run.pfn,
+						run.nr >> PAGEBLOCK_ORDER, run.mt);
+				break;
+			}
+			returned += run.nr;
+		}
+	}
+	if (returned) {
+		stat_add_shared(blocks_returned, returned >> PAGEBLOCK_ORDER);
+		zones_set_reserves();
+	}
+	return returned;
+}

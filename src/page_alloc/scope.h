@@ -1,0 +1,62 @@
+/*
+ * rank 4: what a thread's requests are bound to for a while (the kernel's
+ * memalloc_*_save), and who pays for pages.
+ *
+ * An owner is the number of a private shard: a heap, or a group with a budget.
+ * A block's owner is in its struct page; 0 is nobody. Groups count whole pages,
+ * slabs included, from allocation to free; figures are atomics without a lock.
+ */
+#ifndef BM_PAGE_ALLOC_SCOPE_H
+#define BM_PAGE_ALLOC_SCOPE_H
+
+#include "page_alloc/page_alloc.h"
+
+enum scope_flags {
+	SCOPE_NORECLAIM = 1,
+	SCOPE_NOSYSCALL = 2,
+};
+
+struct scope {
+	u8 flags;	/* enum scope_flags */
+	u8 node;	/* NUMA node + 1 to stay on; 0: any */
+	u16 owner;	/* of what malloc gives the thread; 0: nobody */
+	u32 unused;
+};
+
+extern __thread struct scope this_scope HIDDEN __attribute__((tls_model("initial-exec")));
+
+/* The whole of it as one word, to keep and to compare. */
+static inline u64 scope_word(void)
+{
+	u64 word;
+
+	__builtin_memcpy(&word, &this_scope, sizeof(word));
+	return word;
+}
+static_assert(sizeof(struct scope) == sizeof(u64), "a scope is one word");
+
+/* Most private shards there can be. */
+#define MAX_OWNERS 1024
+
+/* A budget, in pages. */
+struct page_group {
+	u64 limit;	/* UINT64_MAX: none */
+	u64 usage, peak, failures;
+};
+
+/* NULL: the owner has no budget. Written with release before the owner is used. */
+extern struct page_group *page_groups[MAX_OWNERS] HIDDEN;
+
+/* Called when a group is at its limit, with no lock held: gives back what it caches. */
+extern void (*owner_reclaim)(u16 owner);
+
+/* Counts nr pages; false with errno ENOMEM when the limit does not allow them. */
+bool owner_charge(u16 owner, u64 nr);
+void owner_uncharge(u16 owner, u64 nr);
+
+/* As alloc_pages_exact and alloc_pages_nodemask, charged to the owner and marked as its. */
+u64 alloc_pages_owned(u16 owner, bm_gfp_t gfp, u64 nr, unsigned align_order);
+u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned align_order,
+			   u64 nodemask);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * rank 4: who wants to see every block of pages: tracing, and the page_poison
+ * option. Both cost the common path one test together: page_watch.
+ */
+#ifndef BM_PAGE_ALLOC_WATCH_H
+#define BM_PAGE_ALLOC_WATCH_H
+
+#include "base/types.h"
+
+extern bool page_watch HIDDEN; /* relaxed atomic */
+
+/* After page_poison or trace_hook changed. */
+void page_watch_update(void);
+
+/* Fills pages that are about to be free, as far as they may hold data. */
+void pages_poison(u64 pfn, u64 nr);
+/*
+ * Reports the first byte of pages about to be handed out that somebody wrote
+ * to while they were free. Pages that were given back meanwhile are zero.
+ */
+void pages_check_poison(u64 pfn, u64 nr);
+
+#endif

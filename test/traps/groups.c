@@ -1,0 +1,310 @@
+/* Heaps, groups and scopes, as programs see them. */
+#include <buddymalloc/heap.h>
+#include <buddymalloc/page_alloc.h>
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "trap.h"
+
+#pragma weak bm_heap_create
+#pragma weak bm_heap_malloc
+#pragma weak bm_heap_calloc
+#pragma weak bm_heap_realloc
+#pragma weak bm_heap_memalign
+#pragma weak bm_heap_set_default
+#pragma weak bm_heap_destroy
+#pragma weak bm_scope_save
+#pragma weak bm_scope_restore
+#pragma weak bm_group_create
+#pragma weak bm_group_enter
+#pragma weak bm_group_leave
+#pragma weak bm_group_usage
+#pragma weak bm_group_peak
+#pragma weak bm_group_failures
+#pragma weak bm_group_limit
+#pragma weak bm_group_name
+#pragma weak bm_group_destroy
+#pragma weak bm_get_free_pages
+#pragma weak bm_free_pages
+
+#define MIB ((size_t)1 << 20)
+
+static void heap_calls(void)
+{
+	struct bm_heap *h = bm_heap_create();
+	size_t size;
+	char *p;
+
+	CHECK(h);
+	for (size = 0; size < 8 * MIB; size += size / 2 + 1) {
+		p = bm_heap_malloc(h, size);
+		CHECK(p && ((uintptr_t)p & 15) == 0 && malloc_usable_size(p) >= size);
+		fill(p, size, size);
+		p = bm_heap_realloc(h, p, size * 3 + 1);
+		CHECK(p && is_filled(p, size, size));
+		if (size % 3)
+			free(p);
+		p = bm_heap_calloc(h, 3, size);
+		CHECK(p && is_zero(p, 3 * size));
+		memset(p, 1, 3 * size);
+		if (size % 5)
+			free(p);
+	}
+	for (size = 1; size < 4 * MIB; size *= 2) {
+		p = bm_heap_memalign(h, size, 100);
+		CHECK(p && ((uintptr_t)p & (size - 1)) == 0);
+	}
+	CHECK(bm_heap_realloc(h, NULL, 10));
+	errno = 0;
+	CHECK(!bm_heap_calloc(h, SIZE_MAX / 2, 3) && errno == ENOMEM);
+	CHECK(bm_heap_destroy(h) == 0);
+}
+
+/* Small and large objects, full slabs and others, all go at once; again and again. */
+static void heap_destroy_gives_all_back(void)
+{
+	size_t before = 0;
+	int round, i;
+
+	for (round = 0; round < 30; round++) {
+		struct bm_heap *h = bm_heap_create();
+
+		CHECK(h);
+		for (i = 0; i < 20000; i++)
+			memset(bm_heap_malloc(h, 1 + (size_t)i % 900), 1, 1);
+		for (i = 0; i < 10; i++)
+			memset(bm_heap_malloc(h, (size_t)i * MIB + 100000), 2, 100000);
+		CHECK(bm_heap_destroy(h) == 0);
+		if (round == 2)
+			before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	}
+	CHECK(mallinfo2().uordblks + mallinfo2().hblkhd <= before + 4096,
+	      "%zu, %zu", mallinfo2().uordblks + mallinfo2().hblkhd, before);
+}
+
+static void *free_all(void *arg)
+{
+	char **p = arg;
+	int i;
+
+	for (i = 0; i < 5000; i++)
+		free(p[i]);
+	return NULL;
+}
+
+/* What other threads freed, or this one has cached, is no one's after the end. */
+static void heap_objects_freed_elsewhere(void)
+{
+	static char *p[5000];
+	int round, i;
+
+	for (round = 0; round < 10; round++) {
+		struct bm_heap *h = bm_heap_create();
+		bm_scope_t scope;
+		pthread_t t;
+
+		scope = bm_heap_set_default(h);
+		for (i = 0; i < 5000; i++) {
+			p[i] = malloc(1 + (size_t)i % 300);
+			free(malloc(50));
+		}
+		errno = 0;
+		CHECK(bm_heap_destroy(h) == -1 && errno == EBUSY);
+		bm_scope_restore(scope);
+		CHECK(!pthread_create(&t, NULL, free_all, p));
+		pthread_join(t, NULL);
+		for (i = 0; i < 3000; i++)
+			p[i] = bm_heap_malloc(h, 64);
+		for (i = 0; i < 1000; i++)
+			free(p[i]);
+		CHECK(bm_heap_destroy(h) == 0);
+		CHECK(!churn((uint64_t)round, 2000, 200, 2000));
+	}
+}
+
+static void too_many_heaps(void)
+{
+	static struct bm_heap *h[2000];
+	int n = 0, again;
+
+	while (n < 2000 && (h[n] = bm_heap_create()))
+		n++;
+	CHECK(errno == EAGAIN && n >= 200 && n < 2000, "%d", n);
+	for (again = 0; again < n; again++)
+		CHECK(bm_heap_destroy(h[again]) == 0);
+	CHECK(bm_heap_create());
+}
+
+static void group_charges_and_uncharges(void)
+{
+	struct bm_group *g = bm_group_create("tenant", 0);
+	void *small[1000], *large, *pages, *plain;
+	bm_scope_t scope;
+	int i;
+
+	CHECK(g && !strcmp(bm_group_name(g), "tenant") && bm_group_limit(g) == 0);
+	CHECK(bm_group_usage(g) == 0);
+	scope = bm_group_enter(g);
+	for (i = 0; i < 1000; i++)
+		CHECK((small[i] = malloc(100)));
+	CHECK(bm_group_usage(g) >= 100 * 1000 && bm_group_usage(g) <= 300 * 1000);
+	CHECK((large = malloc(5 * MIB)));
+	CHECK(bm_group_usage(g) >= 5 * MIB + 100 * 1000);
+	large = realloc(large, 9 * MIB);
+	CHECK(bm_group_usage(g) >= 9 * MIB && bm_group_usage(g) < 10 * MIB);
+	plain = bm_get_free_pages(BM_GFP_KERNEL, 8);
+	CHECK(bm_group_usage(g) < 10 * MIB);
+	pages = bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT, 8);
+	CHECK(bm_group_usage(g) >= 10 * MIB);
+	bm_group_leave(scope);
+	CHECK(bm_group_peak(g) >= bm_group_usage(g));
+	bm_free_pages(pages, 8);
+	bm_free_pages(plain, 8);
+	free(large);
+	CHECK(bm_group_usage(g) < MIB);
+	free(malloc(3 * MIB));
+	for (i = 0; i < 1000; i++)
+		free(small[i]);
+	CHECK(bm_group_usage(g) == 0, "%zu", bm_group_usage(g));
+	CHECK(bm_group_peak(g) >= 10 * MIB && bm_group_failures(g) == 0);
+	CHECK(bm_group_destroy(g) == 0);
+}
+
+static void group_limit(void)
+{
+	struct bm_group *g = bm_group_create("small", 2 * MIB), *other;
+	static void *p[100000];
+	bm_scope_t scope, inner;
+	int n = 0, i;
+
+	scope = bm_group_enter(g);
+	while (n < 100000 && (p[n] = malloc(100)))
+		n++;
+	CHECK(n > 15000 && n < 21000 && errno == ENOMEM, "%d", n);
+	CHECK(!malloc(2 * MIB) && !malloc(50000) && !calloc(1, 100000));
+	errno = 0;
+	CHECK(!bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT, 4) && errno == ENOMEM);
+	CHECK(bm_group_failures(g) >= 4 && bm_group_usage(g) <= 2 * MIB);
+	/* Others are not concerned. */
+	other = bm_group_create("other", 10 * MIB);
+	inner = bm_group_enter(other);
+	CHECK((p[n] = malloc(3 * MIB)));
+	errno = 0;
+	CHECK(bm_group_destroy(other) == -1 && errno == EBUSY);
+	bm_group_leave(inner);
+	CHECK(!malloc(3 * MIB));
+	free(p[n]);
+	/* What is freed, though cached, makes room for other sizes. */
+	for (i = 0; i < n; i++)
+		free(p[i]);
+	CHECK((p[0] = malloc(MIB + MIB / 2)));
+	free(p[0]);
+	bm_group_leave(scope);
+	CHECK((p[0] = malloc(3 * MIB)));
+	free(p[0]);
+	CHECK(bm_group_usage(g) == 0, "%zu", bm_group_usage(g));
+	CHECK(bm_group_destroy(g) == 0 && bm_group_destroy(other) == 0);
+}
+
+static void objects_outlive_their_group(void)
+{
+	static char *p[200][20];
+	int round, i;
+
+	/* More groups in turn than there are at a time. */
+	for (round = 0; round < 2000; round++) {
+		struct bm_group *g = bm_group_create("brief", MIB);
+		bm_scope_t scope;
+
+		CHECK(g, "round %d", round);
+		for (i = 0; i < 20 && round >= 200; i++) {
+			CHECK(is_filled(p[round % 200][i], 3000, (uint64_t)(round - 200)));
+			free(p[round % 200][i]);
+		}
+		scope = bm_group_enter(g);
+		for (i = 0; i < 20; i++) {
+			CHECK((p[round % 200][i] = malloc(3000)));
+			fill(p[round % 200][i], 3000, (uint64_t)round);
+		}
+		bm_group_leave(scope);
+		CHECK(bm_group_destroy(g) == 0);
+	}
+}
+
+static struct bm_group *shared;
+
+static void tenant(unsigned index)
+{
+	bm_scope_t scope = bm_group_enter(shared);
+
+	CHECK(!churn(index, 30000, 200, 20000));
+	/* Some threads end inside. */
+	if (index % 2)
+		bm_group_leave(scope);
+}
+
+static void threads_in_a_group(void)
+{
+	pid_t pid;
+
+	shared = bm_group_create("shared", 0);
+	run_threads(6, tenant);
+	CHECK(bm_group_usage(shared) == 0, "%zu", bm_group_usage(shared));
+	CHECK(bm_group_peak(shared) > 0);
+	bm_group_enter(shared);
+	pid = fork();
+	if (!pid) {
+		free(malloc(100));
+		_exit(bm_group_usage(shared) > MIB);
+	}
+	CHECK(wait_exit(pid) == 0);
+	CHECK(!churn(1, 30000, 200, 20000));
+}
+
+static void scopes(void)
+{
+	bm_scope_t outer, inner;
+	char *p;
+
+	errno = 0;
+	bm_scope_save(4, -1, NULL);
+	CHECK(errno == EINVAL);
+	errno = 0;
+	bm_scope_save(0, 62, NULL);
+	CHECK(errno == EINVAL);
+	errno = 0;
+	outer = bm_scope_save(BM_SCOPE_NORECLAIM, 0, NULL);
+	CHECK((p = malloc(3 * MIB)));
+	inner = bm_scope_save(BM_SCOPE_NOSYSCALL, -1, NULL);
+	/* What is at hand serves; nothing is mapped. */
+	CHECK(!malloc(500 * MIB) && errno == ENOMEM);
+	free(malloc(10));
+	free(p);
+	bm_scope_restore(inner);
+	CHECK((p = malloc(50 * MIB)));
+	free(p);
+	bm_scope_restore(outer);
+}
+
+static const struct trap_case cases[] = {
+	{ .name = "heap_calls", .run = heap_calls },
+	{ .name = "heap_destroy_gives_all_back", .run = heap_destroy_gives_all_back },
+	{ .name = "heap_objects_freed_elsewhere", .run = heap_objects_freed_elsewhere },
+	{ .name = "heap_objects_freed_elsewhere_hardened", .run = heap_objects_freed_elsewhere,
+	  .conf = "hardened:true" },
+	{ .name = "too_many_heaps", .run = too_many_heaps },
+	{ .name = "group_charges_and_uncharges", .run = group_charges_and_uncharges },
+	{ .name = "group_limit", .run = group_limit },
+	{ .name = "objects_outlive_their_group", .run = objects_outlive_their_group },
+	{ .name = "threads_in_a_group", .run = threads_in_a_group },
+	{ .name = "scopes", .run = scopes },
+};
+
+TRAP_MAIN(cases)

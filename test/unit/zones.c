@@ -1,0 +1,510 @@
+/*
+ * Zones, nodes and watermarks: which zone serves a request, against a model that
+ * knows nothing but the counts; every combination of flags on tiny zones.
+ */
+#include "pages.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "page_alloc/internal.h"
+
+enum { NORMAL, DMA32, DMA, NR_MODEL };
+static const enum zone_type types[NR_MODEL] = { ZONE_NORMAL, ZONE_DMA32, ZONE_DMA };
+static const u64 block = PAGEBLOCK_PAGES;
+
+/* Maps nr pageblocks into the zone, as growth does. */
+static void fill_zone(struct zone *zone, u64 nr)
+{
+	u64 pfn = zone_map(zone, nr, 1);
+
+	assert_int_not_equal(pfn, 0);
+	zone_add_blocks(zone, pfn, nr, MIGRATE_UNMOVABLE);
+	zones_set_reserves();
+}
+
+static u64 zone_pages(enum zone_type type)
+{
+	u64 nr = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		if (zone_table[i]->type == type)
+			nr += zone_table[i]->managed;
+	return nr;
+}
+
+/* What the manual says: the model. A zone's type for the request, or -1. */
+static int model_zone(bm_gfp_t gfp, u64 nr, u64 reserve)
+{
+	int first = gfp & BM_GFP_DMA ? DMA : gfp & BM_GFP_DMA32 ? DMA32 : NORMAL, z;
+
+	for (z = first; z < NR_MODEL; z++) {
+		struct zone *zone = zone_table[z];
+		u64 keep = MIN(reserve, zone->managed / 32);
+		u64 above = 0;
+		int t;
+
+		if (gfp & BM_GFP_HIGH && !(gfp & BM_GFP_NOMEMALLOC)) {
+			keep -= keep / 2;
+			if (!(gfp & BM_GFP_DIRECT_RECLAIM))
+				keep -= keep / 2;
+		}
+		for (t = first; t < z; t++)
+			above += zone_pages(types[t]);
+		keep += above / 32;
+		if (gfp & BM_GFP_MEMALLOC && !(gfp & BM_GFP_NOMEMALLOC))
+			keep = 0;
+		if (zone->nr_free >= nr + keep && nr <= zone->nr_free)
+			return z;
+	}
+	return -1;
+}
+
+static const bm_gfp_t watermark_flags[] = {
+	0, BM_GFP_HIGH, BM_GFP_MEMALLOC, BM_GFP_NOMEMALLOC, BM_GFP_HIGH | BM_GFP_NOMEMALLOC,
+	BM_GFP_MEMALLOC | BM_GFP_NOMEMALLOC, BM_GFP_DIRECT_RECLAIM,
+	BM_GFP_HIGH | BM_GFP_DIRECT_RECLAIM, BM_GFP_MEMALLOC | BM_GFP_DIRECT_RECLAIM,
+};
+static const bm_gfp_t zone_flags[] = { 0, BM_GFP_DMA32, BM_GFP_DMA, BM_GFP_HIGHMEM };
+
+/*
+ * Order 8 has no per-CPU list, so the model sees every page. From full zones
+ * to the last page, in steps that every mark lies between.
+ */
+static void every_flag_until_nothing_is_left(void)
+{
+	u64 reserve;
+	size_t w, z;
+
+	for (reserve = 0; reserve <= 256; reserve += 64) {
+		for (w = 0; w < ARRAY_SIZE(watermark_flags); w++)
+			for (z = 0; z < ARRAY_SIZE(zone_flags); z++) {
+				bm_gfp_t gfp = watermark_flags[w] | zone_flags[z] | BM_GFP_NORETRY;
+				u64 got[200], nr = 3 + (w * 7 + z * 13 + reserve) % 90;
+				unsigned n = 0;
+
+				for (;;) {
+					int expected = model_zone(gfp, nr, reserve);
+
+					errno = 0;
+					got[n] = alloc_pages_nodemask(NODE_NONE, gfp, nr, 8, NODES_ALL);
+					if (expected < 0) {
+						assert_int_equal(got[n], 0);
+						assert_int_equal(errno, ENOMEM);
+						break;
+					}
+					/* Alignment may leave no block where pages are left. */
+					if (!got[n])
+						break;
+					n++;
+					assert_true(n < ARRAY_SIZE(got));
+				}
+				while (n)
+					free_pages(got[--n]);
+			}
+		options.min_free = (reserve + 64) << PAGE_SHIFT;
+		zones_set_reserves();
+	}
+}
+
+static void start_full(u64 normal, u64 dma32, u64 dma)
+{
+	pages_start();
+	fill_zone(zone_table[0], normal);
+	fill_zone(zone_table[1], dma32);
+	fill_zone(zone_table[2], dma);
+	/* No more memory: what is there is all. */
+	fake_fail(FAKE_MAP, 1, FAKE_ALWAYS);
+}
+
+static void fallback_with_watermarks(void)
+{
+	start_full(2, 1, 1);
+	every_flag_until_nothing_is_left();
+}
+
+static void fallback_with_larger_reserves(void)
+{
+	start_full(24, 2, 1);
+	every_flag_until_nothing_is_left();
+}
+
+/* Single pages, one by one: the zone of each is the model's, exactly. */
+static void single_pages_follow_the_model(void)
+{
+	static u64 got[8 * 512];
+	size_t w, z;
+
+	options.decay_ms = -1;
+	start_full(3, 2, 1);
+	options.min_free = 40 << PAGE_SHIFT;
+	zones_set_reserves();
+	for (w = 0; w < ARRAY_SIZE(watermark_flags); w++)
+		for (z = 0; z < ARRAY_SIZE(zone_flags); z++) {
+			/* Cold pages go past the per-CPU lists. */
+			bm_gfp_t gfp = watermark_flags[w] | zone_flags[z] | BM_GFP_NORETRY |
+				       BM_GFP_COLD;
+			unsigned n = 0, i;
+
+			for (i = 0; i < 3; i++)
+				pcp_drain_all(zone_table[i]);
+			for (;;) {
+				int expected = model_zone(gfp, 1, 40);
+
+				got[n] = alloc_pages_nodemask(NODE_NONE, gfp, 1, 0, NODES_ALL);
+				if (expected < 0) {
+					assert_int_equal(got[n], 0);
+					break;
+				}
+				assert_int_not_equal(got[n], 0);
+				assert_int_equal(pfn_zone(got[n])->type, types[expected]);
+				n++;
+			}
+			while (n)
+				free_pages(got[--n]);
+			for (i = 0; i < 3; i++)
+				pages_check_zone(zone_table[i]);
+		}
+}
+
+/* Pages in a per-CPU list are nobody's reserve: urgent requests make no system call. */
+static void cached_pages_need_no_system(void)
+{
+	u64 pfn, calls;
+	unsigned i;
+
+	pages_start();
+	pfn = alloc_pages(BM_GFP_KERNEL, 2);
+	free_pages(pfn);
+	calls = fake_calls(FAKE_MAP) + fake_calls(FAKE_PURGE);
+	for (i = 0; i < 1000; i++) {
+		pfn = alloc_pages(BM_GFP_ATOMIC, 2);
+		assert_int_not_equal(pfn, 0);
+		free_pages(pfn);
+	}
+	assert_int_equal(fake_calls(FAKE_MAP) + fake_calls(FAKE_PURGE), calls);
+}
+
+/* malloc's own requests never leave the window. */
+static void windows_pages_only(void)
+{
+	start_full(1, 1, 1);
+	while (alloc_pages_exact(BM_GFP_MEMALLOC, 1, 0))
+		;
+	assert_int_equal(zone_table[1]->nr_free, block);
+	assert_int_equal(zone_table[2]->nr_free, block);
+	assert_int_not_equal(alloc_pages_node(NODE_NONE, BM_GFP_KERNEL, 0), 0);
+}
+
+static void low_zones_are_where_they_say(void)
+{
+	u64 dma32, dma;
+
+	pages_start();
+	dma32 = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, 3);
+	dma = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA, 3);
+	assert_true((u64)(uintptr_t)pfn_to_addr(dma32) >> 32 == 0);
+	assert_true((u64)(uintptr_t)pfn_to_addr(dma) >> 32 == 0);
+	assert_int_equal(addr_to_pfn(pfn_to_addr(dma32)), dma32);
+	assert_false(fake_is_locked(pfn_to_addr(dma32)));
+	assert_true(fake_is_locked(pfn_to_addr(dma)));
+	memset(pfn_to_addr(dma), 1, 8 * PAGE_SIZE);
+	memset(pfn_to_addr(dma32), 1, 8 * PAGE_SIZE);
+	free_pages(dma);
+	free_pages(dma32);
+	reclaim_trim(0);
+	/* What is locked is never given back; the rest is. */
+	assert_int_equal(*pfn_to_addr(dma), 1);
+	assert_int_equal(*pfn_to_addr(dma32), 0);
+	pages_check_zone(zone_table[1]);
+	pages_check_zone(zone_table[2]);
+}
+
+static void refusal_to_lock_fails_the_request(void)
+{
+	u64 heap;
+
+	pages_start();
+	fake_fail(FAKE_LOCK, 1, 1);
+	heap = memmap_heap_bytes();
+	assert_int_equal(alloc_pages(BM_GFP_DMA | BM_GFP_NORETRY, 0), 0);
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(memmap_heap_bytes(), heap);
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA, 0), 0);
+}
+
+/* Each mapping of the low mem_map refused: nothing half done. */
+static void low_mappings_fail_one_by_one(void)
+{
+	u64 n, pfn;
+
+	pages_start();
+	alloc_pages(BM_GFP_KERNEL, 0);
+	for (n = 1; n < 20; n++) {
+		u64 heap = memmap_heap_bytes();
+
+		fake_fail(FAKE_MAP, n, 1);
+		pfn = alloc_pages(BM_GFP_DMA32 | BM_GFP_NORETRY, PAGEBLOCK_ORDER);
+		if (!fake_failed(FAKE_MAP))
+			break;
+		if (!pfn)
+			assert_int_equal(memmap_heap_bytes(), heap);
+		pages_check_zone(zone_table[1]);
+	}
+	fake_fail(FAKE_MAP, 1, 0);
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, PAGEBLOCK_ORDER), 0);
+}
+
+/* In the child the locked pages are gone; the zone begins anew. */
+static void child_forgets_locked_pages(void)
+{
+	u64 pfn, again;
+
+	pages_start();
+	pfn = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA, 5);
+	page_alloc_lock_all();
+	lock_fork_owned();
+	fake_unmap(pfn_to_addr(round_down(pfn, (u64)block)), PAGEBLOCK_SIZE);
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+	lock_fork_done();
+	assert_false(addr_is_ours(pfn_to_addr(pfn)));
+	assert_int_equal(zone_table[2]->managed, 0);
+	again = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA | BM_GFP_ZERO, 5);
+	assert_int_not_equal(again, 0);
+	pages_check_zone(zone_table[2]);
+}
+
+/* Who must not fail waits until somebody frees. */
+static u64 held[64];
+static unsigned nr_held, nr_sleeps;
+
+static void somebody_frees(void)
+{
+	if (++nr_sleeps == 5)
+		while (nr_held)
+			free_pages(held[--nr_held]);
+}
+
+static void nofail_waits(void)
+{
+	start_full(1, 1, 1);
+	while ((held[nr_held] = alloc_pages(BM_GFP_KERNEL | BM_GFP_MEMALLOC, 8)))
+		nr_held++;
+	fake_on_sleep = somebody_frees;
+	errno = 0;
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_NOFAIL, 3), 0);
+	assert_int_equal(nr_sleeps, 5);
+	assert_int_equal(errno, 0);
+}
+
+/* At hard_limit too, where it is pages that are missing and not address space. */
+static void nofail_waits_at_the_limit(void)
+{
+	options.hard_limit = 8 << 20;
+	pages_start();
+	limit_init(UINT64_MAX);
+	while ((held[nr_held] = alloc_pages(BM_GFP_KERNEL, 6)))
+		nr_held++;
+	fake_on_sleep = somebody_frees;
+	errno = 0;
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_NOFAIL, 6), 0);
+	assert_int_equal(nr_sleeps, 5);
+	assert_int_equal(errno, 0);
+}
+
+/* Room within the limit goes from a zone with free pageblocks to another. */
+static void pageblocks_are_returned(void)
+{
+	const u64 limit = 32 << 20;
+	u64 pfn[12], n;
+
+	fake.rlimit_bytes = limit;
+	options.decay_ms = -1;
+	pages_start();
+	for (n = 0; n < 12; n++)
+		pfn[n] = alloc_pages(BM_GFP_KERNEL, PAGEBLOCK_ORDER);
+	assert_int_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, PAGEBLOCK_ORDER + 2), 0);
+	for (n = 0; n < 12; n += 2)
+		free_pages(pfn[n]);
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, PAGEBLOCK_ORDER + 1), 0);
+	/* And from scattered pageblocks to one run. */
+	for (n = 1; n < 12; n += 4)
+		free_pages(pfn[n]);
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 3 * block, 0), 0);
+	pages_check_zone(zone_table[0]);
+	pages_check_zone(zone_table[1]);
+	assert_true(memmap_heap_bytes() + memmap_meta_bytes() <= limit);
+}
+
+/* ------------------------------------------------------------------- nodes */
+
+static void start_nodes(u64 mask)
+{
+	fake.node_mask = mask;
+	fake.random = 77;
+	pages_start();
+}
+
+static void nodes_and_zonelists(void)
+{
+	static const unsigned order0[] = { 0, 1, 2, 5 }, order2[] = { 2, 1, 0, 5 };
+	unsigned i;
+
+	start_nodes(0x27);
+	assert_int_equal(nr_nodes, 4);
+	assert_int_equal(nr_zones, 6);
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(nodes[0]->zonelist[i]->node, order0[i]);
+		assert_int_equal(nodes[0]->zonelist[i]->type, ZONE_NORMAL);
+		/* 3 is as far as 1 from 2: onward comes first, and there is no 3 and no 4. */
+		assert_int_equal(nodes[2]->zonelist[i]->node, order2[i]);
+	}
+	assert_int_equal(nodes[5]->zonelist[4]->type, ZONE_DMA32);
+	assert_int_equal(nodes[5]->zonelist[5]->type, ZONE_DMA);
+	assert_null(nodes[5]->zonelist[6]);
+	assert_true(node_exists(5));
+	assert_false(node_exists(3));
+	assert_false(node_exists(64));
+}
+
+static void memory_is_local_and_bound(void)
+{
+	unsigned nid;
+
+	start_nodes(7);
+	for (nid = 0; nid < 3; nid++) {
+		u64 pfn;
+
+		fake_node = nid;
+		pfn = alloc_pages(BM_GFP_KERNEL, 4);
+		assert_int_equal(page_node(pfn), nid);
+		assert_int_equal(fake_bound_node(pfn_to_virt(pfn)), nid);
+		pfn = alloc_pages_exact(BM_GFP_KERNEL, 5000, 0);
+		assert_int_equal(page_node(pfn), nid);
+		pfn = alloc_pages_node((int)(nid + 1) % 3, BM_GFP_KERNEL, 4);
+		assert_int_equal(page_node(pfn), (nid + 1) % 3);
+	}
+}
+
+static void nodemask_and_thisnode(void)
+{
+	u64 pfn, n = 0;
+
+	start_nodes(7);
+	pfn = alloc_pages_nodemask(0, BM_GFP_KERNEL, 1, 0, 4);
+	assert_int_equal(page_node(pfn), 2);
+	assert_int_equal(alloc_pages_nodemask(0, BM_GFP_KERNEL, 1, 0, 8), 0);
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(alloc_pages_nodemask(0, BM_GFP_KERNEL | BM_GFP_THISNODE, 1, 0, 6), 0);
+	/* The other nodes have pages; a request for this one does not get them. */
+	alloc_pages_node(1, BM_GFP_KERNEL, 0);
+	fake_fail(FAKE_MAP, 1, FAKE_ALWAYS);
+	while ((pfn = alloc_pages_node(2, BM_GFP_KERNEL | BM_GFP_THISNODE, 0))) {
+		assert_int_equal(page_node(pfn), 2);
+		n++;
+	}
+	assert_true(n > 500);
+	/* Without THISNODE the nearest serves. */
+	pfn = alloc_pages_node(2, BM_GFP_KERNEL, 0);
+	assert_int_equal(page_node(pfn), 1);
+}
+
+static void node_options(void)
+{
+	unsigned seen[3] = { 0 }, i;
+
+	start_nodes(7);
+	fake_node = 1;
+	options.numa_node = 2;
+	assert_int_equal(page_node(alloc_pages(BM_GFP_KERNEL, 0)), 2);
+	options.numa_node = 9; /* there is none */
+	assert_int_equal(page_node(alloc_pages(BM_GFP_KERNEL, 0)), 1);
+	options.numa_node = -1;
+	options.numa_interleave = true;
+	for (i = 0; i < 30; i++)
+		seen[page_node(alloc_pages(BM_GFP_KERNEL, 3))]++;
+	for (i = 0; i < 3; i++)
+		assert_int_equal(seen[i], 10);
+}
+
+/* One node: nothing asks where it runs, nothing is bound. */
+static void one_node_costs_nothing(void)
+{
+	start_nodes(1);
+	alloc_pages(BM_GFP_KERNEL, 4);
+	assert_int_equal(fake_calls(FAKE_PREFER), 0);
+	assert_int_equal(nr_nodes, 1);
+}
+
+/* ---------------------------------------------------------------- mobility */
+
+/* Long-lived single pages among short-lived larger blocks; wholly free pageblocks after. */
+static u64 free_blocks_after_mixed_load(bool mobility)
+{
+	static u64 large[300];
+	uint64_t seed = 4711;
+	u64 n, whole = 0, total = 0, pfn;
+
+	options.mobility = mobility;
+	options.decay_ms = -1;
+	pages_start();
+	for (n = 0; n < 2000; n++) {
+		unsigned k = (unsigned)random_below(&seed, 300);
+
+		alloc_pages_exact(BM_GFP_KERNEL, 1 + random_below(&seed, 4), 0);
+		if (large[k])
+			free_pages(large[k]);
+		large[k] = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE,
+					     8 + random_below(&seed, 120), 0);
+	}
+	for (n = 0; n < 300; n++)
+		if (large[n])
+			free_pages(large[n]);
+	shrink_all();
+	for (pfn = window.first >> PAGE_SHIFT; pfn_has_block(pfn); pfn += block) {
+		if (pfn_to_block(pfn)->state != BLOCK_PRESENT)
+			continue;
+		total++;
+		lock(&zone_table[0]->lock, LOCK_ZONE);
+		whole += zone_range_is_free_locked(zone_table[0], pfn, block);
+		unlock(&zone_table[0]->lock, LOCK_ZONE);
+	}
+	return whole * 100 / total;
+}
+
+static u64 *share;
+
+static void grouped(void)
+{
+	share[0] = free_blocks_after_mixed_load(true);
+}
+
+static void mixed(void)
+{
+	share[1] = free_blocks_after_mixed_load(false);
+}
+
+static void grouping_frees_whole_pageblocks(void)
+{
+	share = mmap(NULL, 2 * sizeof(*share), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		     -1, 0);
+	assert_true(share != MAP_FAILED);
+	unit_in_child(grouped);
+	unit_in_child(mixed);
+	printf("wholly free pageblocks: %lu %% grouped by mobility, %lu %% mixed\n",
+	       (unsigned long)share[0], (unsigned long)share[1]);
+	assert_true(share[0] >= share[1] + 20);
+}
+
+UNIT_MAIN(CASE(fallback_with_watermarks), CASE(fallback_with_larger_reserves),
+	  CASE(single_pages_follow_the_model), CASE(cached_pages_need_no_system),
+	  CASE(windows_pages_only), CASE(low_zones_are_where_they_say),
+	  CASE(refusal_to_lock_fails_the_request), CASE(low_mappings_fail_one_by_one),
+	  CASE(child_forgets_locked_pages), CASE(nofail_waits),
+	  CASE(nofail_waits_at_the_limit), CASE(pageblocks_are_returned),
+	  CASE(nodes_and_zonelists), CASE(memory_is_local_and_bound), CASE(nodemask_and_thisnode),
+	  CASE(node_options), CASE(one_node_costs_nothing), CASE(grouping_frees_whole_pageblocks))
