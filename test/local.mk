@@ -28,3 +28,4 @@ include test/unit/local.mk
 include test/model/local.mk
 include test/traps/local.mk
 include test/preload/local.mk
+include test/examples/local.mk
