@@ -1,7 +1,7 @@
 # Benchmarks. They link no allocator: each runs under whatever LD_PRELOAD says.
 # The workloads need Google Benchmark; the rest of the comparison does not.
 
-bench_programs = bench/icount bench/launch bench/stl
+bench_programs = bench/icount bench/launch bench/pages bench/stl
 if HAVE_BENCHMARK
 bench_programs += bench/workloads
 endif
@@ -42,12 +42,18 @@ bench_workloads_LDFLAGS = -pthread
 
 bench_launch_SOURCES = bench/launch.c
 bench_icount_SOURCES = bench/icount.c
+bench_pages_SOURCES = bench/pages.c
 bench_stl_SOURCES = bench/stl.cc
 bench_stl_LDFLAGS = -pthread
 
 bench_compare = $(top_srcdir)/bench/compare --build .
 
-.PHONY: bench bench-table bench-compare bench-programs
+.PHONY: bench bench-pages bench-table bench-compare bench-programs
+
+# The page interface against mmap.
+bench-pages: $(lib_LTLIBRARIES) bench/pages
+	LD_PRELOAD=$(abs_top_builddir)/.libs/libbuddymalloc.so ./bench/pages
+
 bench-programs: $(bench_programs)
 
 # Everything, under every allocator there is. BENCH_FLAGS passes options on.
