@@ -1,4 +1,4 @@
-/* rank 5: what slab.c and punch.c share: the partial lists, and how a slab goes. */
+/* rank 5: what the files of the folder share: the partial lists, and how a slab goes. */
 #ifndef BM_SLAB_INTERNAL_H
 #define BM_SLAB_INTERNAL_H
 
@@ -43,6 +43,19 @@ static inline void partial_del(struct cache_node *node, u64 pfn)
 	else
 		node->partial_last = page->prev;
 }
+
+/* The first page of the slab that an object of the class lies in. */
+static inline u64 slab_head(const void *p, const struct size_class *sc)
+{
+	return round_down(virt_to_pfn(p), (u64)1 << sc->order);
+}
+
+/*
+ * empty.c. Under the node's lock: whether an empty slab may stay, counted then; one
+ * that stayed is used again, or released.
+ */
+bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
+void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 
 /* slab.c: gives the pages of an empty slab back; it is on no list, no lock is held. */
 void slab_release(u64 pfn, unsigned class);

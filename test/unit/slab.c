@@ -244,6 +244,40 @@ static void bad_pointers_among_good_ones(void)
 }
 
 /* Partial slabs serve before a new one is made; a new one only for who gets nothing. */
+static void freed_in_order(bool up, unsigned class, unsigned twice)
+{
+	char said[100];
+	void *run[MOST];
+	unsigned n = take_slab(class), i;
+
+	for (i = 0; i < n; i++)
+		run[i] = objects[up ? n - 1 - i : i];
+	slab_free(shards[0], class, &run[twice], 1);
+	slab_free(shards[0], class, run, n);
+	/* Where all others are free by then, it says that the slab is gone. */
+	snprintf(said, sizeof(said), "buddymalloc: double free of %p: ", run[twice]);
+	assert_memory_equal(fake_output(), said, strlen(said));
+	assert_ptr_equal(strchr(fake_output(), '\n') + 1, strchr(fake_output(), '\0'));
+	fake_clear_output();
+	slabs_check(shards[0]);
+	slab_shrink(true);
+}
+
+/* Neighbours are marked free together: one that is free already is found among them. */
+static void runs_of_neighbours(void)
+{
+	unsigned class, twice;
+
+	slabs_start(1);
+	options.abort_on_corruption = false;
+	for (class = 0; class < NR_PACKED_CLASSES; class++)
+		for (twice = 0; twice < size_classes[class].nr_objects; twice++) {
+			freed_in_order(true, class, twice);
+			freed_in_order(false, class, twice);
+		}
+	slabs_check_gone(shards[0]);
+}
+
 static void partial_slabs_first(void)
 {
 	u64 made = stats_shared.slabs_allocated;
@@ -395,6 +429,7 @@ UNIT_MAIN(CASE(slabs_are_cut_from_the_bottom),
 	  CASE(invalid_pointers_are_refused),
 	  CASE(each_violation_aborts),
 	  CASE(bad_pointers_among_good_ones),
+	  CASE(runs_of_neighbours),
 	  CASE(partial_slabs_first),
 	  CASE(empty_slabs_are_kept_for_a_while),
 	  CASE(single_objects),

@@ -1,0 +1,108 @@
+/* rank 5: slabs without a used object: how many stay, and when they go. */
+#include "slab/internal.h"
+
+/*
+ * Bytes of empty slabs a shard keeps: little at first, since what one class
+ * keeps another cannot use; each slab that had to go raises it, so a heap in
+ * which slabs come and go fast keeps more. Each ageing halves it.
+ */
+#define EMPTY_LEAST ((u64)128 << 10)
+#define EMPTY_MOST ((u64)4 << 20)
+#define EMPTY_STEP ((u64)1 << 10)
+
+/*
+ * Slabs without a used object stay with their node as far as the shard's
+ * budget goes: what comes and goes must not be built anew each time. Ageing
+ * releases those that nobody used for a while.
+ */
+bool slab_keep_empty(struct shard *shard, struct cache_node *node,
+		     const struct size_class *sc)
+{
+	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT, budget;
+
+	/* Whoever has a budget of its own is not charged for what it does not use. */
+	if (unlikely(shard_is_private(shard)))
+		return false;
+	budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
+	if (__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes > budget) {
+		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST),
+				 __ATOMIC_RELAXED);
+		return false;
+	}
+	__atomic_fetch_add(&shard->empty_bytes, bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+void slab_unkeep_empty(struct shard *shard, struct cache_node *node,
+		       const struct size_class *sc)
+{
+	__atomic_fetch_sub(&shard->empty_bytes, (u64)sc->nr_pages << PAGE_SHIFT, __ATOMIC_RELAXED);
+	__atomic_store_n(&node->nr_empty, node->nr_empty - 1, __ATOMIC_RELAXED);
+	node->empty_low = MIN(node->empty_low, node->nr_empty);
+}
+
+/* Takes up to `most` empty slabs of a node off its list and releases them; pages freed. */
+static u64 shrink_node(struct shard *shard, unsigned class, u32 most)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	u64 freed = 0;
+
+	while (most--) {
+		u64 pfn;
+
+		lock(&node->lock, LOCK_NODE);
+		pfn = node->nr_empty ? node->partial_last : 0;
+		while (pfn && pfn_to_page(pfn)->nr_free != sc->nr_objects)
+			pfn = pfn_to_page(pfn)->prev;
+		if (pfn) {
+			partial_del(node, pfn);
+			slab_unkeep_empty(shard, node, sc);
+			node->nr_free -= sc->nr_objects;
+			__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+		}
+		unlock(&node->lock, LOCK_NODE);
+		if (!pfn)
+			break;
+		slab_release(pfn, class);
+		freed += sc->nr_pages;
+	}
+	return freed;
+}
+
+u64 slab_shrink(bool all)
+{
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
+	u64 freed = 0;
+
+	for (s = 0; s < nr; s++) {
+		u64 budget = __atomic_load_n(&shards[s]->empty_budget, __ATOMIC_RELAXED);
+
+		__atomic_store_n(&shards[s]->empty_budget, budget / 2, __ATOMIC_RELAXED);
+		for (class = 0; class < NR_CLASSES; class++) {
+			struct cache_node *node = &shards[s]->nodes[class];
+			u32 idle;
+
+			if (!__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED))
+				continue;
+			/* What was never used since the last time is not needed. */
+			lock(&node->lock, LOCK_NODE);
+			idle = all ? node->nr_empty : node->empty_low;
+			node->empty_low = node->nr_empty - MIN(idle, node->nr_empty);
+			unlock(&node->lock, LOCK_NODE);
+			freed += shrink_node(shards[s], class, idle);
+		}
+	}
+	return freed;
+}
+
+u64 slab_shrink_shard(struct shard *shard)
+{
+	unsigned class;
+	u64 freed = 0;
+
+	for (class = 0; class < NR_CLASSES; class++)
+		freed += shrink_node(shard, class, UINT32_MAX);
+	return freed;
+}

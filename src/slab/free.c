@@ -1,0 +1,254 @@
+/* rank 5: objects back into slabs: each pointer is checked, lists are put right. */
+#include "base/report.h"
+#include "slab/internal.h"
+
+/* Heads of slabs this many pointers ahead are brought to the cache on free. */
+#define PREFETCH_AHEAD 8
+
+static cold_path void report_bad_free(const void *p, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct slab_place place = slab_locate(p, class);
+
+	if (!tag_is_slab(tag_read(slab_head(p, sc))) ||
+	    tag_class(tag_read(slab_head(p, sc))) != class)
+		report_corruption("double free of %p: its slab of %u-byte objects is gone already",
+				  p, sc->size);
+	else if (!place.object)
+		report_corruption("invalid free of %p: in the unused tail of a slab of %u-byte objects",
+				  p, sc->size);
+	else if (place.object != p)
+		report_corruption("invalid free of %p: %u bytes inside the %u-byte object at %p", p,
+				  (unsigned)((const char *)p - place.object), sc->size,
+				  (void *)place.object);
+	else
+		report_corruption("double free of %p: an object of %u bytes that is free already", p,
+				  sc->size);
+}
+
+/*
+ * A slab that was full, or is empty now: its lists are put right. The pfn if it
+ * is to be released.
+ */
+static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *page,
+			      unsigned before)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	u64 pfn = page_to_pfn(page);
+
+	/* Whoever punches it looks at it again before it comes back. */
+	if (unlikely(page->flags & SLAB_ISOLATED))
+		return 0;
+	if (likely(page->nr_free < sc->nr_objects)) {
+		partial_add_tail(node, pfn);
+		return 0;
+	}
+	/* Empty: to the end of the list, so that it is used last; single objects
+	 * to the front, the warmest first. */
+	if (before)
+		partial_del(node, pfn);
+	if (slab_keep_empty(shard, node, sc)) {
+		if (sc->nr_objects == 1)
+			partial_add_head(node, pfn);
+		else
+			partial_add_tail(node, pfn);
+		return 0;
+	}
+	node->nr_free -= sc->nr_objects;
+	__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+	return pfn;
+}
+
+/* Slabs that became empty in one call, to be released after the lock. */
+#define EMPTIES 64
+
+/* How many pointers follow each other in steps of `step` bytes; n is at least 1. */
+static inline unsigned adjacent(void *const *ptrs, unsigned n, long step)
+{
+	const char *expected = (const char *)ptrs[0] + step;
+	unsigned i;
+
+	for (i = 1; i < n && ptrs[i] == expected; i++)
+		expected += step;
+	return i;
+}
+
+/* Marks nr objects as free; false, and nothing has changed, when one is so already. */
+static bool mark_free(u64 *map, unsigned first, unsigned nr)
+{
+	unsigned from = first % 64, done, n;
+
+	for (done = 0; done < nr; done += n, from = 0) {
+		n = MIN(nr - done, 64 - from);
+		if (unlikely(map[(first + done) / 64] & (~(u64)0 >> (64 - n)) << from))
+			return false;
+	}
+	from = first % 64;
+	for (done = 0; done < nr; done += n, from = 0) {
+		n = MIN(nr - done, 64 - from);
+		map[(first + done) / 64] |= (~(u64)0 >> (64 - n)) << from;
+	}
+	return true;
+}
+
+/* So many pointers in a row, at least, are worth marking together. */
+#define WIDE_LEAST 4
+
+/*
+ * Neighbours in ascending or descending order, as many programs free them: ptrs
+ * begins with object `index`. How many were marked together, 0 when they are few
+ * or one of them is free already.
+ */
+static inline unsigned free_neighbours(struct page *page, const struct size_class *sc,
+				       unsigned index, void *const *ptrs, unsigned n)
+{
+	const long size = (long)sc->size;
+	const long distance = (const char *)ptrs[WIDE_LEAST - 1] - (const char *)ptrs[0];
+	unsigned nr;
+
+	if (distance == (WIDE_LEAST - 1) * size) {
+		nr = adjacent(ptrs, MIN(n, sc->nr_objects - index), size);
+		return mark_free(page->map, index, nr) ? nr : 0;
+	}
+	if (distance == -(WIDE_LEAST - 1) * size) {
+		nr = adjacent(ptrs, MIN(n, index + 1), -size);
+		return mark_free(page->map, index + 1 - nr, nr) ? nr : 0;
+	}
+	return 0;
+}
+
+/*
+ * Frees pointers of one slab, the longest run of them that ptrs begins with;
+ * how many. Fewer than the run has when one is no allocated object.
+ */
+static out_of_line unsigned free_run(u64 pfn, const struct size_class *sc, void *const *ptrs,
+				     unsigned n)
+{
+	struct page *page = pfn_to_page(pfn);
+	const char *base = pfn_to_virt(pfn);
+	const u64 recip = sc->recip, bad = recip << 24;
+	const unsigned nr_objects = sc->nr_objects;
+	unsigned i = 0;
+
+	do {
+		u64 product = (u64)((const char *)ptrs[i] - base) * recip;
+		u64 index = product >> 40, bit = (u64)1 << index % 64;
+
+		/* Of another slab, or not the start of an object: see struct size_class. */
+		if (index >= nr_objects || unlikely(product << 24 >= bad))
+			break;
+		if (!i && n >= WIDE_LEAST) {
+			i = free_neighbours(page, sc, (unsigned)index, ptrs, n);
+			if (i)
+				continue;
+		}
+		if (unlikely(page->map[index / 64] & bit))
+			break;
+		page->map[index / 64] |= bit;
+		i++;
+	} while (i < n);
+	return i;
+}
+
+/* One pointer whose neighbours in the array belong to other slabs; 1, or 0 if it is bad. */
+static inline unsigned free_lone(u64 pfn, const struct size_class *sc, const char *p)
+{
+	u64 product = (u64)(p - pfn_to_virt(pfn)) * sc->recip;
+	u64 index = product >> 40, bit = (u64)1 << index % 64, *word;
+
+	if (unlikely(index >= sc->nr_objects || product << 24 >= sc->recip << 24))
+		return 0;
+	word = &pfn_to_page(pfn)->map[index / 64];
+	if (unlikely(*word & bit))
+		return 0;
+	*word |= bit;
+	return 1;
+}
+
+/*
+ * Frees pointers until all are done, EMPTIES slabs came free, or one is no
+ * allocated object; the number done. Reports are the caller's, outside the lock.
+ */
+static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs, unsigned n,
+			  u64 *empties, unsigned *nr_empties)
+{
+	const struct size_class *sc = &size_classes[class];
+	struct cache_node *node = &shard->nodes[class];
+	const u64 reach = (u64)sc->nr_pages << PAGE_SHIFT; /* pointers further apart are not of one slab */
+	const u32 tag = shard->tag_base + class;
+	unsigned done = 0;
+
+	while (done < n && *nr_empties < EMPTIES) {
+		u64 pfn = slab_head(ptrs[done], sc);
+		struct page *page = pfn_to_page(pfn);
+		unsigned before, run;
+		u64 step;
+
+		if (done + PREFETCH_AHEAD < n)
+			__builtin_prefetch(pfn_to_page(slab_head(ptrs[done + PREFETCH_AHEAD], sc)),
+					   1);
+		/* Freed twice, the slab may be something else by now. */
+		if (unlikely(tag_read(pfn) != tag))
+			break;
+		step = done + 1 < n ? (u64)((const char *)ptrs[done + 1] - (const char *)ptrs[done])
+				    : reach;
+		if (step + reach >= 2 * reach)
+			run = free_lone(pfn, sc, ptrs[done]);
+		else
+			run = free_run(pfn, sc, ptrs + done, n - done);
+		if (unlikely(!run))
+			break;
+		done += run;
+		before = page->nr_free;
+		page->nr_free = (u16)(before + run);
+		node->nr_free += run;
+		if (unlikely(!before || before + run == sc->nr_objects)) {
+			u64 empty = settle(shard, class, page, before);
+
+			if (empty)
+				empties[(*nr_empties)++] = empty;
+		}
+	}
+	return done;
+}
+
+void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n)
+{
+	struct cache_node *node = &shard->nodes[class];
+
+	while (n) {
+		u64 empties[EMPTIES];
+		unsigned nr_empties = 0, done, i;
+
+		lock(&node->lock, LOCK_NODE);
+		done = free_some(shard, class, ptrs, n, empties, &nr_empties);
+		unlock(&node->lock, LOCK_NODE);
+		for (i = 0; i < nr_empties; i++)
+			slab_release(empties[i], class);
+		ptrs += done;
+		n -= done;
+		if (n && nr_empties < EMPTIES) {
+			report_bad_free(ptrs[0], class);
+			ptrs++;
+			n--;
+		}
+	}
+}
+
+struct slab_place slab_locate(const void *p, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	u64 head = slab_head(p, sc);
+	const struct page *page = pfn_to_page(head);
+	u32 offset = (u32)((const char *)p - pfn_to_virt(head));
+	u32 index = object_index(sc, offset);
+
+	if (index >= sc->nr_objects)
+		return (struct slab_place){ NULL, false };
+	return (struct slab_place){
+		.object = pfn_to_virt(head) + (size_t)index * sc->size,
+		.allocated = !(__atomic_load_n(&page->map[index / 64], __ATOMIC_RELAXED) >>
+			       index % 64 & 1),
+	};
+}
