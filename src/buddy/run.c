@@ -11,7 +11,7 @@
 #include "buddy/zone.h"
 
 /* Blocks looked at in each list. */
-#define RUN_TRIES 16
+#define RUN_TRIES 32
 #define PAGEBLOCK_TRIES 512
 
 /* A pageblock whose free pages a run of type mt may use. */
@@ -117,6 +117,27 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 	/* Within a block of several pageblocks some may be another type's still. */
 	zone_claim_pageblocks_locked(zone, best.at, nr, mt);
 	return best.at;
+}
+
+/* Pages below a block that are looked at for the start of its run: a GiB. */
+#define ROOM_BELOW ((u64)1 << 18)
+
+u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
+{
+	unsigned least = order_for_pages(nr) + 1, order;
+
+	for (order = MAX_ORDER + 1; order-- > least;) {
+		u64 pfn = zone->area[order].first[mt], at;
+
+		if (!pfn || !block_fits(zone, pfn, mt) || !pages_nr_dirty(pfn, nr))
+			continue;
+		at = pfn - free_below(zone, pfn, ROOM_BELOW, mt);
+		if (!zone_take_range_locked(zone, at, nr))
+			return 0;
+		zone_claim_pageblocks_locked(zone, at, nr, mt);
+		return at;
+	}
+	return 0;
 }
 
 u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,

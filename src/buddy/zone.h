@@ -111,7 +111,13 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 			    enum migratetype mt);
 
 /*
- * The same from adjacent wholly free pageblocks of any type, which become mt's;
+ * nr pages at the start of the run that the largest warm free block of type mt
+ * belongs to: for what is going to grow. 0 when no block is twice as large. (run.c)
+ */
+u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt);
+
+/*
+ * nr pages from adjacent wholly free pageblocks of any type, which become mt's;
  * align_order at least PAGEBLOCK_ORDER. (run.c)
  */
 u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,

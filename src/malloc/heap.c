@@ -42,7 +42,7 @@ BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
 	if (this_tcache->shard == shard)
 		return do_malloc(size);
 	if (size > MAX_CLASS_SIZE)
-		return large_alloc_owned(shard->owner, size, 0, false);
+		return large_alloc_owned(shard->owner, size, 0, 0);
 	return slab_object(shard, size_to_class(size ? size : 1));
 }
 
@@ -56,7 +56,7 @@ BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 		return NULL;
 	}
 	if (bytes > MAX_PACKED_SIZE)
-		return large_alloc_owned(heap_shard(heap)->owner, bytes, 0, true);
+		return large_alloc_owned(heap_shard(heap)->owner, bytes, 0, BM_GFP_ZERO);
 	p = bm_heap_malloc(heap, bytes);
 	if (p)
 		memset(p, 0, bytes);
@@ -100,7 +100,7 @@ BM_EXPORT void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size
 	if (class >= 0)
 		return slab_object(heap_shard(heap), (unsigned)class);
 	return large_alloc_owned(heap_shard(heap)->owner, size ? size : 1,
-				 ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
+				 ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, 0);
 }
 
 BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)

@@ -49,12 +49,11 @@ static u64 pages_for(size_t size)
 
 void *large_alloc(size_t size, unsigned align_order, bool zero)
 {
-	return large_alloc_owned(this_scope.owner, size, align_order, zero);
+	return large_alloc_owned(this_scope.owner, size, align_order, zero ? BM_GFP_ZERO : 0);
 }
 
-void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bool zero)
+void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t more)
 {
-	bm_gfp_t gfp = BM_GFP_HIGHUSER_MOVABLE | (zero ? BM_GFP_ZERO : 0);
 	u64 pfn;
 
 	if (unlikely(size > MAX_REQUEST)) {
@@ -62,7 +61,8 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bool zero)
 		return NULL;
 	}
 	tcache_get(); /* the first call of all may be a large one */
-	pfn = alloc_pages_owned(owner, gfp, pages_for(size), align_order);
+	pfn = alloc_pages_owned(owner, BM_GFP_HIGHUSER_MOVABLE | more, pages_for(size),
+				align_order);
 	if (unlikely(!pfn)) {
 		stat_add_shared(failed, 1);
 		return NULL;
@@ -176,18 +176,13 @@ static bool move_pages(void *to, void *from, size_t bytes)
 	return true;
 }
 
-/*
- * A new place for a block that grows, with free room behind it: what it asks
- * for beyond its size it gives back at once, so the next growth finds it there,
- * unless somebody else needed it more.
- */
-static void *alloc_with_room(size_t size)
+void *large_alloc_with_room(size_t size)
 {
 	void *q;
 
 	if (size <= MAX_CLASS_SIZE || size > MAX_REQUEST / 2)
 		return do_malloc(size);
-	q = large_alloc(size + size / 2, 0, false);
+	q = large_alloc_owned(this_scope.owner, size + size / 2, 0, GFP_ROOMY);
 	if (unlikely(!q))
 		return large_alloc(size, 0, false);
 	resize_in_place(virt_to_pfn(q), pages_for(size));
@@ -209,7 +204,7 @@ void *large_realloc(void *p, u64 pfn, size_t size)
 	if (size <= old && size > old / 2)
 		return p; /* a small block with a large alignment */
 	errno = saved;
-	q = size > old ? alloc_with_room(size) : do_malloc(size);
+	q = size > old ? large_alloc_with_room(size) : do_malloc(size);
 	if (unlikely(!q))
 		return size <= old ? p : NULL;
 	if (size <= old || !move_pages(q, p, old))

@@ -115,7 +115,7 @@ static void *slab_realloc(void *p, u16 tag, size_t size)
 
 	if (size <= old && size > old / 2)
 		return p;
-	q = do_malloc(grown(old, size));
+	q = large_alloc_with_room(grown(old, size));
 	if (unlikely(!q))
 		q = do_malloc(size);
 	if (unlikely(!q)) /* shrinking cannot fail: the object is large enough */

@@ -29,12 +29,6 @@ enum alloc_flags {
 	ALLOC_NOFRAGMENT = 32,	/* neither mix types in a pageblock nor leave the preferred zone */
 };
 
-/*
- * Beside the public flags: window pages only. malloc finds the owner of what it
- * frees in the window, and its objects must survive a fork.
- */
-#define GFP_WINDOW 0x80000000u
-
 /* What one allocation wants; filled by prepare_alloc_pages, never changed. */
 struct alloc_context {
 	bm_gfp_t gfp;

@@ -118,7 +118,9 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 		return pcp_alloc(zone, ac->order, ac->mt, nofragment);
 
 	lock(&zone->lock, LOCK_ZONE);
-	if (ac->nr >= RUN_LEAST) {
+	if (ac->gfp & GFP_ROOMY)
+		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->mt);
+	if (!pfn && ac->nr >= RUN_LEAST) {
 		/* Even numbers of pages at even places: what is freed fits again. */
 		unsigned even = MIN((unsigned)__builtin_ctzll(ac->nr), (unsigned)PAGEBLOCK_ORDER);
 

@@ -17,6 +17,14 @@
 
 #define NODE_NONE (-1) /* the node of the running CPU */
 
+/*
+ * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of
+ * what it frees in the window, and its objects must survive a fork. GFP_ROOMY: for
+ * a block that has grown and will again: with free pages behind it.
+ */
+#define GFP_WINDOW 0x80000000u
+#define GFP_ROOMY 0x40000000u
+
 /* Nodes, zones and zonelists; false when the first memory cannot be had. */
 bool page_alloc_init(void);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/options.h"
 #include "base/stats.h"
 #include "os/os.h"
 
@@ -283,6 +284,33 @@ static void growing_maps_what_is_behind(void)
 }
 
 /* Random sizes up and down, with neighbours; contents stay, counts fit. */
+/* What is going to grow is put where the most warm memory lies, at its start, and reuses it. */
+static void a_growing_block_gets_room(void)
+{
+	const bm_gfp_t gfp = BM_GFP_KERNEL | BM_GFP_MOVABLE;
+	u64 wide, narrow, pfn, nr;
+
+	pages_start();
+	options.decay_ms = -1;
+	wide = alloc_pages_exact(gfp, 16 * PAGEBLOCK_PAGES + 300, 0);
+	alloc_pages_exact(gfp, 20, 0);
+	narrow = alloc_pages_exact(gfp, 400, 0);
+	alloc_pages_exact(gfp, 20, 0);
+	free_pages(wide);
+	free_pages(narrow);
+	/* The shortest run that is long enough, or the start of the longest. */
+	pfn = alloc_pages_exact(gfp, 380, 0);
+	assert_int_equal(pfn, narrow);
+	free_pages(pfn);
+	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 380, 0);
+	assert_int_equal(pfn, wide);
+	for (nr = 400; nr <= 16 * PAGEBLOCK_PAGES + 300; nr += 100)
+		assert_true(resize_pages(pfn, nr));
+	assert_int_equal(pages_nr_backed(), 16 * PAGEBLOCK_PAGES + 300 + 20 + 400 + 20);
+	/* Nothing is twice as large: as any other block. */
+	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 380, 0), narrow);
+}
+
 static void random_resizing(void)
 {
 	uint64_t seed = unit_seed();
@@ -390,6 +418,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(shrinking_always_works),
 	  CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind),
+	  CASE(a_growing_block_gets_room),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),
 	  CASE(huge_blocks_of_the_zone_and_aligned_ones))
