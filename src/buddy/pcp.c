@@ -10,42 +10,11 @@
 #include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
-#include "buddy/zone.h"
-#include "os/os.h"
-
-/*
- * Blocks a list holds at most. Bounded in bytes rather than in blocks: 128 KiB
- * of small orders, a few of the larger ones, one spare pageblock.
- */
-static u32 pcp_high(unsigned order)
-{
-	return order <= 4 ? 32u >> order : order <= PCP_MAX_ORDER ? 2 : 1;
-}
+#include "buddy/pcp.h"
 
 static u32 pcp_batch(unsigned order)
 {
 	return MAX(pcp_high(order) / 2, 1u);
-}
-
-static inline struct pcp *this_pcp(struct zone *zone)
-{
-	return &zone->pcps[os_cpu() & (zone->nr_pcps - 1)];
-}
-
-static inline void list_push(struct pcp_list *list, u64 pfn)
-{
-	pfn_to_page(pfn)->next = list->first;
-	list->first = (u32)pfn;
-	list->count++;
-}
-
-static inline u64 list_pop(struct pcp_list *list)
-{
-	u64 pfn = list->first;
-
-	list->first = pfn_to_page(pfn)->next;
-	list->count--;
-	return pfn;
 }
 
 static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
@@ -71,7 +40,7 @@ static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
 		page->order = (u8)order;
 		page->migratetype = (u8)mt;
 		page_set_kind(page, PAGE_PCP);
-		list_push(list, pfn[i]);
+		pcp_list_push(list, pfn[i]);
 	}
 }
 
@@ -120,47 +89,27 @@ u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofra
 	if (unlikely(!list->count))
 		pcp_refill(zone, list, order, mt, nofragment);
 	if (list->count) {
-		pfn = list_pop(list);
+		pfn = pcp_list_pop(list);
 		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
 	}
 	unlock_tried(&pcp->lock, LOCK_PCP);
 	return pfn;
 }
 
-u64 pcp_take(struct zone *zone, unsigned order, enum migratetype mt)
+bool pcp_free_slow(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
 {
 	struct pcp *pcp = this_pcp(zone);
-	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
-	u64 pfn = 0;
 
-	if (unlikely(!__atomic_load_n(&list->count, __ATOMIC_RELAXED) ||
-		     !try_lock(&pcp->lock, LOCK_PCP)))
-		return 0;
-	if (likely(list->count)) {
-		pfn = list_pop(list);
-		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
-	}
-	unlock_tried(&pcp->lock, LOCK_PCP);
-	return pfn;
+	if (try_lock(&pcp->lock, LOCK_PCP))
+		return pcp_free_locked(zone, pcp, pfn, order, mt);
+	zone_free_range(zone, pfn, (u64)1 << order);
+	return true;
 }
 
-bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt)
+bool pcp_free_full(struct zone *zone, struct pcp *pcp, struct pcp_list *list, unsigned order)
 {
-	struct pcp *pcp = this_pcp(zone);
-	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
-	struct page *page = pfn_to_page(pfn);
-	bool drained = false;
+	bool drained = pcp_drain_list(zone, list, order, pcp_high(order) / 2) != 0;
 
-	if (unlikely(!try_lock(&pcp->lock, LOCK_PCP))) {
-		zone_free_range(zone, pfn, (u64)1 << order);
-		return true;
-	}
-	page->order = (u8)order;
-	page->migratetype = (u8)mt;
-	page_set_kind(page, PAGE_PCP);
-	list_push(list, pfn);
-	if (unlikely(list->count > pcp_high(order)))
-		drained = pcp_drain_list(zone, list, order, pcp_high(order) / 2) != 0;
 	unlock_tried(&pcp->lock, LOCK_PCP);
 	return drained;
 }

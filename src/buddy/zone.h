@@ -160,27 +160,6 @@ void pages_count_backed(long nr);
 /* Zeroes what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
 void pages_clear(u64 pfn, u64 nr);
 
-/* pcp.c */
-static inline int pcp_order_index(unsigned order)
-{
-	return order <= PCP_MAX_ORDER ? (int)order :
-	       order == PAGEBLOCK_ORDER ? NR_PCP_ORDERS - 1 : -1;
-}
-
-/* A block of a pcp order from the list of the running CPU; refilled from the zone. 0: none. */
-u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
-/*
- * The same if the list has one at hand. What lies there has left the zone
- * already, so no watermark is asked.
- */
-u64 pcp_take(struct zone *zone, unsigned order, enum migratetype mt);
-/* Gives a block back to the running CPU's list; true when pages went on to the zone. */
-bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum migratetype mt);
-/* Returns everything in all lists to the zone; the number of pages moved. */
-u64 pcp_drain_all(struct zone *zone);
-/* Pages in the lists now. */
-u64 pcp_nr_pages(struct zone *zone);
-
 /* Aborts with a message if an invariant does not hold. Slow; zone lock held. */
 void zone_check_locked(struct zone *zone);
 

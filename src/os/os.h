@@ -150,10 +150,29 @@ unsigned os_node(void);
 /* Lets the pages of [addr, addr + len), not touched yet, come from that node if it has any. */
 void os_prefer_node(void *addr, size_t len, unsigned node);
 
+/* Of the restartable-sequence area from the thread pointer; 0 when there is none. */
+extern ptrdiff_t os_rseq_offset __attribute__((visibility("hidden")));
+unsigned os_ask_cpu(void);
+
 /*
- * The CPU the caller runs on, from the restartable-sequence area that glibc
- * registers (2.35 and later), else from getcpu. May be stale at once.
+ * The CPU the caller runs on, from the area that glibc registers (2.35 and later);
+ * -1 where it does not. May be stale at once.
  */
-unsigned os_cpu(void);
+static inline int os_cpu_at_hand(void)
+{
+	/* struct rseq: cpu_id_start, then cpu_id; both 32 bits. */
+	const volatile int32_t *rseq =
+		(const void *)((const char *)__builtin_thread_pointer() + os_rseq_offset);
+
+	return __builtin_expect(os_rseq_offset != 0, 1) ? rseq[1] : -1;
+}
+
+/* The same, by a system call if need be. */
+static inline unsigned os_cpu(void)
+{
+	int cpu = os_cpu_at_hand();
+
+	return __builtin_expect(cpu >= 0, 1) ? (unsigned)cpu : os_ask_cpu();
+}
 
 #endif

@@ -34,7 +34,7 @@
 
 static size_t page_size = 4096;
 static unsigned address_bits;
-static ptrdiff_t rseq_offset; /* from the thread pointer; 0: not known */
+ptrdiff_t os_rseq_offset;
 
 /*
  * glibc 2.35 publishes where in the thread's control block its rseq area is.
@@ -65,7 +65,7 @@ void os_init(void)
 		page_size = size;
 	address_bits = find_address_bits();
 	if (&__rseq_size && __rseq_size)
-		rseq_offset = __rseq_offset;
+		os_rseq_offset = __rseq_offset;
 }
 
 size_t os_page_size(void)
@@ -443,21 +443,10 @@ void os_prefer_node(void *addr, size_t len, unsigned node)
 	errno = saved;
 }
 
-static __attribute__((noinline, cold)) unsigned ask_cpu(void)
+unsigned os_ask_cpu(void)
 {
 	unsigned cpu = 0;
 
 	syscall(SYS_getcpu, &cpu, NULL, NULL);
 	return cpu;
-}
-
-unsigned os_cpu(void)
-{
-	/* struct rseq: cpu_id_start, then cpu_id; both u32. */
-	const volatile int32_t *rseq =
-		(const void *)((const char *)__builtin_thread_pointer() + rseq_offset);
-
-	if (__builtin_expect(rseq_offset != 0, 1) && __builtin_expect(rseq[1] >= 0, 1))
-		return (unsigned)rseq[1];
-	return ask_cpu();
 }

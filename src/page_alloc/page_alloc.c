@@ -12,6 +12,7 @@
 #include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
+#include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
@@ -267,35 +268,42 @@ static inline bool is_dirty(u64 pfn, u64 nr)
 	return !(~(word >> pfn % 64) & (~(u64)0 >> (64 - nr)));
 }
 
-/* Pages of a list that are not warm after all; false when a limit says no. */
-static out_of_line bool back_pages(u64 pfn, u64 nr, bm_gfp_t gfp)
+/* Its pages are not warm after all: a limit may say no. */
+static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr, u64 nodemask)
 {
+	struct page *page = pfn_to_page(pfn);
+
 	if (!limit_allows(nr - pages_nr_dirty(pfn, nr), gfp)) {
 		zone_free_range(pfn_zone(pfn), pfn, nr);
-		return false;
+		return alloc_pages_heart(node, gfp, nr, ilog2(nr), nodemask);
 	}
 	pages_set_dirty(pfn, nr);
-	return true;
+	page->nr_pages = nr;
+	page->owner = 0;
+	page_set_kind(page, PAGE_PAGES);
+	PROBE(mm_page_alloc, pfn, nr, gfp, node);
+	return pfn;
 }
 
 /*
  * The common case, ahead of everything: a small block of the Normal zone that
- * lies warm in the running CPU's list. 0: not so, and nothing has happened.
+ * lies warm in the running CPU's list. All other ways are tail calls, so that this
+ * one has nothing to save.
  */
-static inline u64 take_warm(unsigned node, bm_gfp_t gfp, u64 nr, unsigned order, u64 nodemask)
+static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned order, u64 nodemask)
 {
 	const bm_gfp_t uncommon = BM_GFP_DMA | BM_GFP_DMA32 | BM_GFP_COLD | BM_GFP_WRITE | BM_GFP_ZERO;
 	struct page *page;
 	u64 pfn;
 
-	if (gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) || order > 6 ||
-	    nr != (u64)1 << order || !(nodemask >> node & 1))
-		return 0;
+	if (unlikely(gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) ||
+		     order > 6 || nr != (u64)1 << order || !(nodemask >> node & 1)))
+		return alloc_pages_heart(node, gfp, nr, order, nodemask);
 	pfn = pcp_take(nodes[node]->zones[ZONE_NORMAL], order, gfp_migratetype(gfp));
 	if (unlikely(!pfn))
-		return 0;
-	if (unlikely(!is_dirty(pfn, nr)) && !back_pages(pfn, nr, gfp))
-		return 0;
+		return alloc_pages_heart(node, gfp, nr, order, nodemask);
+	if (unlikely(!is_dirty(pfn, nr)))
+		return finish_clean(pfn, node, gfp, nr, nodemask);
 	page = pfn_to_page(pfn);
 	page->nr_pages = nr;
 	page->owner = 0;
@@ -304,10 +312,17 @@ static inline u64 take_warm(unsigned node, bm_gfp_t gfp, u64 nr, unsigned order,
 	return pfn;
 }
 
-/* The thread has bound itself: its scope's constraints come on top of the request's. */
-static cold_path u64 alloc_pages_in_scope(unsigned node, bm_gfp_t gfp, u64 nr,
-					  unsigned align_order, u64 nodemask)
+/*
+ * A node is to be chosen, or was named, or the thread has bound itself: its
+ * scope's constraints come on top of the request's.
+ */
+static out_of_line u64 alloc_pages_bound(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order,
+					 u64 nodemask)
 {
+	unsigned node = nid == NODE_NONE ? choose_node() : (unsigned)nid;
+
+	if (likely(!(this_scope.flags | this_scope.node)))
+		return alloc_on_node(node, gfp, nr, align_order, nodemask);
 	if (this_scope.flags)
 		gfp &= ~(BM_GFP_RECLAIM | BM_GFP_NOFAIL);
 	if (this_scope.node) {
@@ -319,13 +334,9 @@ static cold_path u64 alloc_pages_in_scope(unsigned node, bm_gfp_t gfp, u64 nr,
 
 u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u64 nodemask)
 {
-	unsigned node = nid == NODE_NONE ? choose_node() : (unsigned)nid;
-	u64 pfn;
-
-	if (unlikely(this_scope.flags | this_scope.node))
-		return alloc_pages_in_scope(node, gfp, nr, align_order, nodemask);
-	pfn = take_warm(node, gfp, nr, align_order, nodemask);
-	return likely(pfn) ? pfn : alloc_pages_heart(node, gfp, nr, align_order, nodemask);
+	if (unlikely(nr_nodes > 1 || nid != NODE_NONE || this_scope.flags | this_scope.node))
+		return alloc_pages_bound(nid, gfp, nr, align_order, nodemask);
+	return alloc_on_node(first_node, gfp, nr, align_order, nodemask);
 }
 
 u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order)

@@ -16,6 +16,7 @@
  */
 #include "base/options.h"
 #include "base/stats.h"
+#include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"

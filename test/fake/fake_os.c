@@ -623,7 +623,9 @@ void os_abort(void)
 	abort();
 }
 
-unsigned os_cpu(void)
+ptrdiff_t os_rseq_offset; /* none: os_cpu asks */
+
+unsigned os_ask_cpu(void)
 {
 	return fake_cpu;
 }

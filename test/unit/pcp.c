@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "buddy/zone.h"
+#include "buddy/pcp.h"
 
 #define NR_BLOCKS 16
 #define NR_LISTED 4096

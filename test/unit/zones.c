@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "buddy/pcp.h"
 #include "page_alloc/internal.h"
 
 enum { NORMAL, DMA32, DMA, NR_MODEL };
