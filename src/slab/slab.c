@@ -165,12 +165,6 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	return got;
 }
 
-/*
- * How many classes above the wanted one serve as well: memory that is warm and
- * at hand, at most a quarter too large, rather than fresh pages of the exact size.
- */
-#define SINGLE_REACH 2
-
 static void *alloc_kept_single(struct shard *shard, unsigned class)
 {
 	unsigned last = MIN(class + SINGLE_REACH, (unsigned)NR_CLASSES - 1), c;

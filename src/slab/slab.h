@@ -91,6 +91,19 @@ static inline bool shard_is_private(const struct shard *shard)
 	return shard->owner;
 }
 
+/*
+ * How many classes above the wanted one serve as well for single objects: memory
+ * that is warm and at hand, at most a quarter too large, rather than fresh pages
+ * of the exact size.
+ */
+#define SINGLE_REACH 2
+
+/* True for the start of an allocated object that is a slab of its own, by its tag. */
+static inline bool slab_is_single(const void *p)
+{
+	return !((uintptr_t)p & (PAGE_SIZE - 1)) && !(pfn_to_page(virt_to_pfn(p))->map[0] & 1);
+}
+
 /* Slabs it has now. */
 u64 shard_nr_slabs(const struct shard *shard);
 /* Takes a private shard's slab apart, used objects and all. Its nodes are not told. */

@@ -121,7 +121,8 @@ static bool is_empty(const struct tcache *tc)
 	for (class = 0; class < NR_SHEAVES; class++)
 		if (sheaf_used(tc, class) > 1)
 			return false;
-	return !__atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED);
+	return !__atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&tc->single, __ATOMIC_RELAXED);
 }
 
 /* Changes with nearly every call of the thread. */
@@ -130,6 +131,7 @@ static u64 fingerprint(const struct tcache *tc)
 	u64 sum = __atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED);
 	unsigned class;
 
+	sum += (u64)(uintptr_t)__atomic_load_n(&tc->single, __ATOMIC_RELAXED);
 	for (class = 0; class < NR_SHEAVES; class++)
 		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
 	return sum;
@@ -237,6 +239,26 @@ static void empty_remote(struct tcache *tc)
 	stat_add_shared(objects_reclaimed, n);
 }
 
+/* Only slow paths touch it. */
+static void empty_single(struct tcache *tc)
+{
+	struct shard *shard;
+	unsigned class;
+	void *p;
+
+	if (!lock_sealed(tc))
+		return;
+	p = tc->single;
+	shard = tc->shard;
+	class = tc->single_class;
+	__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);
+	unlock(&tc->seal_lock, LOCK_SEAL);
+	if (p) {
+		slab_free(shard, class, &p, 1);
+		stat_add_shared(objects_reclaimed, 1);
+	}
+}
+
 static void empty_cache(struct tcache *tc)
 {
 	unsigned class;
@@ -249,6 +271,7 @@ static void empty_cache(struct tcache *tc)
 		if (sheaf_used(tc, class) > 1 && !empty_sheaf(tc, class))
 			return;
 	empty_remote(tc);
+	empty_single(tc);
 }
 
 u64 tcache_shrink_idle(bool all)

@@ -231,13 +231,6 @@ void *tcache_refill(struct tcache *tc, size_t wide_class)
 	return object;
 }
 
-void *tcache_alloc_single(struct tcache *tc, unsigned class)
-{
-	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
-		tc = tcache_get();
-	return slab_alloc_single(tcache_shard(tc), class);
-}
-
 /* One lock for each group of shard and class. Chains by tag through `next` keep this linear. */
 void remote_send_home(void **all, u32 n)
 {
@@ -308,7 +301,7 @@ static void remote_push(struct tcache *tc, void *p, u16 tag)
 	tcache_leave(tc, before);
 }
 
-static void free_direct(void *p, u16 tag)
+void tcache_free_direct(void *p, u16 tag)
 {
 	slab_free(shards[tag_shard(tag)], tag_class(tag), &p, 1);
 	stat_add_shared(objects_flushed, 1);
@@ -323,7 +316,7 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 	if (tc->top[class] == tc->limit[class] && !sheaf_grow(tc, class)) {
 		if (sheaf_limit(tc, class) < 2) {
 			tcache_leave(tc, before);
-			free_direct(p, tag);
+			tcache_free_direct(p, tag);
 			return;
 		}
 		sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
@@ -345,14 +338,14 @@ void tcache_free_slow(void *p, struct tcache *tc)
 	if (unlikely(!tag_is_slab(tag)))
 		tcache_hooks.free_other(p);
 	else if (unlikely(tc->state != TCACHE_LIVE))
-		free_direct(p, tag);
+		tcache_free_direct(p, tag);
 	else if (tag_class(tag) >= NR_SHEAVES)
-		free_direct(p, tag);
+		tcache_free_single(tc, p, tag);
 	else if (tag - tc->tag_base < NR_SHEAVES)
 		push_slow(tc, tag_class(tag), p, tag);
 	else if (shard_is_private(shards[tag_shard(tag)]))
 		/* A heap may be destroyed and a group wants its pages: nothing waits here. */
-		free_direct(p, tag);
+		tcache_free_direct(p, tag);
 	else
 		remote_push(tc, p, tag);
 	errno = saved;
@@ -371,5 +364,6 @@ void tcache_flush(struct tcache *tc)
 	}
 	if (tc->nr_remote)
 		remote_flush(tc);
+	tcache_drop_single(tc);
 	tcache_leave(tc, before);
 }

@@ -64,6 +64,8 @@ struct tcache {
 	size_t capacity;		/* bytes all sheaves may hold, see sheaf.c */
 	struct shard *shard;		/* what the sheaves hold is of this one */
 	struct shard *home;		/* what the thread is bound to when in no heap or group */
+	void *single;			/* the last object freed that was too large for a sheaf */
+	u32 single_class;
 	void **bottom[NR_SHEAVES];	/* the slot below it is always NULL */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
@@ -106,7 +108,7 @@ extern struct tcache tcache_boot, tcache_gone, tcache_sealed;
 
 /* Slow paths: out of line, one tail call away. */
 void *tcache_refill(struct tcache *tc, size_t class);
-/* Of a class above NR_SHEAVES. */
+/* Of a class above NR_SHEAVES (single.c). */
 void *tcache_alloc_single(struct tcache *tc, unsigned class);
 void tcache_free_slow(void *p, struct tcache *tc);
 
@@ -202,7 +204,17 @@ static inline void tcache_leave(struct tcache *tc, u32 before)
 	__atomic_store_n(&tc->busy, before, __ATOMIC_RELEASE);
 }
 
+/* single.c */
+/* Bytes of the one it keeps: larger, the pages are worth more to others than a lock costs. */
+#define SINGLE_KEEP_MOST ((size_t)256 << 10)
+/* Frees an object of a class above NR_SHEAVES; the cache is live. */
+void tcache_free_single(struct tcache *tc, void *p, u16 tag);
+/* Gives back the one that the thread keeps. */
+void tcache_drop_single(struct tcache *tc);
+
 /* sheaf.c */
+/* Past all caches, to the object's shard. */
+void tcache_free_direct(void *p, u16 tag);
 /* The most objects a sheaf may keep. */
 #define SHEAF_MOST 1024
 /* Frees objects of any shards, grouped by shard. */

@@ -135,6 +135,7 @@ struct tcache *tcache_get(void)
 	tc->span = 0;
 	tc->nr_remote = 0;
 	tc->remote_bytes = 0;
+	tc->single = NULL;
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
@@ -235,6 +236,10 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 			n -= MIN(n, (u64)tc->stolen[class]);
 			cached->objects += n;
 			cached->bytes += n * size_classes[class].size;
+		}
+		if (__atomic_load_n(&tc->single, __ATOMIC_RELAXED)) {
+			cached->objects++;
+			cached->bytes += size_classes[tc->single_class].size;
 		}
 		/* They are taken all or none. */
 		if (tc->remote_stolen)

@@ -126,6 +126,25 @@ static void a_sleeping_thread_keeps_one_of_each_class(void)
 	all_is_gone();
 }
 
+static void give_single(void)
+{
+	cache_free(cache_alloc(NR_SHEAVES + 1));
+}
+
+static void a_single_object_is_taken_too(void)
+{
+	start();
+	helper_does(give_single);
+	assert_int_equal(cached().objects, 1);
+	tcache_shrink_idle(true);
+	assert_int_equal(cached().objects, 0);
+	assert_int_equal(events().objects_reclaimed, 1);
+	helper_does(give_single);
+	assert_int_equal(cached().objects, 1);
+	helper_ends();
+	all_is_gone();
+}
+
 static void a_sealed_thread_may_end(void)
 {
 	start();
@@ -257,7 +276,8 @@ static void *work(void *arg)
 			cache_free(slot[i]);
 			slot[i] = NULL;
 		} else {
-			slot[i] = cache_alloc((unsigned)random_below(&rng, NR_CLASSES_USED));
+			slot[i] = cache_alloc(n % 16 ? (unsigned)random_below(&rng, NR_CLASSES_USED) :
+						       NR_SHEAVES + i % 4);
 			object_mark(slot[i], (u64)(uintptr_t)&slot[i]);
 		}
 	}
@@ -294,6 +314,7 @@ static void working_threads_lose_nothing(void)
 }
 
 UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
+	  CASE(a_single_object_is_taken_too),
 	  CASE(a_sealed_thread_may_end),
 	  CASE(strangers_objects_go_home),
 	  CASE(ageing_waits),

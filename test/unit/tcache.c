@@ -139,7 +139,7 @@ static void cached_bytes_are_bounded(void)
 			give(take(class, n));
 			tcache_check(this_tcache);
 			assert_true(cached().bytes <= MOST_CACHED);
-			assert_true(cached().bytes <= this_tcache->capacity);
+			assert_true(cached().bytes <= this_tcache->capacity + SINGLE_KEEP_MOST);
 		}
 	tcache_flush(this_tcache);
 	assert_int_equal(cached().objects, 0);
@@ -316,6 +316,46 @@ static void double_free_is_found_on_flush(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* The last object freed that is too large for a sheaf stays with the thread. */
+static void one_single_object_is_kept(void)
+{
+	unsigned class = NR_SHEAVES + 4;
+	void *p = cache_alloc(class), *q = cache_alloc(class + 1), *r;
+
+	options.abort_on_corruption = false;
+	cache_free(p);
+	assert_int_equal(cached().objects, 1);
+	assert_int_equal(cached().bytes, size_classes[class].size);
+	assert_true(slab_locate(p, class).allocated);
+	cache_free(p);
+	unit_said("buddymalloc: double free of %p: an object of %u bytes that is free already\n",
+		  p, size_classes[class].size);
+	/* Another one takes its place. */
+	cache_free(q);
+	assert_int_equal(cached().objects, 1);
+	assert_false(slab_locate(p, class).allocated);
+	cache_free(p);
+	unit_said("buddymalloc: double free of %p: an object of %u bytes that is free already\n",
+		  p, size_classes[class].size);
+	/* It serves requests that are at most a little smaller, and none that is larger. */
+	r = cache_alloc(class + 2);
+	assert_ptr_not_equal(r, q);
+	cache_free(r);
+	assert_ptr_equal(cache_alloc(class), r);
+	assert_int_equal(cached().objects, 0);
+	cache_free((char *)r + PAGE_SIZE);
+	cache_free(r);
+	fake_clear_output();
+	/* Too large to be kept. */
+	p = cache_alloc(NR_CLASSES - 1);
+	cache_free(p);
+	assert_int_equal(cached().objects, 1);
+	assert_false(slab_locate(p, NR_CLASSES - 1).allocated);
+	tcache_flush(this_tcache);
+	assert_int_equal(cached().objects, 0);
+	slabs_check_gone(shards[0]);
+}
+
 /* After its end the thread still may allocate and free: directly. */
 static void thread_exit_gives_everything_back(void)
 {
@@ -371,5 +411,6 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(hardened_mode_caches_nothing),
 	  CASE(caching_can_be_switched_off),
 	  CASE(double_free_is_found_on_flush),
+	  CASE(one_single_object_is_kept),
 	  CASE(thread_exit_gives_everything_back),
 	  CASE(exit_that_cannot_be_watched))
