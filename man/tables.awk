@@ -53,6 +53,17 @@ function size(text,   value, unit) {
 	return sprintf("%.0f%s", value, substr("KMGT", unit, unit ? 1 : 0))
 }
 
+# "a|b|c" as "a, b or c".
+function words(text,   part, nr, i, list) {
+	nr = split(text, part, "|")
+	if (nr < 2)
+		fail(options, text)
+	list = part[1]
+	for (i = 2; i <= nr; i++)
+		list = list (i < nr ? ", " : " or ") part[i]
+	return list
+}
+
 # The last quoted string of a line; RSTART is where it begins.
 function last_string(file, line,   text) {
 	if (!match(line, /"([^"\\]|\\.)*"\)[ \t\r]*$/))
@@ -82,6 +93,9 @@ function print_option(line,   what, kind, field, accepted, default_) {
 	} else if (kind == "OPTION_STR") {
 		accepted = "text"
 		default_ = "empty"
+	} else if (kind == "OPTION_ENUM") {
+		accepted = words(field[3])
+		default_ = field[2]
 	} else
 		fail(options, line)
 	print ".TP\n\\fB" field[1] "\\fP: " accepted " (default " default_ ")"

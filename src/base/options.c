@@ -10,21 +10,23 @@ struct options options = {
 #define OPTION_INT(name, def, least, most, unit, doc) .name = def,
 #define OPTION_SIZE(name, def, least, most, doc) .name = def,
 #define OPTION_STR(name, doc)
+#define OPTION_ENUM(name, def, words, doc) .name = option_##name##_##def,
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
 #undef OPTION_STR
+#undef OPTION_ENUM
 };
 
-enum kind { KIND_BOOL, KIND_INT, KIND_SIZE, KIND_STR };
+enum kind { KIND_BOOL, KIND_INT, KIND_SIZE, KIND_STR, KIND_ENUM };
 
 struct option {
 	const char *name;
 	enum kind kind;
 	size_t offset;
 	u64 least, most; /* two's complement for KIND_INT */
-	const char *unit;
+	const char *unit; /* KIND_ENUM: the words */
 };
 
 static const struct option table[] = {
@@ -34,11 +36,14 @@ static const struct option table[] = {
 #define OPTION_SIZE(name, def, least, most, doc) \
 	{ #name, KIND_SIZE, offsetof(struct options, name), least, most, "bytes" },
 #define OPTION_STR(name, doc) { #name, KIND_STR, offsetof(struct options, name), 0, 0, "" },
+#define OPTION_ENUM(name, def, words, doc) \
+	{ #name, KIND_ENUM, offsetof(struct options, name), 0, 0, words },
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
 #undef OPTION_STR
+#undef OPTION_ENUM
 };
 
 /* A piece of the configuration string; not terminated. */
@@ -132,6 +137,25 @@ static bool parse_str(struct span v, char *out)
 	return true;
 }
 
+/* The number of the word in "word|word|word". */
+static bool parse_enum(struct span v, const char *words, unsigned *out)
+{
+	unsigned number = 0;
+
+	for (;;) {
+		size_t len = strcspn(words, "|");
+
+		if (v.len == len && !memcmp(v.at, words, len)) {
+			*out = number;
+			return true;
+		}
+		if (!words[len])
+			return false;
+		words += len + 1;
+		number++;
+	}
+}
+
 static bool apply(const struct option *o, struct span v)
 {
 	void *field = (char *)&options + o->offset;
@@ -149,6 +173,9 @@ static bool apply(const struct option *o, struct span v)
 		break;
 	case KIND_STR:
 		ok = parse_str(v, field);
+		break;
+	case KIND_ENUM:
+		ok = parse_enum(v, o->unit, field);
 		break;
 	}
 	return ok;
@@ -174,6 +201,10 @@ static void complain_value(const struct option *o, struct span v)
 	case KIND_STR:
 		report("option %s: '%.*s' is not accepted; it takes 1 to %d characters, no comma",
 		       o->name, len, v.at, OPTION_STR_MAX - 1);
+		break;
+	case KIND_ENUM:
+		report("option %s: '%.*s' is not accepted; it takes one of %s", o->name, len,
+		       v.at, o->unit);
 		break;
 	}
 }

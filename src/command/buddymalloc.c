@@ -29,25 +29,30 @@ enum {
 	STATUS_NOT_FOUND = 127,		/* there is no such program */
 };
 
-enum kind { BOOL, INT, SIZE, STR };
+enum kind { BOOL, INT, SIZE, STR, ENUM };
 
 static const struct option_info {
 	const char *name;
 	enum kind kind;
 	long long by_default, least, most;
-	const char *unit, *what;
+	const char *unit; /* ENUM: the words */
+	const char *what;
+	const char *default_word;
 } options[] = {
-#define OPTION_BOOL(name, by_default, what) { #name, BOOL, by_default, 0, 1, "", what },
+#define OPTION_BOOL(name, by_default, what) { #name, BOOL, by_default, 0, 1, "", what, "" },
 #define OPTION_INT(name, by_default, least, most, unit, what) \
-	{ #name, INT, by_default, least, most, unit, what },
+	{ #name, INT, by_default, least, most, unit, what, "" },
 #define OPTION_SIZE(name, by_default, least, most, what) \
-	{ #name, SIZE, by_default, least, most, "", what },
-#define OPTION_STR(name, what) { #name, STR, 0, 0, 0, "", what },
+	{ #name, SIZE, by_default, least, most, "", what, "" },
+#define OPTION_STR(name, what) { #name, STR, 0, 0, 0, "", what, "" },
+#define OPTION_ENUM(name, by_default, words, what) \
+	{ #name, ENUM, 0, 0, 0, words, what, #by_default },
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
 #undef OPTION_STR
+#undef OPTION_ENUM
 };
 
 #define NR_OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -144,6 +149,9 @@ static void print_option(const struct option_info *option)
 		break;
 	case STR:
 		printf("TEXT (empty by default)\n");
+		break;
+	case ENUM:
+		printf("%s (default %s)\n", option->unit, option->default_word);
 		break;
 	}
 	print_wrapped(8, option->what);

@@ -201,8 +201,8 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	watch_fork();
 	if (options.stats_print)
 		os_keep_stderr();
-	limit_init(options.cgroup == 2 ? os_cgroup_bytes() :
-		   options.cgroup	? os_container_bytes() : UINT64_MAX);
+	limit_init(options.cgroup == option_cgroup_any	? os_cgroup_bytes() :
+		   options.cgroup == option_cgroup_auto ? os_container_bytes() : UINT64_MAX);
 	if (options.background_thread) {
 		tcache_get();
 		kswapd_start();

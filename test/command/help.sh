@@ -10,6 +10,11 @@ names=$(def_names options OPTION_)
 for name in $names; do
 	grep -q "^  $name:" "$scratch/out" || is "option $name in --help" missing listed
 done
+# The forms of a value: every kind once.
+for form in 'verbose:true|false (default false)' 'cgroup:auto|off|any (default auto)' \
+	'min_free:BYTES, 0 to 1T; K, M, G, T accepted (default 64K)'; do
+	grep -qxF "  $form" "$scratch/out" || is "$form in --help" missing there
+done
 is 'options in --help' "$(sed -n 's/^  \([a-z_0-9]*\):.*/\1/p' "$scratch/out")" "$names"
 is 'lines wider than 80' "$(grep '.\{81\}' "$scratch/out")" ''
 

@@ -15,6 +15,8 @@ section() {
 is 'options in libbuddymalloc(7)' \
 	"$(section OPTIONS REPORTS | sed -n 's/^\\fB\([a-z0-9_]*\)\\fP:.*/\1/p')" \
 	"$(def_names options OPTION_)"
+is 'the words of an option' "$(grep '^\\fBcgroup' "$library")" \
+	'\fBcgroup\fP: auto, off or any (default auto)'
 is 'counters in libbuddymalloc(7)' \
 	"$(section Counters 'An invalid.*' | sed -n 's/^\.B \([a-z0-9_]*\)$/\1/p')" \
 	"$(def_names stats STAT)"

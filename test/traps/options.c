@@ -269,6 +269,10 @@ static const struct trap_case cases[] = {
 	{ .name = "empty_file_name", .run = go_on, .conf = "stats_file:",
 	  .says = "^buddymalloc: option stats_file: '' is not accepted; "
 		  "it takes 1 to [0-9]+ characters, no comma\n$" },
+	{ .name = "bad_word", .run = go_on, .conf = "cgroup:1",
+	  .says = "^buddymalloc: option cgroup: '1' is not accepted; "
+		  "it takes one of auto\\|off\\|any\n$" },
+	{ .name = "every_word", .run = go_on, .conf = "cgroup:off,cgroup:any,cgroup:auto" },
 	{ .name = "empty", .run = go_on, .conf = "" },
 	{ .name = "only_commas", .run = go_on, .conf = ",,," },
 	{ .name = "stray_commas", .run = limited_to_32_mib, .conf = ",hard_limit:32M,," },

@@ -26,11 +26,13 @@ static void defaults_are_those_of_the_table(void)
 #define OPTION_INT(name, def, least, most, unit, doc) assert_true(options.name == (def));
 #define OPTION_SIZE(name, def, least, most, doc) assert_true(options.name == (def));
 #define OPTION_STR(name, doc) assert_string_equal(options.name, "");
+#define OPTION_ENUM(name, def, words, doc) assert_int_equal(options.name, option_##name##_##def);
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
 #undef OPTION_STR
+#undef OPTION_ENUM
 }
 
 static void check_bool(const char *name, const bool *field)
@@ -149,6 +151,48 @@ static void check_str(const char *name, const char *field)
 		  name, OPTION_STR_MAX - 1);
 }
 
+/* Every word has its number, in the order of the entry; nothing near a word is one. */
+static void check_enum(const char *name, const unsigned *field, const char *words)
+{
+	static const char *const near[] = { "%.*sx", "x%.*s", "%.*s|", "|%.*s", " %.*s" };
+	static const char *const bad[] = { "", "|", "0", "1", "true", "nosuch" };
+	const char *word = words;
+	unsigned number = 0;
+	size_t i;
+
+	while (*word) {
+		int len = (int)strcspn(word, "|");
+		char text[64];
+
+		assert_int_equal(options_parse(conf("%s:%.*s", name, len, word)), 0);
+		assert_int_equal(*field, number);
+		for (i = 0; i < sizeof(near) / sizeof(near[0]) + 3; i++) {
+			if (i == 0)
+				snprintf(text, sizeof(text), "%.*s", len - 1, word);
+			else if (i == 1)
+				snprintf(text, sizeof(text), "%c%.*s", word[0] - 32, len - 1,
+					 word + 1);
+			else if (i == 2)
+				snprintf(text, sizeof(text), "%s", words);
+			else
+				snprintf(text, sizeof(text), near[i - 3], len, word);
+			assert_int_equal(options_parse(conf("%s:%s", name, text)), 1);
+			assert_int_equal(*field, number);
+			unit_said("buddymalloc: option %s: '%s' is not accepted; it takes one of %s\n",
+				  name, text, words);
+		}
+		number++;
+		word += len + (word[len] == '|');
+	}
+	assert_true(number >= 2);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(options_parse(conf("%s:%s", name, bad[i])), 1);
+		assert_int_equal(*field, number - 1);
+		unit_said("buddymalloc: option %s: '%s' is not accepted; it takes one of %s\n",
+			  name, bad[i], words);
+	}
+}
+
 static void every_option_takes_what_it_says(void)
 {
 #define OPTION_BOOL(name, def, doc) check_bool(#name, &options.name);
@@ -156,11 +200,13 @@ static void every_option_takes_what_it_says(void)
 	check_int(#name, &options.name, least, most, unit);
 #define OPTION_SIZE(name, def, least, most, doc) check_size(#name, &options.name, least, most);
 #define OPTION_STR(name, doc) check_str(#name, options.name);
+#define OPTION_ENUM(name, def, words, doc) check_enum(#name, &options.name, words);
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
 #undef OPTION_STR
+#undef OPTION_ENUM
 	assert_string_equal(fake_output(), "");
 }
 
@@ -173,6 +219,26 @@ static void name_without_value(void)
 	unit_said("buddymalloc: option decay_ms: '' is not accepted; it takes -1 to 3600000 (ms)\n");
 }
 
+/* The enumerators are in the order of the words. */
+static void words_have_their_numbers(void)
+{
+	static const struct {
+		const char *conf;
+		const unsigned *field;
+		unsigned number;
+	} words[] = {
+		{ "cgroup:auto", &options.cgroup, option_cgroup_auto },
+		{ "cgroup:off", &options.cgroup, option_cgroup_off },
+		{ "cgroup:any", &options.cgroup, option_cgroup_any },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		assert_int_equal(options_parse(words[i].conf), 0);
+		assert_int_equal(*words[i].field, words[i].number);
+	}
+}
+
 static void unknown_names_are_told_all_others(void)
 {
 	static const char known[] =
@@ -180,12 +246,14 @@ static void unknown_names_are_told_all_others(void)
 #define OPTION_INT(name, def, least, most, unit, doc) " " #name
 #define OPTION_SIZE(name, def, least, most, doc) " " #name
 #define OPTION_STR(name, doc) " " #name
+#define OPTION_ENUM(name, def, words, doc) " " #name
 #include "base/options.def"
 		;
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
 #undef OPTION_STR
+#undef OPTION_ENUM
 	static const char *const bad[] = { "verbos:1", "verbosee:1", "Verbose:1", " verbose:1",
 					   "nonsense", ":1", ":" };
 	size_t i;
@@ -243,6 +311,7 @@ static void any_bytes_are_survived(void)
 UNIT_MAIN(CASE(defaults_are_those_of_the_table),
 	  CASE(every_option_takes_what_it_says),
 	  CASE(name_without_value),
+	  CASE(words_have_their_numbers),
 	  CASE(unknown_names_are_told_all_others),
 	  CASE(many_entries_at_once),
 	  CASE(any_bytes_are_survived))
