@@ -90,6 +90,9 @@ function print_option(line,   what, kind, field, accepted, default_) {
 	} else if (kind == "OPTION_SIZE") {
 		accepted = "bytes, " size(field[3]) " to " size(field[4])
 		default_ = size(field[2])
+	} else if (kind == "OPTION_LIMIT") {
+		accepted = "bytes, " size(field[3]) " to " size(field[4]) ", or 1% to 100%"
+		default_ = size(field[2])
 	} else if (kind == "OPTION_STR") {
 		accepted = "text"
 		default_ = "empty"

@@ -9,17 +9,19 @@ struct options options = {
 #define OPTION_BOOL(name, def, doc) .name = def,
 #define OPTION_INT(name, def, least, most, unit, doc) .name = def,
 #define OPTION_SIZE(name, def, least, most, doc) .name = def,
+#define OPTION_LIMIT(name, def, least, most, doc) .name = def,
 #define OPTION_STR(name, doc)
 #define OPTION_ENUM(name, def, words, doc) .name = option_##name##_##def,
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 };
 
-enum kind { KIND_BOOL, KIND_INT, KIND_SIZE, KIND_STR, KIND_ENUM };
+enum kind { KIND_BOOL, KIND_INT, KIND_SIZE, KIND_LIMIT, KIND_STR, KIND_ENUM };
 
 struct option {
 	const char *name;
@@ -35,6 +37,8 @@ static const struct option table[] = {
 	{ #name, KIND_INT, offsetof(struct options, name), (u64)(least), (u64)(most), unit },
 #define OPTION_SIZE(name, def, least, most, doc) \
 	{ #name, KIND_SIZE, offsetof(struct options, name), least, most, "bytes" },
+#define OPTION_LIMIT(name, def, least, most, doc) \
+	{ #name, KIND_LIMIT, offsetof(struct options, name), least, most, "bytes" },
 #define OPTION_STR(name, doc) { #name, KIND_STR, offsetof(struct options, name), 0, 0, "" },
 #define OPTION_ENUM(name, def, words, doc) \
 	{ #name, KIND_ENUM, offsetof(struct options, name), 0, 0, words },
@@ -42,6 +46,7 @@ static const struct option table[] = {
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 };
@@ -128,6 +133,19 @@ static bool parse_size(struct span v, const struct option *o, u64 *out)
 	return true;
 }
 
+static bool parse_limit(struct span v, const struct option *o, u64 *out)
+{
+	u64 n;
+
+	if (!v.len || v.at[v.len - 1] != '%')
+		return parse_size(v, o, out);
+	v.len--;
+	if (!parse_digits(v, &n) || n < 1 || n > 100)
+		return false;
+	*out = OPTION_PERCENT | n;
+	return true;
+}
+
 static bool parse_str(struct span v, char *out)
 {
 	if (!v.len || v.len >= OPTION_STR_MAX)
@@ -171,6 +189,9 @@ static bool apply(const struct option *o, struct span v)
 	case KIND_SIZE:
 		ok = parse_size(v, o, field);
 		break;
+	case KIND_LIMIT:
+		ok = parse_limit(v, o, field);
+		break;
 	case KIND_STR:
 		ok = parse_str(v, field);
 		break;
@@ -196,6 +217,10 @@ static void complain_value(const struct option *o, struct span v)
 		break;
 	case KIND_SIZE:
 		report("option %s: '%.*s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow",
+		       o->name, len, v.at, (unsigned long)o->least, (unsigned long)o->most);
+		break;
+	case KIND_LIMIT:
+		report("option %s: '%.*s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow, or 1%% to 100%% of memory",
 		       o->name, len, v.at, (unsigned long)o->least, (unsigned long)o->most);
 		break;
 	case KIND_STR:

@@ -9,6 +9,9 @@
 
 #define OPTION_STR_MAX 256
 
+/* In an OPTION_LIMIT: the other bits are a percentage. */
+#define OPTION_PERCENT ((u64)1 << 63)
+
 /* The words of each OPTION_ENUM, as option_NAME_WORD; in the order of its entry. */
 enum { option_cgroup_auto, option_cgroup_off, option_cgroup_any };
 
@@ -16,12 +19,14 @@ struct options {
 #define OPTION_BOOL(name, def, doc) bool name;
 #define OPTION_INT(name, def, least, most, unit, doc) long name;
 #define OPTION_SIZE(name, def, least, most, doc) u64 name;
+#define OPTION_LIMIT(name, def, least, most, doc) u64 name;
 #define OPTION_STR(name, doc) char name[OPTION_STR_MAX];
 #define OPTION_ENUM(name, def, words, doc) unsigned name;
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 };

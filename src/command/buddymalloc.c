@@ -29,7 +29,7 @@ enum {
 	STATUS_NOT_FOUND = 127,		/* there is no such program */
 };
 
-enum kind { BOOL, INT, SIZE, STR, ENUM };
+enum kind { BOOL, INT, SIZE, LIMIT, STR, ENUM };
 
 static const struct option_info {
 	const char *name;
@@ -44,6 +44,8 @@ static const struct option_info {
 	{ #name, INT, by_default, least, most, unit, what, "" },
 #define OPTION_SIZE(name, by_default, least, most, what) \
 	{ #name, SIZE, by_default, least, most, "", what, "" },
+#define OPTION_LIMIT(name, by_default, least, most, what) \
+	{ #name, LIMIT, by_default, least, most, "", what, "" },
 #define OPTION_STR(name, what) { #name, STR, 0, 0, 0, "", what, "" },
 #define OPTION_ENUM(name, by_default, words, what) \
 	{ #name, ENUM, 0, 0, 0, words, what, #by_default },
@@ -51,6 +53,7 @@ static const struct option_info {
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 };
@@ -139,11 +142,13 @@ static void print_option(const struct option_info *option)
 		       option->most, option->unit, option->by_default);
 		break;
 	case SIZE:
+	case LIMIT:
 		printf("BYTES, ");
 		print_size(option->least);
 		printf(" to ");
 		print_size(option->most);
-		printf("; K, M, G, T accepted (default ");
+		printf("; K, M, G, T accepted%s (default ",
+		       option->kind == LIMIT ? "; or 1% to 100%" : "");
 		print_size(option->by_default);
 		printf(")\n");
 		break;

@@ -36,21 +36,48 @@ static struct {
 
 u64 limit_first_mark = UINT64_MAX;
 
+/* Pages of a limit; UINT64_MAX: there is none. A percentage is of `memory` bytes. */
+static u64 limit_pages(const char *name, u64 value, u64 memory)
+{
+	u64 bytes = value;
+
+	if (value & OPTION_PERCENT) {
+		u64 percent = value & ~OPTION_PERCENT;
+
+		if (memory == UINT64_MAX) {
+			report("%s: there is no limit, how much memory 100%% is cannot be read", name);
+			return UINT64_MAX;
+		}
+		bytes = memory / 100 * percent;
+		report_verbose("%s: %lu%% of %lu bytes are %lu", name, (unsigned long)percent,
+			       (unsigned long)memory, (unsigned long)bytes);
+	}
+	return bytes ? bytes >> PAGE_SHIFT : UINT64_MAX;
+}
+
+static void say_if_exceeded(const char *name, u64 pages)
+{
+	u64 backed = pages_nr_backed();
+
+	if (backed > pages)
+		report("%s: %lu bytes are in use already, more than the limit of %lu", name,
+		       (unsigned long)(backed << PAGE_SHIFT), (unsigned long)(pages << PAGE_SHIFT));
+}
+
 void limit_init(u64 cgroup_bytes)
 {
-	u64 soft = UINT64_MAX, backed = pages_nr_backed();
+	u64 memory = os_memory_bytes(), soft;
 
-	if (options.hard_limit) {
-		limit.hard = options.hard_limit >> PAGE_SHIFT;
+	/* What a process may use is what its container leaves it. */
+	memory = MIN(memory ? memory : UINT64_MAX, cgroup_bytes);
+	limit.hard = limit_pages("hard_limit", options.hard_limit, memory);
+	if (limit.hard != UINT64_MAX) {
 		limit.min = limit.hard - limit.hard / MARK_FRACTION;
 		limit.low = limit.min - limit.hard / MARK_FRACTION;
-		if (backed > limit.hard)
-			report("hard_limit: %lu bytes are in use already, more than the limit of %lu",
-			       (unsigned long)(backed << PAGE_SHIFT),
-			       (unsigned long)options.hard_limit);
+		say_if_exceeded("hard_limit", limit.hard);
 	}
-	if (options.soft_limit)
-		soft = options.soft_limit >> PAGE_SHIFT;
+	soft = limit_pages("soft_limit", options.soft_limit, memory);
+	say_if_exceeded("soft_limit", soft);
 	if (cgroup_bytes != UINT64_MAX) {
 		u64 pages = cgroup_bytes >> PAGE_SHIFT;
 

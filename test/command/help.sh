@@ -12,6 +12,7 @@ for name in $names; do
 done
 # The forms of a value: every kind once.
 for form in 'verbose:true|false (default false)' 'cgroup:auto|off|any (default auto)' \
+	'hard_limit:BYTES, 0 to 64T; K, M, G, T accepted; or 1% to 100% (default 0)' \
 	'min_free:BYTES, 0 to 1T; K, M, G, T accepted (default 64K)'; do
 	grep -qxF "  $form" "$scratch/out" || is "$form in --help" missing there
 done

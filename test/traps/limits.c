@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -251,6 +252,36 @@ static void hard_limit(void)
 	CHECK(status_kib("VmHWM") < 96 * 1024, "%ld KiB", status_kib("VmHWM"));
 }
 
+/* Nothing is touched here: what is handed out counts. */
+static void one_percent(void)
+{
+	struct sysinfo si;
+	size_t limit;
+	void *p;
+
+	CHECK(sysinfo(&si) == 0);
+	limit = (size_t)si.totalram * si.mem_unit / 100;
+	survive_failure_of(limit + 32 * MIB);
+	p = malloc(limit / 2);
+	CHECK(p, "half of the limit");
+	survive_failure_of(limit / 2 + 32 * MIB);
+	free(p);
+	p = malloc(limit / 4 * 3);
+	CHECK(p, "three quarters of the limit");
+	free(p);
+}
+
+static void one_percent_refuses_nothing(void)
+{
+	struct sysinfo si;
+	void *p;
+
+	CHECK(sysinfo(&si) == 0);
+	p = malloc((size_t)si.totalram * si.mem_unit / 50);
+	CHECK(p);
+	free(p);
+}
+
 /* --------------------------------------------------------- memory is locked */
 
 static void everything_locked(void)
@@ -370,6 +401,10 @@ static const struct trap_case cases[] = {
 	  .prepare = limit_address_space_and_stack },
 	{ .name = "under_tight_limit", .run = under_tight_limit, .prepare = limit_tightly },
 	{ .name = "hard_limit", .run = hard_limit, .conf = "hard_limit:64M" },
+	{ .name = "hard_limit_in_percent", .run = one_percent,
+	  .conf = "hard_limit:1%,cgroup:off" },
+	{ .name = "soft_limit_in_percent", .run = one_percent_refuses_nothing,
+	  .conf = "soft_limit:1%,cgroup:off" },
 	{ .name = "everything_locked", .run = everything_locked },
 	{ .name = "never_overcommit", .run = never_overcommit },
 #ifdef THIS_ARCH

@@ -229,7 +229,8 @@ static void not_limited(void)
 	"it takes -1 to 3600000 \\(ms\\)\n$"
 #define NOT_LIMIT(value)                                                      \
 	"^buddymalloc: option hard_limit: '" value "' is not accepted; "      \
-	"it takes 0 to 70368744177664 bytes, K, M, G or T may follow\n$"
+	"it takes 0 to 70368744177664 bytes, K, M, G or T may follow, "       \
+	"or 1% to 100% of memory\n$"
 
 static const struct trap_case cases[] = {
 	/* What is wrong is named, once, and the default holds. */
@@ -266,6 +267,12 @@ static const struct trap_case cases[] = {
 	  .says = NOT_LIMIT("17592186044416T") },
 	{ .name = "size_too_large", .run = not_limited, .conf = "hard_limit:65T",
 	  .says = NOT_LIMIT("65T") },
+	{ .name = "no_percent", .run = not_limited, .conf = "hard_limit:0%",
+	  .says = NOT_LIMIT("0%") },
+	{ .name = "too_many_percent", .run = not_limited, .conf = "hard_limit:101%",
+	  .says = NOT_LIMIT("101%") },
+	{ .name = "bad_percent", .run = not_limited, .conf = "hard_limit:abc%",
+	  .says = NOT_LIMIT("abc%") },
 	{ .name = "empty_file_name", .run = go_on, .conf = "stats_file:",
 	  .says = "^buddymalloc: option stats_file: '' is not accepted; "
 		  "it takes 1 to [0-9]+ characters, no comma\n$" },

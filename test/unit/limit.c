@@ -154,6 +154,69 @@ static void a_limit_below_what_is_used_is_reported(void)
 	assert_true(take(BM_GFP_KERNEL));
 }
 
+/* The same of a soft limit, which refuses nothing. */
+static void a_soft_limit_below_it_too(void)
+{
+	start(0, 0, UINT64_MAX);
+	while (nr_blocks < 32)
+		assert_true(take(BM_GFP_KERNEL));
+	options.soft_limit = 16 << 20;
+	limit_init(UINT64_MAX);
+	unit_said("buddymalloc: soft_limit: %u bytes are in use already, more than the limit of %u\n",
+		  32 << 20, 16 << 20);
+	assert_true(take(BM_GFP_KERNEL));
+}
+
+/* How many MiB of blocks there are room for. */
+static void check_room(u64 mib)
+{
+	while (take(BM_GFP_KERNEL))
+		;
+	assert_in_range(pages_nr_backed(), limit_pages(mib) * 31 / 32 - BLOCK, limit_pages(mib));
+}
+
+static void a_percentage_is_of_physical_memory(void)
+{
+	fake.memory_bytes = (u64)200 << 20;
+	start(OPTION_PERCENT | 25, 0, UINT64_MAX);
+	assert_string_equal(fake_output(), "");
+	check_room(50);
+}
+
+static void or_of_what_the_control_group_may_have(void)
+{
+	fake.memory_bytes = (u64)200 << 20;
+	options.verbose = true;
+	start(OPTION_PERCENT | 80, 0, 40 << 20);
+	unit_said("buddymalloc: hard_limit: 80%% of 41943040 bytes are 33554400\n"
+		  "buddymalloc: the control group's limit is 41943040 bytes\n");
+	options.verbose = false;
+	check_room(32);
+}
+
+static void of_the_smaller_of_both(void)
+{
+	fake.memory_bytes = (u64)64 << 20;
+	start(OPTION_PERCENT | 50, 0, (u64)1 << 40);
+	check_room(32);
+}
+
+static void a_soft_limit_in_percent(void)
+{
+	fake.memory_bytes = (u64)64 << 20;
+	above_soft_limit_all_is_given_back(OPTION_PERCENT | 50, UINT64_MAX);
+}
+
+static void unknown_memory_is_no_limit(void)
+{
+	fake.memory_bytes = 0;
+	start(OPTION_PERCENT | 50, OPTION_PERCENT | 40, UINT64_MAX);
+	unit_said("buddymalloc: hard_limit: there is no limit, how much memory 100%% is cannot be read\n"
+		  "buddymalloc: soft_limit: there is no limit, how much memory 100%% is cannot be read\n");
+	while (nr_blocks < 128)
+		assert_true(take(BM_GFP_KERNEL));
+}
+
 static void resizing_is_limited_too(void)
 {
 	start(32 << 20, 0, UINT64_MAX);
@@ -171,4 +234,10 @@ UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(soft_limit),
 	  CASE(soft_limit_of_a_control_group),
 	  CASE(a_limit_below_what_is_used_is_reported),
+	  CASE(a_soft_limit_below_it_too),
+	  CASE(a_percentage_is_of_physical_memory),
+	  CASE(or_of_what_the_control_group_may_have),
+	  CASE(of_the_smaller_of_both),
+	  CASE(a_soft_limit_in_percent),
+	  CASE(unknown_memory_is_no_limit),
 	  CASE(resizing_is_limited_too))

@@ -25,12 +25,14 @@ static void defaults_are_those_of_the_table(void)
 #define OPTION_BOOL(name, def, doc) assert_true(options.name == (def));
 #define OPTION_INT(name, def, least, most, unit, doc) assert_true(options.name == (def));
 #define OPTION_SIZE(name, def, least, most, doc) assert_true(options.name == (def));
+#define OPTION_LIMIT(name, def, least, most, doc) assert_true(options.name == (def));
 #define OPTION_STR(name, doc) assert_string_equal(options.name, "");
 #define OPTION_ENUM(name, def, words, doc) assert_int_equal(options.name, option_##name##_##def);
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 }
@@ -90,14 +92,17 @@ static void check_int(const char *name, const long *field, long least, long most
 		bad_int(name, field, least, most, unit, bad[i]);
 }
 
+/* What a complaint says after the sizes. */
+static const char *after_sizes = "";
+
 static void bad_size(const char *name, const u64 *field, u64 least, u64 most, const char *value)
 {
 	u64 before = *field;
 
 	assert_int_equal(options_parse(conf("%s:%s", name, value)), 1);
 	assert_true(*field == before);
-	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow\n",
-		  name, value, (unsigned long)least, (unsigned long)most);
+	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow%s\n",
+		  name, value, (unsigned long)least, (unsigned long)most, after_sizes);
 }
 
 static void check_size(const char *name, const u64 *field, u64 least, u64 most)
@@ -126,6 +131,25 @@ static void check_size(const char *name, const u64 *field, u64 least, u64 most)
 	bad_size(name, field, least, most, text);
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		bad_size(name, field, least, most, bad[i]);
+}
+
+static void check_limit(const char *name, const u64 *field, u64 least, u64 most)
+{
+	static const char *const bad[] = { "0%",   "101%", "%",	    "abc%", "-1%",  "50%%", "%50",
+					   "1.5%", "5 %",  "1K%",   "5%K",  "50 %", "50%x",
+					   "4294967297%", "18446744073709551617%" };
+	unsigned percent;
+	size_t i;
+
+	after_sizes = ", or 1% to 100% of memory";
+	check_size(name, field, least, most);
+	for (percent = 1; percent <= 100; percent++) {
+		assert_int_equal(options_parse(conf("%s:%u%%", name, percent)), 0);
+		assert_true(*field == (OPTION_PERCENT | percent));
+	}
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		bad_size(name, field, least, most, bad[i]);
+	after_sizes = "";
 }
 
 static void check_str(const char *name, const char *field)
@@ -199,12 +223,14 @@ static void every_option_takes_what_it_says(void)
 #define OPTION_INT(name, def, least, most, unit, doc) \
 	check_int(#name, &options.name, least, most, unit);
 #define OPTION_SIZE(name, def, least, most, doc) check_size(#name, &options.name, least, most);
+#define OPTION_LIMIT(name, def, least, most, doc) check_limit(#name, &options.name, least, most);
 #define OPTION_STR(name, doc) check_str(#name, options.name);
 #define OPTION_ENUM(name, def, words, doc) check_enum(#name, &options.name, words);
 #include "base/options.def"
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 	assert_string_equal(fake_output(), "");
@@ -245,6 +271,7 @@ static void unknown_names_are_told_all_others(void)
 #define OPTION_BOOL(name, def, doc) " " #name
 #define OPTION_INT(name, def, least, most, unit, doc) " " #name
 #define OPTION_SIZE(name, def, least, most, doc) " " #name
+#define OPTION_LIMIT(name, def, least, most, doc) " " #name
 #define OPTION_STR(name, doc) " " #name
 #define OPTION_ENUM(name, def, words, doc) " " #name
 #include "base/options.def"
@@ -252,6 +279,7 @@ static void unknown_names_are_told_all_others(void)
 #undef OPTION_BOOL
 #undef OPTION_INT
 #undef OPTION_SIZE
+#undef OPTION_LIMIT
 #undef OPTION_STR
 #undef OPTION_ENUM
 	static const char *const bad[] = { "verbos:1", "verbosee:1", "Verbose:1", " verbose:1",
