@@ -201,8 +201,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	watch_fork();
 	if (options.stats_print)
 		os_keep_stderr();
-	limit_init(options.cgroup == option_cgroup_any	? os_cgroup_bytes() :
-		   options.cgroup == option_cgroup_auto ? os_container_bytes() : UINT64_MAX);
+	limit_init();
 	if (options.background_thread) {
 		tcache_get();
 		kswapd_start();

@@ -17,62 +17,96 @@
 
 #define PATH_MOST 1024
 
-/* Reads the file's first bytes, terminated; false when it cannot be. */
-static bool read_file(const char *path, char *buf, size_t room)
+/* Reads the file's first bytes, terminated; 0, or an errno. */
+static int read_file(const char *path, char *buf, size_t room)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int error = 0;
 	ssize_t n;
 
 	if (fd < 0)
-		return false;
+		return errno;
 	n = read(fd, buf, room - 1);
-	close(fd);
 	if (n < 0)
-		return false;
-	buf[n] = '\0';
-	return true;
+		error = errno;
+	close(fd);
+	buf[n < 0 ? 0 : n] = '\0';
+	return error;
 }
 
-/* A decimal number; "max" and what is too large for any machine are no limit. */
-static uint64_t parse_limit(const char *s)
+/* The first trouble is told; a file that is simply not there is none. */
+static void note_trouble(struct os_group_limit *out, int error, const char *file)
+{
+	if (out->error)
+		return;
+	out->error = error;
+	snprintf(out->file, sizeof(out->file), "%.*s", (int)sizeof(out->file) - 1, file);
+}
+
+/*
+ * A decimal number; "max" and what is too large for any machine are no limit.
+ * False for anything else. Nobody can live in a group of nothing, so 0 is a mistake.
+ */
+static bool parse_limit(const char *s, uint64_t *out)
 {
 	uint64_t n = 0;
 
+	*out = UINT64_MAX;
+	if (!strcmp(s, "max\n") || !strcmp(s, "max"))
+		return true;
 	if (*s < '0' || *s > '9')
-		return UINT64_MAX;
+		return false;
 	for (; *s >= '0' && *s <= '9'; s++)
 		if (__builtin_mul_overflow(n, 10u, &n) ||
 		    __builtin_add_overflow(n, (uint64_t)(*s - '0'), &n))
-			return UINT64_MAX;
-	return n >> 60 ? UINT64_MAX : n;
+			n = UINT64_MAX;
+	if (n >> 60 == 0)
+		*out = n;
+	return n && (*s == '\n' || !*s);
+}
+
+/* What one file says; true if it is there. */
+static bool ask_file(const char *path, struct os_group_limit *out)
+{
+	char text[32];
+	uint64_t limit;
+	int error = read_file(path, text, sizeof(text));
+
+	if (error == ENOENT || error == ENOTDIR)
+		return false;
+	if (error)
+		note_trouble(out, error, path);
+	else if (!parse_limit(text, &limit))
+		note_trouble(out, EINVAL, path);
+	else if (limit < out->bytes)
+		out->bytes = limit;
+	return true;
 }
 
 /*
  * The least limit of the group at root + group and of those above it; not of
  * the root, which has none, unless a namespace made this group look like it.
+ * True if there was any file to ask.
  */
-static uint64_t least_limit(const char *root, char *group, const char *const *files)
+static bool ask_groups(const char *root, char *group, const char *const *files,
+		       struct os_group_limit *out)
 {
-	uint64_t least = UINT64_MAX;
+	bool found = false;
 
 	for (;;) {
-		char path[PATH_MOST], text[32];
+		char path[PATH_MOST];
 		const char *const *file;
 		char *slash;
 
 		for (file = files; *file; file++) {
 			int n = snprintf(path, sizeof(path), "%s%s/%s", root, group, *file);
 
-			if (n > 0 && (size_t)n < sizeof(path) &&
-			    read_file(path, text, sizeof(text))) {
-				uint64_t limit = parse_limit(text);
-
-				least = limit < least ? limit : least;
-			}
+			if (n > 0 && (size_t)n < sizeof(path))
+				found |= ask_file(path, out);
 		}
 		slash = strrchr(group, '/');
 		if (!slash || slash == group)
-			return least;
+			return found;
 		*slash = '\0';
 	}
 }
@@ -94,52 +128,75 @@ static bool has_memory(const char *list, const char *end)
 static const char *const v2[] = { "memory.max", "memory.high", NULL };
 static const char *const v1[] = { "memory.limit_in_bytes", NULL };
 
-uint64_t os_container_bytes(void)
+static bool ask_container(struct os_group_limit *out)
 {
 	char root[] = "";
-	int saved = errno;
-	uint64_t least;
 
-	if (access("/sys/fs/cgroup/memory.max", R_OK) == 0)
-		least = least_limit("/sys/fs/cgroup", root, v2);
-	else
-		least = least_limit("/sys/fs/cgroup/memory", root, v1);
-	errno = saved;
-	return least;
+	if (access("/sys/fs/cgroup/memory.max", F_OK) == 0)
+		return ask_groups("/sys/fs/cgroup", root, v2, out);
+	return ask_groups("/sys/fs/cgroup/memory", root, v1, out);
 }
 
-uint64_t os_cgroup_bytes(void)
+void os_container_limit(struct os_group_limit *out)
 {
-	char text[4096];
-	uint64_t least = UINT64_MAX;
 	int saved = errno;
-	char *line, *next, *group = NULL, *unified = NULL;
 
-	if (!read_file("/proc/self/cgroup", text, sizeof(text))) {
-		errno = saved;
-		return least;
-	}
+	*out = (struct os_group_limit){ .bytes = UINT64_MAX };
+	ask_container(out);
+	errno = saved;
+}
+
+/* The path in the line of /proc/self/cgroup that is about memory; NULL: there is none. */
+static char *find_group(char *text, bool *unified)
+{
+	char *line, *next, *found = NULL;
+
 	/* Each line is number:controllers:path, and 0::path the unified hierarchy. */
 	for (line = text; line && *line; line = next) {
 		char *list = strchr(line, ':');
+		char *group = list ? strchr(list + 1, ':') : NULL;
 
-		group = list ? strchr(list + 1, ':') : NULL;
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
-		if (!group)
+		if (!group || group[1] != '/')
 			continue;
-		if (group == list + 1)
-			unified = group + 1;
-		else if (has_memory(list + 1, group))
-			break;
-		group = NULL;
+		if (group == list + 1) {
+			*unified = true;
+			found = group + 1;
+		} else if (has_memory(list + 1, group)) {
+			/* Memory is controlled in one hierarchy only. */
+			*unified = false;
+			return group + 1;
+		}
 	}
-	/* Memory is controlled in one hierarchy only. */
-	if (group)
-		least = least_limit("/sys/fs/cgroup/memory", group + 1, v1);
-	else if (unified)
-		least = least_limit("/sys/fs/cgroup", unified, v2);
+	return found;
+}
+
+void os_cgroup_limit(struct os_group_limit *out)
+{
+	static const char own[] = "/proc/self/cgroup";
+	char text[4096], first[PATH_MOST];
+	int saved = errno, error;
+	bool unified = false, found, is_root;
+	const char *root;
+	char *group;
+
+	*out = (struct os_group_limit){ .bytes = UINT64_MAX };
+	/* A container that still sees its group's outer name has it here only. */
+	found = ask_container(out);
+	error = read_file(own, text, sizeof(text));
+	group = error ? NULL : find_group(text, &unified);
+	if (!group) {
+		note_trouble(out, error ? error : EINVAL, own);
+		errno = saved;
+		return;
+	}
+	root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+	snprintf(first, sizeof(first), "%s%.900s/%s", root, group, unified ? v2[0] : v1[0]);
+	is_root = !strcmp(group, "/");
+	found |= ask_groups(root, group, unified ? v2 : v1, out);
+	if (!found && !is_root)
+		note_trouble(out, ENOENT, first);
 	errno = saved;
-	return least;
 }

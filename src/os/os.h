@@ -33,18 +33,25 @@ unsigned os_nr_cpus(void);
  */
 uint64_t os_rlimit_bytes(void);
 
-/*
- * The memory limit of the container the process runs in, in bytes, as far as
- * the container sees its own control group at /sys/fs/cgroup; else UINT64_MAX.
- */
-uint64_t os_container_bytes(void);
+/* The memory limit of a control group, and the first file that did not tell. */
+struct os_group_limit {
+	uint64_t bytes;	/* UINT64_MAX: there is none, or it is not known */
+	int error;	/* 0, or the errno of `file`; EINVAL: it has no limit in it */
+	char file[256];	/* cut to this length */
+};
 
 /*
- * The memory limit of the process's control group, version 1 or 2, or of a
- * group above it, in bytes; UINT64_MAX when there is none or it cannot be read.
- * Opens files below /proc and /sys, so to be called early.
+ * The limit of the container the process runs in, as far as the container sees
+ * its own control group at /sys/fs/cgroup. Files that are not there are no error.
  */
-uint64_t os_cgroup_bytes(void);
+void os_container_limit(struct os_group_limit *out);
+
+/*
+ * The limit of the process's control group, version 1 or 2, or of a group above
+ * it. Opens files below /proc and /sys, so to be called early. That no group and
+ * no file is found is an error here, unless the group is the root.
+ */
+void os_cgroup_limit(struct os_group_limit *out);
 
 /*
  * Maps len zeroed bytes, readable and writable, at exactly addr. False with

@@ -21,6 +21,9 @@
  * Threads look and take without a common lock, so together they may exceed a
  * limit by the blocks that they take at the same moment.
  */
+#include <errno.h>
+#include <string.h>
+
 #include "base/options.h"
 #include "base/report.h"
 #include "base/stats.h"
@@ -64,9 +67,28 @@ static void say_if_exceeded(const char *name, u64 pages)
 		       (unsigned long)(backed << PAGE_SHIFT), (unsigned long)(pages << PAGE_SHIFT));
 }
 
-void limit_init(u64 cgroup_bytes)
+/*
+ * Bytes of the control group's limit. Who asked for it by `any` is told what
+ * does not work; by default a group is taken as it comes.
+ */
+static u64 group_limit(void)
 {
-	u64 memory = os_memory_bytes(), soft;
+	struct os_group_limit group = { .bytes = UINT64_MAX };
+	bool asked_for = options.cgroup == option_cgroup_any;
+
+	if (asked_for)
+		os_cgroup_limit(&group);
+	else if (options.cgroup == option_cgroup_auto)
+		os_container_limit(&group);
+	if (group.error && (asked_for || options.verbose))
+		report("cgroup: no limit is taken from %s: %s", group.file,
+		       group.error == EINVAL ? "none is in it" : strerrordesc_np(group.error));
+	return group.bytes;
+}
+
+void limit_init(void)
+{
+	u64 memory = os_memory_bytes(), cgroup_bytes = group_limit(), soft;
 
 	/* What a process may use is what its container leaves it. */
 	memory = MIN(memory ? memory : UINT64_MAX, cgroup_bytes);

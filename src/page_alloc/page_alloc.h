@@ -120,10 +120,10 @@ u64 reclaim_purge(u64 nr);
 void reclaim_age(void);
 
 /*
- * Takes soft_limit and hard_limit from the options, and the limit in bytes of the
- * control group, UINT64_MAX for none. At start, again when options came late.
+ * Takes soft_limit and hard_limit from the options, and the control group's limit
+ * as the option cgroup says. At start, once the options are known.
  */
-void limit_init(u64 cgroup_bytes);
+void limit_init(void);
 
 /*
  * The background thread. Start does nothing unless background_thread is on;

@@ -244,14 +244,20 @@ unsigned os_nr_cpus(void)
 	return fake.nr_cpus;
 }
 
-uint64_t os_container_bytes(void)
+void os_container_limit(struct os_group_limit *out)
 {
-	return fake.cgroup_bytes;
+	enter(FAKE_CONTAINER);
+	*out = (struct os_group_limit){ fake.cgroup_bytes, fake.cgroup_error, "" };
+	if (fake.cgroup_error)
+		snprintf(out->file, sizeof(out->file), "/fake/memory.max");
 }
 
-uint64_t os_cgroup_bytes(void)
+void os_cgroup_limit(struct os_group_limit *out)
 {
-	return fake.cgroup_bytes;
+	enter(FAKE_CGROUP);
+	*out = (struct os_group_limit){ fake.cgroup_bytes, fake.cgroup_error, "" };
+	if (fake.cgroup_error)
+		snprintf(out->file, sizeof(out->file), "/fake/memory.max");
 }
 
 uint64_t os_rlimit_bytes(void)

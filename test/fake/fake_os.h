@@ -22,7 +22,8 @@ struct fake_machine {
 	unsigned nr_cpus;
 	uint64_t memory_bytes;
 	uint64_t rlimit_bytes;
-	uint64_t cgroup_bytes;
+	uint64_t cgroup_bytes;	/* of a container or any group */
+	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
 	uint64_t random;
 	bool secure;
@@ -65,6 +66,8 @@ enum fake_call {
 	FAKE_LOCK,
 	FAKE_PREFER,
 	FAKE_SLEEP,
+	FAKE_CONTAINER,
+	FAKE_CGROUP,
 	NR_FAKE_CALLS
 };
 

@@ -18,7 +18,8 @@ static void start(u64 hard, u64 soft, u64 cgroup)
 	options.hard_limit = hard;
 	options.soft_limit = soft;
 	pages_start();
-	limit_init(cgroup);
+	fake.cgroup_bytes = cgroup;
+	limit_init();
 }
 
 static bool take(bm_gfp_t gfp)
@@ -146,7 +147,7 @@ static void a_limit_below_what_is_used_is_reported(void)
 	while (nr_blocks < 32)
 		assert_true(take(BM_GFP_KERNEL));
 	options.hard_limit = 16 << 20;
-	limit_init(UINT64_MAX);
+	limit_init();
 	unit_said("buddymalloc: hard_limit: %u bytes are in use already, more than the limit of %u\n",
 		  32 << 20, 16 << 20);
 	assert_false(take(BM_GFP_KERNEL));
@@ -161,7 +162,7 @@ static void a_soft_limit_below_it_too(void)
 	while (nr_blocks < 32)
 		assert_true(take(BM_GFP_KERNEL));
 	options.soft_limit = 16 << 20;
-	limit_init(UINT64_MAX);
+	limit_init();
 	unit_said("buddymalloc: soft_limit: %u bytes are in use already, more than the limit of %u\n",
 		  32 << 20, 16 << 20);
 	assert_true(take(BM_GFP_KERNEL));
@@ -217,6 +218,48 @@ static void unknown_memory_is_no_limit(void)
 		assert_true(take(BM_GFP_KERNEL));
 }
 
+/* Each word of the option asks what it says, and no more. */
+static void which_group_is_asked(void)
+{
+	start(0, 0, UINT64_MAX);
+	assert_int_equal(fake_calls(FAKE_CONTAINER), 1);
+	options.cgroup = option_cgroup_off;
+	limit_init();
+	assert_int_equal(fake_calls(FAKE_CONTAINER) + fake_calls(FAKE_CGROUP), 1);
+	options.cgroup = option_cgroup_any;
+	limit_init();
+	assert_int_equal(fake_calls(FAKE_CONTAINER), 1);
+	assert_int_equal(fake_calls(FAKE_CGROUP), 1);
+	assert_string_equal(fake_output(), "");
+}
+
+/* Only who asked for the group's limit is told that there is none to be read. */
+static void an_unreadable_group(void)
+{
+	static const char said[] =
+		"buddymalloc: cgroup: no limit is taken from /fake/memory.max: Permission denied\n";
+
+	fake.cgroup_error = EACCES;
+	start(0, 0, UINT64_MAX);
+	assert_string_equal(fake_output(), "");
+	options.verbose = true;
+	limit_init();
+	unit_said("%s", said);
+	options.verbose = false;
+	options.cgroup = option_cgroup_any;
+	limit_init();
+	unit_said("%s", said);
+	fake.cgroup_error = EINVAL;
+	limit_init();
+	unit_said("buddymalloc: cgroup: no limit is taken from /fake/memory.max: none is in it\n");
+	options.cgroup = option_cgroup_off;
+	limit_init();
+	assert_string_equal(fake_output(), "");
+	/* No limit means none. */
+	while (nr_blocks < 128)
+		assert_true(take(BM_GFP_KERNEL));
+}
+
 static void resizing_is_limited_too(void)
 {
 	start(32 << 20, 0, UINT64_MAX);
@@ -240,4 +283,6 @@ UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(of_the_smaller_of_both),
 	  CASE(a_soft_limit_in_percent),
 	  CASE(unknown_memory_is_no_limit),
+	  CASE(which_group_is_asked),
+	  CASE(an_unreadable_group),
 	  CASE(resizing_is_limited_too))

@@ -35,6 +35,7 @@ UNIT_TESTS += \
 	test/unit/reclaim \
 	test/unit/decay \
 	test/unit/limit \
+	test/unit/cgroup \
 	test/unit/kswapd \
 	test/unit/zones \
 	test/unit/size_class \
@@ -81,6 +82,8 @@ test_unit_kswapd_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_kswapd_LDADD = $(UNIT_LDADD)
 test_unit_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_limit_LDADD = $(UNIT_LDADD)
+test_unit_cgroup_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_cgroup_LDADD = $(UNIT_LDADD)
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
 test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -307,7 +307,7 @@ static void nofail_waits_at_the_limit(void)
 {
 	options.hard_limit = 8 << 20;
 	pages_start();
-	limit_init(UINT64_MAX);
+	limit_init();
 	while ((held[nr_held] = alloc_pages(BM_GFP_KERNEL, 6)))
 		nr_held++;
 	fake_on_sleep = somebody_frees;

@@ -1,0 +1,209 @@
+/*
+ * The real reader of control groups' files (src/os/cgroup.c), with a folder of
+ * the test's in the place of the system's root.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "os/os.h"
+
+static char root[] = "/tmp/buddymalloc-cgroup-XXXXXX";
+static const char *unreadable; /* a file whose reading is refused */
+
+static const char *real_path(const char *path)
+{
+	static char real[2048];
+
+	snprintf(real, sizeof(real), "%s%s", root, path);
+	return real;
+}
+
+static int test_open(const char *path, int flags)
+{
+	if (unreadable && !strcmp(path, unreadable)) {
+		errno = EACCES;
+		return -1;
+	}
+	return open(real_path(path), flags);
+}
+
+static int test_access(const char *path, int mode)
+{
+	return access(real_path(path), mode);
+}
+
+#define open test_open
+#define access test_access
+#define os_container_limit container_limit
+#define os_cgroup_limit cgroup_limit
+void container_limit(struct os_group_limit *out);
+void cgroup_limit(struct os_group_limit *out);
+#include "os/cgroup.c" /* under other names than the fake's */
+#undef open
+#undef access
+
+static void write_to(const char *path, const char *text)
+{
+	char *real = strdup(real_path(path)), *slash;
+	FILE *f;
+
+	for (slash = strchr(real + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		mkdir(real, 0755);
+		*slash = '/';
+	}
+	f = fopen(real, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	free(real);
+}
+
+static void clean_up(void)
+{
+	char command[100];
+
+	snprintf(command, sizeof(command), "rm -rf %s", root);
+	if (system(command) != 0)
+		fprintf(stderr, "%s is left behind\n", root);
+}
+
+static void start(void)
+{
+	assert_non_null(mkdtemp(root));
+	unreadable = NULL;
+}
+
+static void expect(void (*ask)(struct os_group_limit *), uint64_t bytes, int error,
+		   const char *file)
+{
+	struct os_group_limit got;
+
+	errno = 77;
+	ask(&got);
+	assert_int_equal(errno, 77);
+	assert_int_equal(got.bytes, bytes);
+	assert_int_equal(got.error, error);
+	assert_string_equal(got.file, file);
+}
+
+#define V2 "/sys/fs/cgroup"
+#define V1 "/sys/fs/cgroup/memory"
+
+static void nothing_is_there(void)
+{
+	start();
+	expect(container_limit, UINT64_MAX, 0, "");
+	expect(cgroup_limit, UINT64_MAX, ENOENT, "/proc/self/cgroup");
+	write_to("/proc/self/cgroup", "");
+	expect(cgroup_limit, UINT64_MAX, EINVAL, "/proc/self/cgroup");
+	write_to("/proc/self/cgroup", "3:cpu:/a\nnonsense\n:\n::::");
+	expect(cgroup_limit, UINT64_MAX, EINVAL, "/proc/self/cgroup");
+	clean_up();
+}
+
+static void a_container(void)
+{
+	start();
+	write_to(V2 "/memory.max", "1000000\n");
+	expect(container_limit, 1000000, 0, "");
+	write_to(V2 "/memory.high", "500000\n");
+	expect(container_limit, 500000, 0, "");
+	write_to(V2 "/memory.high", "max\n");
+	expect(container_limit, 1000000, 0, "");
+	write_to(V2 "/memory.max", "max\n");
+	expect(container_limit, UINT64_MAX, 0, "");
+	write_to("/proc/self/cgroup", "0::/\n");
+	expect(cgroup_limit, UINT64_MAX, 0, "");
+	clean_up();
+}
+
+static void a_container_of_version_1(void)
+{
+	start();
+	write_to(V1 "/memory.limit_in_bytes", "2000000\n");
+	expect(container_limit, 2000000, 0, "");
+	/* Its group has the name that others see. */
+	write_to("/proc/self/cgroup", "4:memory:/docker/1234\n0::/\n");
+	expect(cgroup_limit, 2000000, 0, "");
+	write_to(V1 "/memory.limit_in_bytes", "9223372036854771712\n");
+	expect(container_limit, UINT64_MAX, 0, "");
+	expect(cgroup_limit, UINT64_MAX, 0, "");
+	clean_up();
+}
+
+static void the_least_of_a_group_and_those_above(void)
+{
+	start();
+	write_to("/proc/self/cgroup", "1:name=systemd:/x\n0::/a/b/c\n");
+	write_to(V2 "/a/b/c/memory.max", "3000\n");
+	write_to(V2 "/a/b/memory.max", "2000\n");
+	write_to(V2 "/a/b/memory.high", "2500\n");
+	write_to(V2 "/a/memory.max", "max\n");
+	expect(cgroup_limit, 2000, 0, "");
+	/* Memory of version 1 is not counted in the unified hierarchy too. */
+	write_to("/proc/self/cgroup", "0::/a/b/c\n4:cpu,memory:/m/n\n");
+	write_to(V1 "/m/memory.limit_in_bytes", "4000\n");
+	write_to(V1 "/m/n/memory.limit_in_bytes", "5000");
+	expect(cgroup_limit, 4000, 0, "");
+	clean_up();
+}
+
+static void a_group_without_a_file(void)
+{
+	start();
+	write_to("/proc/self/cgroup", "0::/a/b\n");
+	expect(cgroup_limit, UINT64_MAX, ENOENT, V2 "/a/b/memory.max");
+	write_to("/proc/self/cgroup", "5:memory:/a/b\n");
+	expect(cgroup_limit, UINT64_MAX, ENOENT, V1 "/a/b/memory.limit_in_bytes");
+	clean_up();
+}
+
+static void a_refused_file(void)
+{
+	start();
+	write_to("/proc/self/cgroup", "0::/a/b\n");
+	write_to(V2 "/a/b/memory.max", "3000\n");
+	write_to(V2 "/a/memory.max", "4000\n");
+	unreadable = V2 "/a/b/memory.max";
+	/* What can be read counts. */
+	expect(cgroup_limit, 4000, EACCES, V2 "/a/b/memory.max");
+	unreadable = "/proc/self/cgroup";
+	expect(cgroup_limit, UINT64_MAX, EACCES, "/proc/self/cgroup");
+	write_to(V2 "/memory.max", "3000\n");
+	expect(container_limit, 3000, 0, "");
+	unreadable = V2 "/memory.max";
+	expect(container_limit, UINT64_MAX, EACCES, V2 "/memory.max");
+	clean_up();
+}
+
+static void nonsense(void)
+{
+	static const char *const bad[] = { "", "\n", "-1\n", "maximum\n", "1G\n", "12 13\n",
+					   "abc", "0\n", " 5\n", "1.5\n", "0x100\n" };
+	size_t i;
+
+	start();
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		write_to(V2 "/memory.max", bad[i]);
+		expect(container_limit, UINT64_MAX, EINVAL, V2 "/memory.max");
+	}
+	write_to(V2 "/memory.max", "99999999999999999999999999\n");
+	expect(container_limit, UINT64_MAX, 0, "");
+	clean_up();
+}
+
+UNIT_MAIN(CASE(nothing_is_there),
+	  CASE(a_container),
+	  CASE(a_container_of_version_1),
+	  CASE(the_least_of_a_group_and_those_above),
+	  CASE(a_group_without_a_file),
+	  CASE(a_refused_file),
+	  CASE(nonsense))
