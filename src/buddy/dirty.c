@@ -3,10 +3,19 @@
  * without the bit is known to be zero and costs no memory. Setting happens
  * without the zone lock, on pages the caller owns, beside other owners' bits
  * in the same word: hence the atomic or.
+ *
+ * With free:lazy the system takes pages when it needs them, and nobody can tell
+ * whether it has. They lose the dirty bit all the same: what can be taken at any
+ * time without asking counts for no limit, and it is not to be given back again.
+ * But their pageblock becomes stale, and as long as it is mapped none of its pages
+ * is taken for zero any more. One flag for 512 pages is enough: those that age have
+ * been in use, and so have most of their neighbours.
  */
 #include <string.h>
 
+#include "base/options.h"
 #include "buddy/zone.h"
+#include "os/os.h"
 
 /* The part of [pfn, pfn + nr) that lies in pfn's word of a pageblock bitmap. */
 struct piece {
@@ -88,14 +97,41 @@ void pages_clear_dirty(u64 pfn, u64 nr)
 	pages_count_backed(-gone);
 }
 
+/* Before a page is given: whoever gets it next must find the flag. */
+static void mark_stale(u64 pfn, u64 nr)
+{
+	u64 at;
+
+	for (at = round_down(pfn, (u64)PAGEBLOCK_PAGES); at < pfn + nr; at += PAGEBLOCK_PAGES)
+		__atomic_store_n(&pfn_to_block(at)->stale, 1, __ATOMIC_RELAXED);
+}
+
+u64 pages_give_back(u64 pfn, u64 nr, bool aged)
+{
+	size_t bytes = (size_t)nr << PAGE_SHIFT;
+	u64 dirty = pages_nr_dirty(pfn, nr);
+	bool done = false;
+
+	if (aged && options.free == option_free_lazy) {
+		mark_stale(pfn, nr);
+		done = os_purge_lazy(pfn_to_addr(pfn), bytes);
+	}
+	if (!done && !os_purge(pfn_to_addr(pfn), bytes))
+		return 0;
+	pages_clear_dirty(pfn, nr);
+	return dirty;
+}
+
 void pages_clear(u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr;
 
 	while (pfn < end) {
 		struct piece p = first_piece(pfn, end - pfn);
-		u64 bits = __atomic_load_n(&pfn_to_block(pfn)->dirty[p.word], __ATOMIC_RELAXED) &
-			   p.mask;
+		const struct pageblock *block = pfn_to_block(pfn);
+		u64 bits = __atomic_load_n(&block->stale, __ATOMIC_RELAXED) ?
+				   p.mask :
+				   __atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED) & p.mask;
 		u64 base = round_down(pfn, (u64)64);
 
 		while (bits) {

@@ -142,6 +142,7 @@ static bool try_map(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool
 	}
 	for (i = block; i < block + nr; i++) {
 		low_block(i)->zone = zone;
+		low_block(i)->stale = 0;
 		__atomic_store_n(&low_block(i)->state, (u8)state, __ATOMIC_RELEASE);
 	}
 	return true;

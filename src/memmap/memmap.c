@@ -213,6 +213,7 @@ static void mark(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 	for (i = block; i < block + nr; i++) {
 		window.blocks[i].state = (u8)state;
 		window.blocks[i].zone = zone;
+		window.blocks[i].stale = 0;
 	}
 }
 

@@ -83,6 +83,8 @@ enum pageblock_state {
 struct pageblock {
 	/*
 	 * 1 = the page may hold data, so it is backed and not known to be zero.
+	 * Without it the page costs no memory and is zero, unless the pageblock
+	 * is stale: then the system may not have taken yet what was given to it.
 	 * Set (atomic or) when a page is handed out, cleared under the zone
 	 * lock when it was given back to the system.
 	 */
@@ -95,7 +97,8 @@ struct pageblock {
 	u8 migratetype;		/* zone lock */
 	u8 zone;		/* index of the zone; written once, by growth */
 	u8 on_lru;		/* zone lock */
-	u8 pad[48];
+	u8 stale;		/* pages without the dirty bit may hold data; relaxed atomic */
+	u8 pad[47];
 };
 static_assert(sizeof(struct pageblock) == 3 * CACHE_LINE, "no pageblock shares a line");
 

@@ -70,6 +70,13 @@ bool os_unmap(void *addr, size_t len);
 bool os_purge(void *addr, size_t len);
 
 /*
+ * The same, but the system takes the pages when it needs them: until they are
+ * written to, each may read as it was or as zero, and change from one to the
+ * other. False where the kernel has no such thing (before 4.5), or refuses.
+ */
+bool os_purge_lazy(void *addr, size_t len);
+
+/*
  * Moves the pages of [from, from + len) to [to, to + len), both mapped by
  * os_map_at and not overlapping; `from` stays mapped and reads as zero. The
  * previous content of `to` is lost. False when the kernel cannot (before 5.7).

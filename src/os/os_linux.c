@@ -28,6 +28,9 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#ifndef MADV_FREE
+#define MADV_FREE 8
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -141,6 +144,11 @@ bool os_unmap(void *addr, size_t len)
 bool os_purge(void *addr, size_t len)
 {
 	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
+}
+
+bool os_purge_lazy(void *addr, size_t len)
+{
+	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
 }
 
 bool os_move_pages(void *to, void *from, size_t len)

@@ -162,7 +162,7 @@ static void purge_mem_map(const struct run *run)
 }
 
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
-static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
+static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool *more)
 {
 	struct run runs[MAX_RUNS];
 	struct pageblock *block;
@@ -186,15 +186,11 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool *more)
 	unlock(&zone->lock, LOCK_ZONE);
 
 	for (i = 0; i < nr; i++) {
-		/* Whole pageblocks may have clean pages among them. */
-		u64 dirty = pages_nr_dirty(runs[i].pfn, runs[i].nr);
+		u64 given = pages_give_back(runs[i].pfn, runs[i].nr, aged);
 
-		if (os_purge(pfn_to_addr(runs[i].pfn), (size_t)runs[i].nr << PAGE_SHIFT)) {
-			pages_clear_dirty(runs[i].pfn, runs[i].nr);
-			purged += dirty;
-			if (runs[i].nr >= PAGEBLOCK_PAGES)
-				purge_mem_map(&runs[i]);
-		}
+		purged += given;
+		if (given && runs[i].nr >= PAGEBLOCK_PAGES)
+			purge_mem_map(&runs[i]);
 		stat_add_shared(purge_calls, 1);
 	}
 	lock(&zone->lock, LOCK_ZONE);
@@ -232,7 +228,7 @@ static u32 next_tick(struct zone *zone)
 	return tick;
 }
 
-u64 reclaim_purge(u64 nr)
+static u64 purge(u64 nr, bool aged)
 {
 	u64 purged = 0;
 	unsigned i;
@@ -244,9 +240,14 @@ u64 reclaim_purge(u64 nr)
 		bool more = zone->type != ZONE_DMA;
 
 		while (more && purged < nr)
-			purged += purge_oldest(zone, tick, nr - purged, &more);
+			purged += purge_oldest(zone, tick, nr - purged, aged, &more);
 	}
 	return purged;
+}
+
+u64 reclaim_purge(u64 nr)
+{
+	return purge(nr, false);
 }
 
 u64 reclaim_nr_dirty(void)
@@ -308,7 +309,7 @@ static void decay_step(u64 now, u64 step_ms)
 		shrinkers_give(false);
 	allowed = MAX(allowed, least);
 	if (dirty > allowed) {
-		u64 purged = reclaim_purge(dirty - allowed);
+		u64 purged = purge(dirty - allowed, true);
 
 		dirty -= MIN(purged, dirty);
 	}
@@ -338,7 +339,7 @@ void reclaim_age(void)
 	if (options.decay_ms < 0 || this_scope.flags & SCOPE_NOSYSCALL)
 		return;
 	if (options.decay_ms == 0)
-		reclaim_purge(UINT64_MAX);
+		purge(UINT64_MAX, true);
 	else if (kswapd_is_running())
 		kswapd_wake();
 	else

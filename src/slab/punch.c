@@ -77,19 +77,14 @@ static bool has_hole(u64 pfn, const struct size_class *sc)
 }
 
 /* Gives [pfn, pfn + nr) back; pages that were backed. */
-static u64 give_back(u64 pfn, u64 nr)
+static u64 give_back(u64 pfn, u64 nr, bool aged)
 {
-	u64 dirty = pages_nr_dirty(pfn, nr);
-
 	stat_add_shared(purge_calls, 1);
-	if (!os_purge(pfn_to_virt(pfn), nr << PAGE_SHIFT))
-		return 0;
-	pages_clear_dirty(pfn, nr);
-	return dirty;
+	return pages_give_back(pfn, nr, aged);
 }
 
 /* Gives back the holes of an isolated slab; pages given. */
-static u64 punch_slab(u64 pfn, const struct size_class *sc)
+static u64 punch_slab(u64 pfn, const struct size_class *sc, bool aged)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 unit = unit_pages(), at, start = 0, nr = 0, given = 0;
@@ -100,12 +95,12 @@ static u64 punch_slab(u64 pfn, const struct size_class *sc)
 				start = at;
 			nr += unit;
 		} else if (nr) {
-			given += give_back(pfn + start, nr);
+			given += give_back(pfn + start, nr, aged);
 			nr = 0;
 		}
 	}
 	if (nr)
-		given += give_back(pfn + start, nr);
+		given += give_back(pfn + start, nr, aged);
 	page->nr_clean = (u16)(page->nr_clean + given);
 	return given;
 }
@@ -208,7 +203,7 @@ static u64 punch_node(struct shard *shard, unsigned class, bool all)
 		if (!punch.nr)
 			continue;
 		for (i = 0; i < punch.nr; i++)
-			given += punch_slab(punch.pfn[i], sc);
+			given += punch_slab(punch.pfn[i], sc, !all);
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);

@@ -384,6 +384,26 @@ bool os_purge(void *addr, size_t len)
 	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
 }
 
+/* The system was in need of every other page, and has left the rest for now. */
+bool os_purge_lazy(void *addr, size_t len)
+{
+	struct range r = checked_range("os_purge_lazy", addr, len);
+	uintptr_t at;
+
+	if (!fake_is_mapped(addr, len))
+		misuse("os_purge_lazy(%p, %#zx): not mapped", addr, len);
+	if (enter(FAKE_PURGE_LAZY)) {
+		errno = EINVAL;
+		return false;
+	}
+	if (fake_on_purge)
+		fake_on_purge(addr, len);
+	for (at = r.start; fake.map_for_real && at < r.end; at += fake.page_size)
+		if (at / fake.page_size % 2 && madvise((void *)at, fake.page_size, MADV_DONTNEED))
+			return false;
+	return true;
+}
+
 static void tell(struct range r, int node)
 {
 	if (nr_told == sizeof(told) / sizeof(told[0]))

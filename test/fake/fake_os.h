@@ -55,6 +55,7 @@ enum fake_call {
 	FAKE_MAP,
 	FAKE_UNMAP,
 	FAKE_PURGE,
+	FAKE_PURGE_LAZY,
 	FAKE_MOVE,
 	FAKE_MEMBARRIER,
 	FAKE_THREAD,
@@ -85,7 +86,7 @@ uint64_t fake_calls(enum fake_call call);
 
 /*
  * From now on let the n-th call (1 is the next one) and the `times - 1` calls
- * after it fail: with ENOMEM, or EINVAL for os_purge and os_move_pages.
+ * after it fail: with ENOMEM, or EINVAL for os_purge, os_purge_lazy and os_move_pages.
  */
 void fake_fail(enum fake_call call, uint64_t n, uint64_t times);
 #define FAKE_ALWAYS UINT64_MAX
@@ -96,7 +97,7 @@ bool fake_failed(enum fake_call call);
 /* Somebody else's mapping: os_map_at over any part of it fails with EEXIST. */
 void fake_foreign(void *addr, size_t len);
 
-/* Called in os_purge, before the pages become zero; NULL: nothing. */
+/* Called in os_purge and os_purge_lazy, before the pages become zero; NULL: nothing. */
 extern void (*fake_on_purge)(void *addr, size_t len);
 
 /* What os_thread_start was given; waits with an end move the time and call this. */

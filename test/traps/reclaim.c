@@ -104,6 +104,72 @@ static void holes_in_slabs_go(void)
 	}
 }
 
+/* Blocks that were written to, freed and given back lazily, large ones and in slabs. */
+static void use_and_age(void)
+{
+	enum { NR = 2000 };
+	static unsigned char *object[NR];
+
+	peak();
+	for (int i = 0; i < NR; i++) {
+		object[i] = malloc(5000);
+		CHECK(object[i]);
+		memset(object[i], 0x77, 5000);
+	}
+	for (int i = 0; i < NR; i++)
+		if (i % 16)
+			free(object[i]);
+	for (int i = 0; i < 20; i++) {
+		usleep(20 * 1000);
+		free(malloc(256 << 10));
+	}
+	for (int i = 0; i < NR; i += 16) {
+		CHECK(object[i][0] == 0x77 && object[i][4999] == 0x77);
+		free(object[i]);
+	}
+}
+
+/*
+ * The system takes such pages in need only, so most hold their old data still:
+ * a calloc that takes them for zero is found out.
+ */
+static void calloc_of_lazy_pages(void)
+{
+	static const size_t sizes[] = { 100, 5000, 20000, 40000, 300000, 2 * MIB, 5 * MIB };
+	void *block[NR_BLOCKS / 2];
+	bool stale = false;
+
+	use_and_age();
+	if (smaps_kib("LazyFree") < 1024)
+		trap_skip("no MADV_FREE here");
+	for (int i = 0; i < NR_BLOCKS / 2; i++) {
+		block[i] = malloc(2 * MIB);
+		CHECK(block[i]);
+		stale |= !is_zero(block[i], 2 * MIB);
+	}
+	for (int i = 0; i < NR_BLOCKS / 2; i++)
+		free(block[i]);
+	CHECK(stale, "all pages are zero: this test shows nothing");
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		void *last = NULL;
+
+		use_and_age();
+		for (size_t got = 0; got < 100 * MIB; got += sizes[s]) {
+			void **p = calloc(1, sizes[s]);
+
+			CHECK(p && is_zero(p, sizes[s]), "%zu bytes", sizes[s]);
+			*p = last;
+			last = p;
+		}
+		while (last) {
+			void *next = *(void **)last;
+
+			free(last);
+			last = next;
+		}
+	}
+}
+
 #define NR_SLEEPERS 16
 
 static pthread_barrier_t worked, trimmed;
@@ -141,6 +207,10 @@ static const struct trap_case cases[] = {
 	{ .name = "background_thread", .run = background_thread,
 	  .prepare = ignore_signal, .conf = "background_thread:true,decay_ms:300" },
 	{ .name = "holes_in_slabs_go", .run = holes_in_slabs_go },
+	{ .name = "calloc_of_lazy_pages", .run = calloc_of_lazy_pages,
+	  .conf = "free:lazy,decay_ms:50" },
+	{ .name = "calloc_of_lazy_pages_at_once", .run = calloc_of_lazy_pages,
+	  .conf = "free:lazy,decay_ms:0" },
 	{ .name = "sleeping_threads_give_back", .run = sleeping_threads_give_back },
 };
 

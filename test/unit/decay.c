@@ -2,6 +2,7 @@
 #include "pages.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/options.h"
 #include "base/stats.h"
@@ -271,6 +272,91 @@ static void larger_pages_of_the_system(void)
 	pages_check(0);
 }
 
+#define NR_LAZY ((u64)5000)
+
+static bool is_zeroed(u64 pfn, u64 nr)
+{
+	return is_zero(pfn_to_virt(pfn), (size_t)nr << PAGE_SHIFT);
+}
+
+/* Fills pages, frees them and lets them age. */
+static void age_lazily(void)
+{
+	u64 pfn;
+
+	options.decay_ms = DECAY_MS;
+	options.free = option_free_lazy;
+	pages_start();
+	pass(100);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
+	memset(pfn_to_virt(pfn), 0x5a, NR_LAZY << PAGE_SHIFT);
+	free_pages(pfn);
+	pass(2 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 0);
+}
+
+/* What the system may take counts for nothing, but is not taken for zero. */
+static void given_lazily(void)
+{
+	u64 pfn, i, nr_stale = 0;
+
+	age_lazily();
+	assert_int_equal(pages_nr_backed(), 0);
+	assert_true(fake_calls(FAKE_PURGE_LAZY) > 0);
+	pages_check(0);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
+	assert_int_equal(pages_nr_backed(), NR_LAZY);
+	for (i = 0; i < NR_LAZY; i++)
+		nr_stale += !is_zeroed(pfn + i, 1);
+	assert_in_range(nr_stale, NR_LAZY / 2 - 1, NR_LAZY / 2 + 1);
+	free_pages(pfn);
+	pass(2 * DECAY_MS);
+	assert_int_equal(pages_nr_backed(), 0);
+	/* Some of it as one block, some page by page through the lists. */
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, NR_LAZY / 2, 0);
+	assert_true(is_zeroed(pfn, NR_LAZY / 2));
+	for (i = 0; i < NR_LAZY; i++) {
+		pfn = alloc_pages(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, 0);
+		assert_true(is_zeroed(pfn, 1));
+	}
+	pages_check(NR_LAZY / 2 + NR_LAZY);
+}
+
+/* A kernel without it gives the pages back at once. */
+static void lazily_refused(void)
+{
+	fake_fail(FAKE_PURGE_LAZY, 1, FAKE_ALWAYS);
+	age_lazily();
+	assert_true(fake_purged_bytes() >= NR_LAZY << PAGE_SHIFT);
+	assert_int_equal(pages_nr_backed(), 0);
+	assert_true(is_zeroed(alloc_pages_exact(BM_GFP_KERNEL, NR_LAZY, 0), NR_LAZY));
+}
+
+/* Whoever needs the memory now gets it now. */
+static void what_is_asked_for_is_not_lazy(void)
+{
+	u64 lazy;
+
+	age_lazily();
+	lazy = fake_calls(FAKE_PURGE_LAZY);
+	free_nr(NR_LAZY);
+	assert_int_equal(reclaim_trim(0), NR_LAZY << PAGE_SHIFT);
+	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), lazy);
+	assert_int_equal(nr_dirty(), 0);
+}
+
+/* Address space that went and came again is as new. */
+static void mapped_anew_it_is_zero(void)
+{
+	u64 pfn;
+
+	age_lazily();
+	assert_true(zones_return_blocks() > 0);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
+	assert_true(is_zeroed(pfn, NR_LAZY));
+	assert_int_equal(pfn_to_block(pfn)->stale, 0);
+}
+
 UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(each_peak_has_its_time),
 	  CASE(steady_load_keeps_its_pages),
@@ -283,4 +369,8 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(shrinkers_are_asked_for_idle_memory),
 	  CASE(floor_stays_dirty),
 	  CASE(refused_purges_are_made_up_for),
-	  CASE(larger_pages_of_the_system))
+	  CASE(larger_pages_of_the_system),
+	  CASE(given_lazily),
+	  CASE(lazily_refused),
+	  CASE(what_is_asked_for_is_not_lazy),
+	  CASE(mapped_anew_it_is_zero))

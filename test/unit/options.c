@@ -256,6 +256,8 @@ static void words_have_their_numbers(void)
 		{ "cgroup:auto", &options.cgroup, option_cgroup_auto },
 		{ "cgroup:off", &options.cgroup, option_cgroup_off },
 		{ "cgroup:any", &options.cgroup, option_cgroup_any },
+		{ "free:now", &options.free, option_free_now },
+		{ "free:lazy", &options.free, option_free_lazy },
 	};
 	size_t i;
 
