@@ -20,10 +20,10 @@ man/libbuddymalloc.7: $(srcdir)/man/libbuddymalloc.7.in $(bm_man_sources)
 
 # The page interface and what is built on it.
 bm_interface_mans = man/bm_alloc_pages.3 man/bm_gfp.7 man/bm_group_create.3 \
-	man/bm_heap_create.3 man/bm_trace_set.3
+	man/bm_heap_create.3 man/bm_reclaim.3 man/bm_trace_set.3
 dist_man_MANS += $(bm_interface_mans)
 EXTRA_DIST += man/bm_alloc_pages.3.in man/bm_gfp.7.in man/bm_group_create.3.in \
-	man/bm_heap_create.3.in man/bm_trace_set.3.in
+	man/bm_heap_create.3.in man/bm_reclaim.3.in man/bm_trace_set.3.in
 MAINTAINERCLEANFILES += $(bm_interface_mans)
 
 man/bm_alloc_pages.3: $(srcdir)/man/bm_alloc_pages.3.in $(bm_man_sources)
@@ -40,6 +40,10 @@ man/bm_group_create.3: $(srcdir)/man/bm_group_create.3.in $(bm_man_sources)
 
 man/bm_heap_create.3: $(srcdir)/man/bm_heap_create.3.in $(bm_man_sources)
 	$(bm_make_man) '$(srcdir)/man/bm_heap_create.3.in' >$@.tmp
+	@mv -f $@.tmp $@
+
+man/bm_reclaim.3: $(srcdir)/man/bm_reclaim.3.in $(bm_man_sources)
+	$(bm_make_man) '$(srcdir)/man/bm_reclaim.3.in' >$@.tmp
 	@mv -f $@.tmp $@
 
 man/bm_trace_set.3: $(srcdir)/man/bm_trace_set.3.in $(bm_man_sources)

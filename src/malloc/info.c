@@ -1,12 +1,14 @@
 /*
  * rank 7: what the allocator tells of itself: mallinfo and mallinfo2,
- * malloc_info, malloc_stats, malloc_trim, mallopt, and the report at exit. The
+ * malloc_info, malloc_stats, malloc_trim, mallopt, and the report at exit; and
+ * bm_reclaim, which asks malloc_trim's question the other way round. The other
  * calls are glibc's (see mallinfo(3), malloc_info(3), malloc_stats(3),
  * malloc_trim(3), mallopt(3)); the figures are this allocator's.
  *
  * Figures are read without stopping the program, so under load they are close
  * rather than exact.
  */
+#include <buddymalloc/reclaim.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -254,6 +256,17 @@ BM_EXPORT int malloc_trim(size_t pad)
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	return reclaim_trim(pad) > 0;
+}
+
+BM_EXPORT size_t bm_reclaim(size_t bytes)
+{
+	int saved = errno;
+	u64 given;
+
+	tcache_get();
+	given = reclaim_give(bytes);
+	errno = saved;
+	return given;
 }
 
 /*

@@ -149,6 +149,9 @@ void reclaim_set_floor(u64 bytes);
 /* Everything above at once, as far as `pad` bytes stay; bytes given to the system. */
 u64 reclaim_trim(u64 pad);
 
+/* At least `bytes` to the system, as bm_reclaim says; bytes given. */
+u64 reclaim_give(u64 bytes);
+
 /* Totals over all zones, in pages. */
 struct page_totals {
 	u64 managed, free, dirty, pcp;

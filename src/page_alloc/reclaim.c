@@ -382,3 +382,20 @@ u64 reclaim_trim(u64 pad)
 		given += reclaim_purge(dirty - keep);
 	return given << PAGE_SHIFT;
 }
+
+u64 reclaim_give(u64 bytes)
+{
+	u64 want = (bytes >> PAGE_SHIFT) + (bytes % PAGE_SIZE != 0);
+	u64 given = want ? reclaim_purge(want) : 0;
+
+	if (given < want) {
+		shrink_all();
+		given += reclaim_purge(want - given);
+	}
+	if (given < want)
+		given += shrinkers_give(true);
+	/* Slabs that became empty under that. */
+	if (given < want)
+		given += reclaim_purge(want - given);
+	return given << PAGE_SHIFT;
+}

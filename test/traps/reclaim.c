@@ -5,16 +5,24 @@
  * the background thread, and in a child.
  */
 #define _GNU_SOURCE
+#include <buddymalloc/reclaim.h>
+
+#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "helpers.h"
 #include "trap.h"
+
+/* It comes with the library, which is preloaded. */
+#pragma weak bm_reclaim
 
 #define MIB ((size_t)1 << 20)
 #define NR_BLOCKS 64
@@ -170,6 +178,81 @@ static void calloc_of_lazy_pages(void)
 	}
 }
 
+/* What malloc_trim and bm_reclaim say, the resident set shows. */
+static void trim_is_true(void)
+{
+	long before, fell;
+
+	malloc_trim(0);
+	CHECK(malloc_trim(0) == 0, "nothing is left to give");
+	peak();
+	CHECK(malloc_trim((size_t)1 << 40) == 0, "all of it is to stay");
+	before = status_kib("RssAnon");
+	CHECK(malloc_trim(0) == 1);
+	fell = before - status_kib("RssAnon");
+	CHECK(fell > 100 * 1024, "%ld KiB", fell);
+	CHECK(malloc_trim(0) == 0);
+}
+
+/* Locked pages cannot be given back, and that is what is said. */
+static void trim_of_locked_pages(void)
+{
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	long before;
+
+	malloc_trim(0);
+	setrlimit(RLIMIT_MEMLOCK, &all);
+	peak();
+	if (mlockall(MCL_CURRENT) != 0)
+		trap_skip("mlockall is not allowed here");
+	before = status_kib("RssAnon");
+	CHECK(malloc_trim(0) == 0);
+	CHECK(bm_reclaim(SIZE_MAX) == 0);
+	CHECK(before - status_kib("RssAnon") < 1024);
+	munlockall();
+	CHECK(malloc_trim(0) == 1);
+	CHECK(before - status_kib("RssAnon") > 100 * 1024);
+}
+
+static void reclaim_an_amount(void)
+{
+	long before, fell;
+	size_t given, sum = 0;
+
+	malloc_trim(0);
+	CHECK(bm_reclaim(SIZE_MAX) == 0 && bm_reclaim(0) == 0);
+	peak();
+	errno = 77;
+	for (int i = 0; i < 8; i++) {
+		before = status_kib("RssAnon");
+		given = bm_reclaim(10 * MIB);
+		fell = before - status_kib("RssAnon");
+		CHECK(errno == 77);
+		CHECK(given >= 10 * MIB && given < 13 * MIB, "%zu", given);
+		CHECK(labs(fell - (long)(given >> 10)) < 256, "%zu, but %ld KiB", given, fell);
+		sum += given;
+	}
+	given = bm_reclaim(SIZE_MAX);
+	CHECK(given >= NR_BLOCKS * 2 * MIB - sum, "%zu", given);
+	CHECK(given < NR_BLOCKS * 2 * MIB - sum + 4 * MIB, "%zu", given);
+	CHECK(bm_reclaim(SIZE_MAX) == 0);
+}
+
+/* Threads that allocate, and several that reclaim, at the same time. */
+static void reclaim_in_a_thread(unsigned index)
+{
+	for (int i = 0; i < 200 && index % 2; i++)
+		bm_reclaim(index % 4 == 1 ? SIZE_MAX : MIB);
+	CHECK(churn(index + 1, 20000, 500, 50000) == NULL);
+}
+
+static void reclaim_in_threads(void)
+{
+	run_threads(8, reclaim_in_a_thread);
+	bm_reclaim(SIZE_MAX);
+	CHECK(bm_reclaim(SIZE_MAX) == 0);
+}
+
 #define NR_SLEEPERS 16
 
 static pthread_barrier_t worked, trimmed;
@@ -211,6 +294,10 @@ static const struct trap_case cases[] = {
 	  .conf = "free:lazy,decay_ms:50" },
 	{ .name = "calloc_of_lazy_pages_at_once", .run = calloc_of_lazy_pages,
 	  .conf = "free:lazy,decay_ms:0" },
+	{ .name = "trim_is_true", .run = trim_is_true },
+	{ .name = "trim_of_locked_pages", .run = trim_of_locked_pages, .conf = "decay_ms:-1" },
+	{ .name = "reclaim_an_amount", .run = reclaim_an_amount, .conf = "decay_ms:-1" },
+	{ .name = "reclaim_in_threads", .run = reclaim_in_threads },
 	{ .name = "sleeping_threads_give_back", .run = sleeping_threads_give_back },
 };
 

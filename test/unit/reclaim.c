@@ -324,6 +324,43 @@ static void trim_keeps_the_pad(void)
 	assert_int_equal(t.free, t.managed);
 }
 
+/* Free pages go first; only for more the layers above are asked. */
+static void give_as_much_as_asked_for(void)
+{
+	u64 single;
+
+	start();
+	register_shrinker(&shrinker);
+	assert_int_equal(reclaim_give(UINT64_MAX), 0);
+	held = alloc_pages_exact(BM_GFP_KERNEL, 77, 0);
+	zone_free_range(zone_table[0], first, 300);
+	assert_int_equal(reclaim_give(0), 0);
+	assert_int_equal(reclaim_give(1), 300 * PAGE_SIZE);
+	assert_int_not_equal(held, 0);
+	assert_int_equal(reclaim_give(1), 77 * PAGE_SIZE);
+	assert_int_equal(held, 0);
+	/* From the lists of the CPUs too; and all there is, however much is wanted. */
+	single = alloc_pages_exact(BM_GFP_KERNEL, 1, 0);
+	free_pages(single);
+	assert_int_equal(reclaim_give(1), PAGE_SIZE);
+	zone_free_range(zone_table[0], first + 300, NR_PAGES - 300);
+	assert_int_equal(reclaim_give(UINT64_MAX), (NR_PAGES - 300) * PAGE_SIZE);
+	pages_check(0);
+}
+
+/* What the system did not take was not given. */
+static void refused_nothing_is_claimed(void)
+{
+	start();
+	free_pages(first);
+	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	assert_int_equal(reclaim_give(UINT64_MAX), 0);
+	assert_int_equal(reclaim_trim(0), 0);
+	fake_fail(FAKE_PURGE, 1, 0);
+	assert_int_equal(reclaim_trim(0), NR_PAGES * PAGE_SIZE);
+	assert_int_equal(reclaim_trim(0), 0);
+}
+
 UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(pages_of_16_kib),
 	  CASE(pages_of_64_kib),
@@ -332,4 +369,6 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(oldest_first_and_no_more_than_asked),
 	  CASE(refusals_are_survived),
 	  CASE(allocations_go_on_meanwhile),
-	  CASE(trim_keeps_the_pad))
+	  CASE(trim_keeps_the_pad),
+	  CASE(give_as_much_as_asked_for),
+	  CASE(refused_nothing_is_claimed))
