@@ -145,6 +145,9 @@ static void start_case(const struct trap_case *c, const char *directory, int out
 	int null = open("/dev/null", O_RDONLY);
 
 	setpgid(0, 0);
+	/* A case about cores may raise it again. */
+	if (getrlimit(RLIMIT_CORE, &no_core) == 0)
+		no_core.rlim_cur = 0;
 	setrlimit(RLIMIT_CORE, &no_core);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)

@@ -2,6 +2,7 @@
 # linked in: each starts itself anew, with the library preloaded, for every one
 # of its cases (test/lib/trap.h). `PROGRAM CASE...` runs single cases.
 trap_programs = \
+	test/traps/core \
 	test/traps/cxx-operators \
 	test/traps/debug \
 	test/traps/fork \
@@ -20,6 +21,11 @@ trap_programs = \
 check_PROGRAMS += $(trap_programs) test/traps/setuid-helper
 TESTS += $(trap_programs) test/traps/exports.sh test/traps/probes.sh
 EXTRA_DIST += test/traps/exports.sh test/traps/probes.sh
+
+test_traps_core_SOURCES = test/traps/core.c
+test_traps_core_CFLAGS = $(TEST_CFLAGS)
+test_traps_core_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_core_LDADD = test/lib/libtest.a
 
 test_traps_cxx_operators_SOURCES = test/traps/cxx-operators.cc
 test_traps_cxx_operators_CXXFLAGS = $(TEST_CXXFLAGS)
