@@ -11,6 +11,7 @@
 #include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
+#include "buddy/zone.h"
 #include "malloc/internal.h"
 #include "os/os.h"
 #include "page_alloc/scope.h"
@@ -19,12 +20,22 @@
 #define MOVE_LEAST ((size_t)1 << 20)
 
 /*
- * Each move may split mappings, which vm.max_map_count limits for the whole
- * process (65530 by default). Beyond this many moves bytes are copied.
+ * Pages that were moved are a mapping of their own, for good, and part what lies
+ * around them. vm.max_map_count limits mappings for the whole process (65530 by
+ * default), and every fault looks one up: with so many scars in the heap bytes are
+ * copied instead. Blocks so large that one more does not count may leave more.
+ *
+ * A scar is healed when its block is freed, by mapping it anew. That gives warm
+ * pages back, which the next block would have used: so the first scars stay.
+ * The head's `private` is BLOCK_MOVED and the number of pages that were moved there.
  */
-#define MOVES_MOST 8192
+#define SCARS_MOST 64
+#define SCARS_KEPT 32
+#define HUGE_BYTES ((size_t)32 << 20)
+#define HUGE_SCARS_MOST 4096
+#define BLOCK_MOVED ((u64)1 << 63)
 
-static u64 bytes_live, count_live, nr_moves; /* relaxed atomics */
+static u64 bytes_live, count_live, nr_scars; /* relaxed atomics */
 
 static void account(u64 bytes, int blocks)
 {
@@ -76,8 +87,36 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	return pfn_to_virt(pfn);
 }
 
+/* Pages from `from` on of a block that was moved are no longer needed; true if the scar is gone. */
+static bool heal(u64 pfn, u64 from)
+{
+	u64 moved = pfn_to_page(pfn)->private & ~BLOCK_MOVED;
+
+	if (from >= moved)
+		return false;
+	return pages_renew(pfn + from, moved - from);
+}
+
+/* A block that was moved, or was moved away from here, is about to be freed. */
+static cold_path void forget_move(u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+	bool is_empty = !pages_nr_dirty(pfn, page->nr_pages);
+
+	if ((is_empty || __atomic_load_n(&nr_scars, __ATOMIC_RELAXED) > SCARS_KEPT) && heal(pfn, 0))
+		__atomic_fetch_sub(&nr_scars, 1, __ATOMIC_RELAXED);
+	page->private = 0;
+}
+
+static inline bool was_moved(u64 pfn)
+{
+	return pfn_to_page(pfn)->private & BLOCK_MOVED && pfn_to_page(pfn)->kind != PAGE_HIGHMEM;
+}
+
 static void large_free(u64 pfn)
 {
+	if (unlikely(was_moved(pfn)))
+		forget_move(pfn);
 	account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
 	stat_add_shared(large_freed, 1);
 	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0,
@@ -152,6 +191,9 @@ static bool resize_in_place(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
 
+	/* What is cut off must not stay behind as a scar of nobody's. */
+	if (unlikely(nr < old && was_moved(pfn)) && heal(pfn, nr))
+		pfn_to_page(pfn)->private = BLOCK_MOVED | nr;
 	if (!resize_pages(pfn, nr))
 		return false;
 	account((nr - old) << PAGE_SHIFT, 0);
@@ -162,15 +204,21 @@ static bool resize_in_place(u64 pfn, u64 nr)
 /* Puts the old block's pages where the new block is, by page tables. */
 static bool move_pages(void *to, void *from, size_t bytes)
 {
-	if (bytes < MOVE_LEAST || __atomic_load_n(&nr_moves, __ATOMIC_RELAXED) >= MOVES_MOST)
+	u64 scars = __atomic_load_n(&nr_scars, __ATOMIC_RELAXED);
+	struct page *page = pfn_to_page(virt_to_pfn(to));
+
+	if (bytes < MOVE_LEAST || scars >= (bytes < HUGE_BYTES ? SCARS_MOST : HUGE_SCARS_MOST))
 		return false;
 	/* Moving drops the pages that are there. A copy into warm pages costs an
 	 * eighth of the faults that it takes to have them again. */
-	if (pfn_to_page(virt_to_pfn(to))->private > bytes >> PAGE_SHIFT >> 1)
+	if (page->private > bytes >> PAGE_SHIFT >> 1)
 		return false;
 	if (!os_move_pages(to, from, bytes))
 		return false;
-	__atomic_fetch_add(&nr_moves, 1, __ATOMIC_RELAXED);
+	if (page->kind != PAGE_HIGHMEM) {
+		__atomic_fetch_add(&nr_scars, 1, __ATOMIC_RELAXED);
+		page->private = BLOCK_MOVED | bytes >> PAGE_SHIFT;
+	}
 	stat_add_shared(large_realloc_moved, 1);
 	pages_moved(virt_to_pfn(from), bytes >> PAGE_SHIFT);
 	return true;

@@ -61,7 +61,8 @@ struct page {
 	u16 nr_free;	/* PAGE_SLAB: bits set in map */
 	u16 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u64 nr_pages;	/* of an allocated block */
-	u64 private;	/* the owner's; of a large block at first: how many of its pages were warm */
+	u64 private;	/* the owner's; of a large block at first: how many of its pages were
+			 * warm; when it was moved, see malloc/large.c */
 	u64 map[4];	/* PAGE_SLAB: 1 = the object is free */
 };
 static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one cache line");

@@ -77,9 +77,17 @@ bool os_purge(void *addr, size_t len);
 bool os_purge_lazy(void *addr, size_t len);
 
 /*
+ * Maps [addr, addr + len) anew, all of it mapped by os_map_at: its pages are given
+ * back and read as zero, and what os_move_pages put there no longer parts it from
+ * its neighbours.
+ */
+bool os_renew(void *addr, size_t len);
+
+/*
  * Moves the pages of [from, from + len) to [to, to + len), both mapped by
  * os_map_at and not overlapping; `from` stays mapped and reads as zero. The
- * previous content of `to` is lost. False when the kernel cannot (before 5.7).
+ * previous content of `to` is lost, and it is a mapping of its own from then on.
+ * False when the kernel cannot (before 5.7).
  */
 bool os_move_pages(void *to, void *from, size_t len);
 

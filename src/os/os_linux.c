@@ -151,6 +151,13 @@ bool os_purge_lazy(void *addr, size_t len)
 	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
 }
 
+bool os_renew(void *addr, size_t len)
+{
+	return (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+			       (off_t)0) == addr;
+}
+
 bool os_move_pages(void *to, void *from, size_t len)
 {
 	void *got = (void *)syscall(SYS_mremap, from, len, len,

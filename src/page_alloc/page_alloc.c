@@ -423,6 +423,15 @@ void pages_moved(u64 pfn, u64 nr)
 	pages_clear_dirty(pfn, nr);
 }
 
+bool pages_renew(u64 pfn, u64 nr)
+{
+	/* With several nodes a new mapping would lack what binds it to its own. */
+	if (nr_nodes > 1 || !os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT))
+		return false;
+	pages_clear_dirty(pfn, nr);
+	return true;
+}
+
 unsigned page_node(u64 pfn)
 {
 	return pfn_zone(pfn)->node;

@@ -88,6 +88,13 @@ bool resize_pages(u64 pfn, u64 nr);
 /* The owner moved the pages' content elsewhere by page tables: they are zero now. */
 void pages_moved(u64 pfn, u64 nr);
 
+/*
+ * Gives the owner's pages [pfn, pfn + nr) back and makes them one mapping with
+ * their neighbours again, as pages_moved to them had parted them. False when
+ * nothing was done.
+ */
+bool pages_renew(u64 pfn, u64 nr);
+
 /* reclaim.c */
 
 /*

@@ -404,6 +404,18 @@ bool os_purge_lazy(void *addr, size_t len)
 	return true;
 }
 
+bool os_renew(void *addr, size_t len)
+{
+	checked_range("os_renew", addr, len);
+	if (!fake_is_mapped(addr, len))
+		misuse("os_renew(%p, %#zx): not mapped", addr, len);
+	if (enter(FAKE_RENEW)) {
+		errno = ENOMEM;
+		return false;
+	}
+	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
+}
+
 static void tell(struct range r, int node)
 {
 	if (nr_told == sizeof(told) / sizeof(told[0]))

@@ -9,6 +9,7 @@ trap_programs = \
 	test/traps/groups \
 	test/traps/interface \
 	test/traps/limits \
+	test/traps/mappings \
 	test/traps/misuse \
 	test/traps/options \
 	test/traps/pages \
@@ -51,6 +52,11 @@ test_traps_limits_SOURCES = test/traps/limits.c
 test_traps_limits_CFLAGS = $(TEST_CFLAGS)
 test_traps_limits_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_limits_LDADD = test/lib/libtest.a
+
+test_traps_mappings_SOURCES = test/traps/mappings.c
+test_traps_mappings_CFLAGS = $(TEST_CFLAGS)
+test_traps_mappings_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_mappings_LDADD = test/lib/libtest.a
 
 test_traps_misuse_SOURCES = test/traps/misuse.c
 test_traps_misuse_CFLAGS = $(TEST_CFLAGS)
