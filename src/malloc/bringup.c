@@ -202,6 +202,8 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 	if (options.stats_print)
 		os_keep_stderr();
 	limit_init();
+	if (options.pressure == option_pressure_auto && !options.background_thread)
+		report("pressure: nothing is watched without background_thread:true");
 	if (options.background_thread) {
 		tcache_get();
 		kswapd_start();

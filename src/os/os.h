@@ -1,6 +1,6 @@
 /*
- * rank 0: the system. Only os_linux.c and cgroup.c make system calls;
- * unit tests put test/fake/fake_os.c in its place.
+ * rank 0: the system. Only os_linux.c, cgroup.c and pressure.c make
+ * system calls; unit tests put test/fake/fake_os.c in its place.
  *
  * No function here allocates. All are safe before libc is up, in a signal
  * handler and in a child after fork. A failing call sets errno, as in libc.
@@ -139,6 +139,25 @@ bool os_thread_start(void (*f)(void), const char *name);
 void os_thread_join(void);
 /* Lets another thread run. */
 void os_yield(void);
+
+/*
+ * Memory pressure as the system tells of it (PSI, Linux 4.20): tasks that stand
+ * still for want of memory. Used by one thread at a time.
+ *
+ * Open names the file that is watched from then on, NULL when there is none:
+ * with `container` that of the control group which looks like the root, else
+ * the whole system's.
+ */
+const char *os_pressure_open(bool container);
+
+/*
+ * Sleeps for ms milliseconds, or until there is pressure: true then. Where the
+ * system takes no order to be told, it is looked at after the sleep.
+ */
+bool os_pressure_wait(uint64_t ms);
+
+/* Ends it; in a child after fork too. */
+void os_pressure_close(void);
 
 /* True in a set-user-id or otherwise privileged start: options are not read. */
 bool os_secure(void);

@@ -1,14 +1,17 @@
 /*
  * rank 4: the background thread, by the kernel's name: it ages what is free
- * even when the program sleeps. Only with background_thread:true, since a
+ * even when the program sleeps, and with pressure:auto gives everything back when
+ * the system is short of memory. Only with background_thread:true, since a
  * process with a second thread is treated differently by unshare, setns and
  * the set-uid calls.
  *
  * While memory waits to age it wakes at each step of decay_ms; when nothing came
  * or went for two decay times it sleeps until a slow path that frees wakes it.
+ * Who waits for pressure cannot be woken from a futex: it looks every second.
  * It uses no thread cache and never allocates.
  *
- * State: `kswapd.word` is what it sleeps on: KSWAPD_AWAKE, KSWAPD_ASLEEP, KSWAPD_STOP.
+ * State: `kswapd.word` is what it sleeps on: KSWAPD_AWAKE, KSWAPD_ASLEEP,
+ * KSWAPD_WATCHING (for pressure), KSWAPD_STOP.
  */
 #include "base/options.h"
 #include "base/report.h"
@@ -16,11 +19,12 @@
 #include "os/os.h"
 #include "page_alloc/internal.h"
 
-enum { KSWAPD_AWAKE, KSWAPD_ASLEEP, KSWAPD_STOP };
+enum { KSWAPD_AWAKE, KSWAPD_ASLEEP, KSWAPD_WATCHING, KSWAPD_STOP };
 
 /* Long enough to cost nothing: what ages without any free, idle threads, can wait. */
 #define SLEEP_MS 10000
 #define QUIET_STEPS 20
+#define WATCH_MS 1000
 
 static struct {
 	u32 word;	/* atomic */
@@ -62,14 +66,53 @@ static bool kswapd_sleep(u64 step_ms, bool quiet)
 	return __atomic_load_n(&kswapd.word, __ATOMIC_RELAXED) != KSWAPD_STOP;
 }
 
+/* The same, but an event of the system's ends it, and is answered. */
+static bool kswapd_watch(u64 step_ms, bool quiet)
+{
+	u32 expected = KSWAPD_AWAKE;
+	bool pressure;
+
+	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_WATCHING, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return false;
+	pressure = os_pressure_wait(quiet ? WATCH_MS : MIN(step_ms, (u64)WATCH_MS));
+	expected = KSWAPD_WATCHING;
+	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return false;
+	if (pressure) {
+		stat_add_shared(pressure_events, 1);
+		reclaim_give(UINT64_MAX);
+	}
+	return true;
+}
+
+/* Whether there is any pressure to be told of. */
+static bool watch_pressure(void)
+{
+	const char *file;
+
+	if (options.pressure == option_pressure_off)
+		return false;
+	file = os_pressure_open(options.cgroup != option_cgroup_off);
+	if (file)
+		report_verbose("pressure: %s is watched", file);
+	else
+		report_verbose("pressure: this system does not tell of it");
+	return file;
+}
+
 static void kswapd_main(void)
 {
-	u64 step_ms = reclaim_step_ms();
+	bool watch = watch_pressure(), ages = options.decay_ms > 0;
+	u64 step_ms = ages ? reclaim_step_ms() : WATCH_MS;
 	u64 dirty, last = 0;
 	unsigned quiet = 0;
 
-	while (kswapd_sleep(step_ms, quiet >= QUIET_STEPS)) {
-		reclaim_age_now();
+	while (watch ? kswapd_watch(step_ms, quiet >= QUIET_STEPS) :
+		       kswapd_sleep(step_ms, quiet >= QUIET_STEPS)) {
+		if (ages)
+			reclaim_age_now();
 		dirty = reclaim_nr_dirty();
 		quiet = dirty == last ? quiet + 1 : 0;
 		last = dirty;
@@ -78,7 +121,9 @@ static void kswapd_main(void)
 
 void kswapd_start(void)
 {
-	if (!options.background_thread || options.decay_ms <= 0 || kswapd_is_running())
+	bool watch = options.pressure == option_pressure_auto;
+
+	if (!options.background_thread || (options.decay_ms <= 0 && !watch) || kswapd_is_running())
 		return;
 	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);
 	if (!os_thread_start(kswapd_main, "bm_kswapd")) {
@@ -93,13 +138,16 @@ void kswapd_stop(void)
 	if (!kswapd_is_running())
 		return;
 	__atomic_store_n(&kswapd.running, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&kswapd.word, KSWAPD_STOP, __ATOMIC_RELAXED);
+	/* The process ends: who watches is not waited for, and does nothing more. */
+	if (__atomic_exchange_n(&kswapd.word, KSWAPD_STOP, __ATOMIC_RELAXED) == KSWAPD_WATCHING)
+		return;
 	os_futex_wake(&kswapd.word, 1);
 	os_thread_join();
 }
 
 void kswapd_after_fork(void)
 {
+	os_pressure_close();
 	__atomic_store_n(&kswapd.running, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);
 }

@@ -597,6 +597,32 @@ void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
 		fake_on_wait(ms);
 }
 
+const char *os_pressure_open(bool container)
+{
+	(void)container;
+	return fake.pressure_file;
+}
+
+bool os_pressure_wait(uint64_t ms)
+{
+	bool pressure;
+
+	enter(FAKE_PRESSURE);
+	if (!fake.pressure_file)
+		misuse("os_pressure_wait: nothing is open");
+	fake.now_ms += ms;
+	if (fake_on_wait)
+		fake_on_wait(ms);
+	pressure = fake.pressure;
+	fake.pressure = false;
+	return pressure;
+}
+
+void os_pressure_close(void)
+{
+	enter(FAKE_PRESSURE_CLOSE);
+}
+
 /* Tests run what the thread would. */
 void (*fake_thread)(void);
 

@@ -26,6 +26,8 @@ struct fake_machine {
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
 	uint64_t random;
+	const char *pressure_file; /* NULL: the system does not tell of pressure */
+	bool pressure;		/* there is some: told once */
 	bool secure;
 	uint64_t node_mask;	/* NUMA nodes; distances are 10 and 10 * (1 + |from - to|) */
 	bool map_for_real;	/* false: os_map_at only keeps the list */
@@ -68,6 +70,8 @@ enum fake_call {
 	FAKE_LOCK,
 	FAKE_PREFER,
 	FAKE_SLEEP,
+	FAKE_PRESSURE,		/* os_pressure_wait */
+	FAKE_PRESSURE_CLOSE,
 	FAKE_CONTAINER,
 	FAKE_CGROUP,
 	NR_FAKE_CALLS

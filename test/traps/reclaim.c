@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -73,6 +74,30 @@ static void background_thread(void)
 		exit(0);
 	}
 	CHECK(wait_exit(pid) == 0);
+}
+
+/* The whole of it on the real system, which is not short of memory, as far as known. */
+static void watching_for_pressure(void)
+{
+	check_background();
+}
+
+/* The thread may be deep in its wait when the program ends: nobody waits for it. */
+static void ends_at_once(void)
+{
+	struct timespec before, after;
+	pid_t pid;
+
+	usleep(50 * 1000);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	pid = fork();
+	if (pid == 0) {
+		CHECK(churn(1, 5000, 500, 2000) == NULL);
+		exit(0);
+	}
+	CHECK(wait_exit(pid) == 0);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 < 800);
 }
 
 static void ignore_signal(void)
@@ -289,6 +314,13 @@ static const struct trap_case cases[] = {
 	{ .name = "one_call_after_the_peak", .run = one_call_after_the_peak },
 	{ .name = "background_thread", .run = background_thread,
 	  .prepare = ignore_signal, .conf = "background_thread:true,decay_ms:300" },
+	{ .name = "watching_for_pressure", .run = watching_for_pressure,
+	  .conf = "background_thread:true,pressure:auto,decay_ms:300,verbose:true",
+	  .says = "buddymalloc: pressure: (/[a-z/.]* is watched|this system does not tell of it)\n" },
+	{ .name = "pressure_ends_at_once", .run = ends_at_once,
+	  .conf = "background_thread:true,pressure:auto,decay_ms:3600000" },
+	{ .name = "pressure_wants_the_thread", .run = ends_at_once, .conf = "pressure:auto",
+	  .says = "^buddymalloc: pressure: nothing is watched without background_thread:true\n$" },
 	{ .name = "holes_in_slabs_go", .run = holes_in_slabs_go },
 	{ .name = "calloc_of_lazy_pages", .run = calloc_of_lazy_pages,
 	  .conf = "free:lazy,decay_ms:50" },

@@ -119,8 +119,111 @@ static void a_child_begins_anew(void)
 	assert_non_null(fake_thread);
 }
 
+/* The fourth wait ends with an event, before anything could have aged. */
+static void pressure_comes(void)
+{
+	if (waits == 4) {
+		assert_int_equal(nr_dirty(), 4096);
+		fake.pressure = true;
+	} else if (waits == 5) {
+		assert_int_equal(nr_dirty(), 0);
+		assert_int_equal(stats_shared.pressure_events, 1);
+		kswapd_stop();
+	}
+}
+
+static void under_pressure(long decay_ms)
+{
+	options.pressure = option_pressure_auto;
+	fake.pressure_file = "/fake/memory.pressure";
+	options.decay_ms = decay_ms;
+	start();
+	assert_non_null(fake_thread);
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+	assert_int_equal(nr_dirty(), 4096);
+	at_wait = pressure_comes;
+	fake_thread();
+	assert_int_equal(waits, 5);
+	assert_int_equal(nr_dirty(), 0);
+	assert_string_equal(fake_output(), "");
+	pages_check(0);
+}
+
+static void pressure_takes_everything(void)
+{
+	under_pressure(3600000);
+	assert_int_equal(longest, 1000);
+}
+
+/* It may be all that ever gives memory back. */
+static void pressure_without_ageing(void)
+{
+	under_pressure(-1);
+}
+
+static void stop_after_ageing(void)
+{
+	assert_int_equal(fake_calls(FAKE_PRESSURE), 0);
+	stop_when_clean();
+}
+
+/* Without its file the thread ages as ever, and only verbose tells. */
+static void no_pressure_to_watch(void)
+{
+	options.pressure = option_pressure_auto;
+	options.verbose = true;
+	start();
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+	at_wait = stop_after_ageing;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+	unit_said("buddymalloc: pressure: this system does not tell of it\n");
+}
+
+/* Watching, it still ages by steps, and is quiet when nothing is left. */
+static void stop_when_quiet(void)
+{
+	if (waits == 1)
+		assert_int_equal(longest, 100);
+	if (longest == 1000)
+		kswapd_stop();
+	assert_true(waits < 100);
+}
+
+static void watching_it_ages(void)
+{
+	options.pressure = option_pressure_auto;
+	fake.pressure_file = "/fake/memory.pressure";
+	options.verbose = true;
+	start();
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+	at_wait = stop_when_quiet;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(stats_shared.pressure_events, 0);
+	unit_said("buddymalloc: pressure: /fake/memory.pressure is watched\n");
+	/* A child closes what it has not opened. */
+	kswapd_after_fork();
+	assert_int_equal(fake_calls(FAKE_PRESSURE_CLOSE), 1);
+}
+
+static void off_nothing_is_opened(void)
+{
+	fake.pressure_file = "/fake/memory.pressure";
+	start();
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
+	at_wait = stop_after_ageing;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+}
+
 UNIT_MAIN(CASE(only_when_asked_for),
 	  CASE(memory_falls_while_the_program_sleeps),
 	  CASE(quiet_it_sleeps_until_woken),
 	  CASE(refused_it_is_done_without),
-	  CASE(a_child_begins_anew))
+	  CASE(a_child_begins_anew),
+	  CASE(pressure_takes_everything),
+	  CASE(pressure_without_ageing),
+	  CASE(no_pressure_to_watch),
+	  CASE(watching_it_ages),
+	  CASE(off_nothing_is_opened))

@@ -36,6 +36,7 @@ UNIT_TESTS += \
 	test/unit/decay \
 	test/unit/limit \
 	test/unit/cgroup \
+	test/unit/pressure \
 	test/unit/kswapd \
 	test/unit/zones \
 	test/unit/size_class \
@@ -84,6 +85,8 @@ test_unit_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_limit_LDADD = $(UNIT_LDADD)
 test_unit_cgroup_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_cgroup_LDADD = $(UNIT_LDADD)
+test_unit_pressure_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_pressure_LDADD = $(UNIT_LDADD)
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
 test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -257,6 +257,8 @@ static void words_have_their_numbers(void)
 		{ "cgroup:off", &options.cgroup, option_cgroup_off },
 		{ "cgroup:any", &options.cgroup, option_cgroup_any },
 		{ "free:now", &options.free, option_free_now },
+		{ "pressure:off", &options.pressure, option_pressure_off },
+		{ "pressure:auto", &options.pressure, option_pressure_auto },
 		{ "free:lazy", &options.free, option_free_lazy },
 	};
 	size_t i;

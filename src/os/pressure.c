@@ -1,0 +1,145 @@
+/*
+ * rank 0: memory pressure, as /proc/pressure/memory or a control group's
+ * memory.pressure tells it.
+ *
+ * A trigger is written to the file, which poll(2) then reports: tasks that stood
+ * still for THRESHOLD_US within WINDOW_US. Without privilege a window must be a
+ * multiple of 2 s. Where it is refused (a read-only file in a container, a kernel
+ * before 6.5 without privilege) the average over ten seconds is read instead.
+ *
+ * A program may close all descriptors, and open others by the same number: so
+ * this one is polled, never read or written again, and closed only if it is
+ * still the same file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "os/os.h"
+
+#define THRESHOLD_US "150000"
+#define WINDOW_US "2000000"
+#define READ_EVERY_MS 2000
+/* The threshold's share of the window, in hundredths of a percent. */
+#define AVERAGE_LEAST 750
+
+/* Where programs that count on low numbers do not meet it. */
+#define FD_LEAST 500
+
+static struct {
+	const char *file;
+	int fd;		/* with the trigger; -1: the average is read */
+	struct stat stat;
+	uint64_t read_at; /* when the average is due */
+} watch = { .fd = -1 };
+
+static void set_trigger(const char *file)
+{
+	static const char trigger[] = "some " THRESHOLD_US " " WINDOW_US;
+	int fd = open(file, O_RDWR | O_NONBLOCK | O_CLOEXEC), high;
+
+	if (fd < 0)
+		return;
+	/* With its end, as the kernel wants it. */
+	if (write(fd, trigger, sizeof(trigger)) == (ssize_t)sizeof(trigger)) {
+		high = fcntl(fd, F_DUPFD_CLOEXEC, FD_LEAST);
+		if (high >= 0 && fstat(high, &watch.stat) == 0)
+			watch.fd = high;
+		else if (high >= 0)
+			close(high);
+	}
+	close(fd);
+}
+
+static void drop_trigger(void)
+{
+	struct stat st;
+
+	if (watch.fd >= 0 && fstat(watch.fd, &st) == 0 && st.st_dev == watch.stat.st_dev &&
+	    st.st_ino == watch.stat.st_ino)
+		close(watch.fd);
+	watch.fd = -1;
+}
+
+/* "some avg10=1.23 ..." in hundredths of a percent; 0 where it does not say so. */
+static unsigned read_average(const char *file)
+{
+	static const char before[] = "some avg10=";
+	char text[128], *at;
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	unsigned value;
+	ssize_t n;
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	if (strncmp(text, before, sizeof(before) - 1))
+		return 0;
+	value = (unsigned)strtoul(text + sizeof(before) - 1, &at, 10) * 100;
+	if (at[0] == '.' && at[1] >= '0' && at[1] <= '9' && at[2] >= '0' && at[2] <= '9')
+		value += (unsigned)(at[1] - '0') * 10 + (unsigned)(at[2] - '0');
+	return value;
+}
+
+const char *os_pressure_open(bool container)
+{
+	static const char group[] = "/sys/fs/cgroup/memory.pressure";
+	static const char all[] = "/proc/pressure/memory";
+	int saved = errno;
+
+	watch.file = container && access(group, R_OK) == 0 ? group :
+		     access(all, R_OK) == 0		   ? all : NULL;
+	watch.fd = -1;
+	watch.read_at = 0;
+	if (watch.file)
+		set_trigger(watch.file);
+	errno = saved;
+	return watch.file;
+}
+
+static bool look(void)
+{
+	uint64_t now = os_now_ms();
+
+	if (now < watch.read_at)
+		return false;
+	watch.read_at = now + READ_EVERY_MS;
+	return read_average(watch.file) >= AVERAGE_LEAST;
+}
+
+bool os_pressure_wait(uint64_t ms)
+{
+	struct pollfd p = { .fd = watch.fd, .events = POLLPRI };
+	struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+	int saved = errno;
+	bool pressure = false;
+
+	/* A negative descriptor is none: then this only sleeps. */
+	if (ppoll(&p, 1, &t, NULL) > 0) {
+		if (p.revents & (POLLERR | POLLNVAL))
+			/* The group is gone, or somebody closed what he did not open. */
+			drop_trigger();
+		else
+			pressure = p.revents & POLLPRI;
+	} else if (watch.fd < 0 && watch.file) {
+		pressure = look();
+	}
+	errno = saved;
+	return pressure;
+}
+
+void os_pressure_close(void)
+{
+	int saved = errno;
+
+	drop_trigger();
+	watch.file = NULL;
+	errno = saved;
+}

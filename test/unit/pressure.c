@@ -1,0 +1,204 @@
+/*
+ * The real watcher of memory pressure (src/os/pressure.c), with files of the
+ * test's in the place of the system's.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "os/os.h"
+
+static char root[] = "/tmp/buddymalloc-pressure-XXXXXX";
+static bool refuse_writes;
+static short revents;	/* what poll finds */
+static int polled_fd;
+static long polled_ms;
+
+/* Slashes of the path become dots. */
+static const char *real_path(const char *path)
+{
+	static char real[1024];
+	char *at;
+
+	snprintf(real, sizeof(real), "%s/%s", root, path + 1);
+	for (at = real + strlen(root) + 1; *at; at++)
+		if (*at == '/')
+			*at = '.';
+	return real;
+}
+
+static int test_open(const char *path, int flags)
+{
+	if (refuse_writes && (flags & O_ACCMODE) != O_RDONLY) {
+		errno = EROFS;
+		return -1;
+	}
+	return open(real_path(path), flags);
+}
+
+static int test_access(const char *path, int mode)
+{
+	return access(real_path(path), mode);
+}
+
+static int test_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *t, const void *mask)
+{
+	assert_int_equal(nr, 1);
+	assert_null(mask);
+	polled_fd = p->fd;
+	polled_ms = (long)t->tv_sec * 1000 + t->tv_nsec / 1000000;
+	p->revents = p->fd < 0 ? 0 : revents;
+	if (!p->revents)
+		fake.now_ms += (uint64_t)polled_ms;
+	return p->revents ? 1 : 0;
+}
+
+#define open test_open
+#define access test_access
+#define ppoll test_ppoll
+#define os_pressure_open pressure_open
+#define os_pressure_wait pressure_wait
+#define os_pressure_close pressure_close
+const char *pressure_open(bool container);
+bool pressure_wait(uint64_t ms);
+void pressure_close(void);
+#include "os/pressure.c" /* under other names than the fake's */
+#undef open
+#undef access
+
+#define GROUP "/sys/fs/cgroup/memory.pressure"
+#define ALL "/proc/pressure/memory"
+
+static void write_to(const char *path, const char *text)
+{
+	FILE *f = fopen(real_path(path), "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void start(void)
+{
+	assert_non_null(mkdtemp(root));
+}
+
+static void clean_up(void)
+{
+	unlink(real_path(GROUP));
+	unlink(real_path(ALL));
+	assert_int_equal(rmdir(root), 0);
+}
+
+static void a_trigger_is_set_and_polled(void)
+{
+	char text[64] = "";
+	FILE *f;
+
+	start();
+	write_to(ALL, "");
+	assert_string_equal(pressure_open(true), ALL);
+	f = fopen(real_path(ALL), "r");
+	assert_int_equal(fread(text, 1, sizeof(text), f), sizeof("some 150000 2000000"));
+	fclose(f);
+	assert_string_equal(text, "some 150000 2000000");
+	assert_false(pressure_wait(1234));
+	assert_int_equal(polled_ms, 1234);
+	assert_true(polled_fd >= 500);
+	revents = POLLPRI;
+	assert_true(pressure_wait(10));
+	assert_true(pressure_wait(10));
+	revents = 0;
+	assert_false(pressure_wait(10));
+	pressure_close();
+	assert_int_equal(fcntl(polled_fd, F_GETFD), -1);
+	clean_up();
+}
+
+static void the_group_before_the_system(void)
+{
+	start();
+	assert_null(pressure_open(true));
+	write_to(ALL, "");
+	write_to(GROUP, "");
+	assert_string_equal(pressure_open(true), GROUP);
+	pressure_close();
+	assert_string_equal(pressure_open(false), ALL);
+	pressure_close();
+	clean_up();
+}
+
+/* Where triggers are refused, the average over ten seconds counts, seldom read. */
+static void else_the_average_is_read(void)
+{
+	static const struct {
+		const char *text;
+		bool pressure;
+	} texts[] = {
+		{ "some avg10=0.00 avg60=99.00 avg300=0.00 total=0\n", false },
+		{ "some avg10=7.49 avg60=0.00 avg300=0.00 total=0\n", false },
+		{ "some avg10=7.50 avg60=0.00 avg300=0.00 total=0\n", true },
+		{ "some avg10=100.00 avg60=0.00 avg300=0.00 total=0\n", true },
+		{ "full avg10=50.00", false }, { "", false }, { "some avg10=", false },
+		{ "some avg10=x", false }, { "nonsense", false }, { "some avg10=9", true },
+	};
+	size_t i;
+
+	start();
+	refuse_writes = true;
+	write_to(ALL, "");
+	assert_string_equal(pressure_open(true), ALL);
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		fake.now_ms += 2000;
+		write_to(ALL, texts[i].text);
+		assert_int_equal(pressure_wait(10), texts[i].pressure);
+		assert_int_equal(polled_fd, -1);
+		assert_false(pressure_wait(10));
+	}
+	fake.now_ms += 2000;
+	unlink(real_path(ALL));
+	assert_false(pressure_wait(10));
+	pressure_close();
+	clean_up();
+}
+
+/* The group went, or the program closed the descriptor, or has another by its number. */
+static void a_lost_descriptor(void)
+{
+	int fd, other;
+
+	start();
+	write_to(ALL, "");
+	pressure_open(false);
+	pressure_wait(10);
+	fd = polled_fd;
+	close(fd);
+	revents = POLLNVAL;
+	assert_false(pressure_wait(10));
+	write_to(ALL, "some avg10=80.00");
+	assert_true(pressure_wait(10));
+	assert_int_equal(polled_fd, -1);
+	/* Another's file is left alone. */
+	revents = 0;
+	pressure_open(false);
+	pressure_wait(10);
+	other = open("/dev/null", O_RDONLY);
+	assert_int_equal(dup2(other, polled_fd), polled_fd);
+	fd = polled_fd;
+	pressure_close();
+	assert_int_not_equal(fcntl(fd, F_GETFD), -1);
+	clean_up();
+}
+
+UNIT_MAIN(CASE(a_trigger_is_set_and_polled),
+	  CASE(the_group_before_the_system),
+	  CASE(else_the_average_is_read),
+	  CASE(a_lost_descriptor))
