@@ -171,6 +171,7 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 	} else {
 		__atomic_store_n(&zone->nr_free, zone->nr_free - nr, __ATOMIC_RELAXED);
 		__atomic_store_n(&zone->nr_dirty, zone->nr_dirty - dirty_total, __ATOMIC_RELAXED);
+		zone->least_dirty = MIN(zone->least_dirty, zone->nr_dirty);
 	}
 }
 

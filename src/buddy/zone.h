@@ -69,6 +69,7 @@ struct zone {
 	const char *name;
 	u64 nr_free;	/* pages in free areas; relaxed atomic reads elsewhere */
 	u64 nr_dirty;	/* of these, with a dirty bit; likewise */
+	u64 least_dirty; /* the least that nr_dirty was since reclaim looked last */
 	u64 managed;	/* pages of all its pageblocks; likewise */
 	u64 watermark[NR_WMARKS]; /* pages; written at start */
 	u64 lowmem_reserve[NR_ZONES]; /* pages kept from requests that prefer zone i */

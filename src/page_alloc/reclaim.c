@@ -1,11 +1,12 @@
 /*
  * rank 4: giving memory back: shrinkers, ageing of dirty free pages, purge.
  *
- * Ageing. Time is cut into DECAY_STEPS steps per decay_ms. At each step the
- * growth of the number of dirty free pages since the last one is remembered;
- * a page freed i steps ago may stay dirty with the share 1 - i/DECAY_STEPS, and
- * what exceeds the sum of these shares is purged, oldest pageblock first. So a
- * peak melts evenly over decay_ms and a steady load keeps its warm pages.
+ * Ageing. Time is cut into DECAY_STEPS steps per decay_ms. What lay idle in a
+ * step is the least number of dirty free pages there was within it: the rest was
+ * used again. At each step the growth of that number is remembered; a page that
+ * lay idle for i steps may stay dirty with the share 1 - i/DECAY_STEPS, and what
+ * exceeds the sum of these shares is purged, oldest pageblock first. So a peak
+ * melts evenly over decay_ms and a steady load keeps its warm pages.
  *
  * Purge. The free and dirty runs of a pageblock are taken out of the zone
  * (they look allocated), madvise runs without any lock, then they come back
@@ -26,8 +27,8 @@
 static struct {
 	u32 busy;	/* 1 = some thread is ageing; acquire/release */
 	u64 next_ms;	/* when the next step is due; relaxed atomic */
-	u64 last_dirty;
-	u64 backlog[DECAY_STEPS]; /* newest first, pages */
+	u64 last_idle;
+	u64 backlog[DECAY_STEPS]; /* newest first, pages; none is new that lay idle for a step */
 } decay;
 
 static u64 floor_pages; /* what ageing leaves; relaxed atomic */
@@ -269,19 +270,53 @@ static void shift_backlog(u64 steps)
 		decay.backlog[i] = i >= steps ? decay.backlog[i - steps] : 0;
 }
 
+/* One step in which so many pages lay idle. */
+static void backlog_add(u64 idle)
+{
+	shift_backlog(1);
+	decay.backlog[1] += idle > decay.last_idle ? idle - decay.last_idle : 0;
+	decay.last_idle = idle;
+}
+
+/* Pages that lay idle since the last call, in all zones that age. */
+static u64 least_dirty(void)
+{
+	u64 least = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++) {
+		struct zone *zone = zone_table[i];
+
+		if (zone->type == ZONE_DMA || !__atomic_load_n(&zone->managed, __ATOMIC_RELAXED))
+			continue;
+		lock(&zone->lock, LOCK_ZONE);
+		least += zone->least_dirty;
+		zone->least_dirty = zone->nr_dirty;
+		unlock(&zone->lock, LOCK_ZONE);
+	}
+	return least;
+}
+
 /*
- * Moves the backlog on by `steps` and returns how many pages may stay dirty.
- * Whoever frees pages looks at the clock, so what came since the last step came
- * before the first of these was due: in a pause nothing new is counted.
+ * Moves the backlog on by `steps`; in the first of them least_dirty lay idle.
+ * Whoever frees pages looks at the clock, so in the others, a pause, nothing came
+ * or went: all that is dirty at its end lay idle.
  */
-static u64 decay_allowance(u64 steps, u64 dirty)
+static void decay_pass(u64 steps, u64 dirty)
+{
+	backlog_add(least_dirty());
+	if (steps < 2)
+		return;
+	backlog_add(dirty);
+	shift_backlog(MIN(steps - 2, (u64)DECAY_STEPS));
+}
+
+/* How many of the idle pages may stay dirty. */
+static u64 decay_allowance(void)
 {
 	u64 allowed = 0;
 	unsigned i;
 
-	shift_backlog(1);
-	decay.backlog[0] = dirty > decay.last_dirty ? dirty - decay.last_dirty : 0;
-	shift_backlog(MIN(steps - 1, (u64)DECAY_STEPS));
 	for (i = 0; i < DECAY_STEPS; i++)
 		allowed += decay.backlog[i] * (DECAY_STEPS - i) / DECAY_STEPS;
 	return allowed;
@@ -291,8 +326,8 @@ static void decay_step(u64 now, u64 step_ms)
 {
 	u64 due = __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED);
 	u64 steps = (now - due) / step_ms + 1;
+	u64 allowed, floor, purged;
 	struct shrinker *s;
-	u64 dirty, allowed, least;
 
 	__atomic_store_n(&decay.next_ms, now + step_ms, __ATOMIC_RELAXED);
 	if (!due) /* the first call only starts the clock */
@@ -302,18 +337,17 @@ static void decay_step(u64 now, u64 step_ms)
 	for (s = shrinkers; s; s = s->next)
 		s->shrink(false);
 	drain_zones();
-	dirty = reclaim_nr_dirty();
-	allowed = decay_allowance(steps, dirty);
-	least = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
-	if (dirty >= least)
+	decay_pass(steps, reclaim_nr_dirty());
+	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
+	if (reclaim_nr_dirty() >= floor)
 		shrinkers_give(false);
-	allowed = MAX(allowed, least);
-	if (dirty > allowed) {
-		u64 purged = purge(dirty - allowed, true);
-
-		dirty -= MIN(purged, dirty);
-	}
-	decay.last_dirty = dirty;
+	allowed = MAX(decay_allowance(), floor);
+	if (decay.last_idle <= allowed)
+		return;
+	purged = purge(decay.last_idle - allowed, true);
+	decay.last_idle -= MIN(purged, decay.last_idle);
+	/* While they were on their way they were no idle pages; if refused, they are again. */
+	least_dirty();
 }
 
 u64 reclaim_step_ms(void)

@@ -83,7 +83,7 @@ static void each_peak_has_its_time(void)
 	assert_int_equal(nr_dirty(), 0);
 }
 
-/* Of memory that is used again and again most stays warm. */
+/* Memory that is used again and again stays warm, all of it. */
 static void steady_load_keeps_its_pages(void)
 {
 	u64 nr = 4000, purged = 0, pfn;
@@ -100,10 +100,30 @@ static void steady_load_keeps_its_pages(void)
 			purged = stats_shared.purged_pages;
 			continue;
 		}
-		assert_true(nr_dirty() >= nr / 2);
+		assert_int_equal(nr_dirty(), nr);
 	}
-	/* Some of what is free at a step goes although it is used again at once. */
-	assert_true(stats_shared.purged_pages - purged < nr * 4 * 2);
+	assert_int_equal(stats_shared.purged_pages - purged, 0);
+}
+
+/* What such a load does not use goes, and nothing else. */
+static void a_load_keeps_what_it_uses(void)
+{
+	u64 used = 1024, idle = 4096, pfn, i;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	free_nr(idle + used);
+	for (i = 0; i < 3 * DECAY_MS; i += 2) {
+		pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, used, 0);
+		pass(1);
+		free_pages(pfn);
+		pass(1);
+		if (i == DECAY_MS / 2)
+			assert_in_range(nr_dirty() - used, idle * 3 / 10, idle * 7 / 10);
+	}
+	assert_in_range(nr_dirty(), used, used + PAGEBLOCK_PAGES);
+	pages_check(0);
 }
 
 /* Nobody looked at the clock for long: what lay free all the time goes with the next looks. */
@@ -360,6 +380,7 @@ static void mapped_anew_it_is_zero(void)
 UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(each_peak_has_its_time),
 	  CASE(steady_load_keeps_its_pages),
+	  CASE(a_load_keeps_what_it_uses),
 	  CASE(long_pause),
 	  CASE(cheap_when_nothing_is_due),
 	  CASE(decay_0_purges_at_once),
