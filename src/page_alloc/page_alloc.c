@@ -393,10 +393,14 @@ void free_pages(u64 pfn)
 	u64 nr = page->nr_pages;
 	struct zone *zone;
 	unsigned order;
+	bool at_once = false;
 
 	PROBE(mm_page_free, pfn, nr, page->owner, 0);
-	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)))
+	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED))) {
 		watch_free(pfn, nr);
+		/* In a list of a CPU's the pages would not be found. */
+		at_once = !options.decay_ms;
+	}
 	if (unlikely(page->owner)) {
 		owner_uncharge(page->owner, nr);
 		page->owner = 0;
@@ -409,7 +413,7 @@ void free_pages(u64 pfn)
 	zone = pfn_zone(pfn);
 	order = ilog2(nr);
 	if (nr == (u64)1 << order && pcp_order_index(order) >= 0 &&
-	    !(pfn & (nr - 1))) {
+	    !(pfn & (nr - 1)) && likely(!at_once)) {
 		if (likely(!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype)))
 			return;
 	} else {

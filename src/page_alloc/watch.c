@@ -22,7 +22,9 @@ void page_watch_update(void)
 		reclaim_purge(UINT64_MAX);
 		poisoning = true;
 	}
-	__atomic_store_n(&page_watch, poisoning || __atomic_load_n(&trace_hook, __ATOMIC_RELAXED),
+	__atomic_store_n(&page_watch,
+			 poisoning || !options.decay_ms ||
+				 __atomic_load_n(&trace_hook, __ATOMIC_RELAXED),
 			 __ATOMIC_RELAXED);
 }
 

@@ -1,6 +1,7 @@
 /*
- * rank 4: who wants to see every block of pages: tracing, and the page_poison
- * option. Both cost the common path one test together: page_watch.
+ * rank 4: who wants to see every block of pages: tracing, the page_poison option,
+ * and decay_ms:0, which leaves none in the lists of the CPUs. All cost the common
+ * path one test together: page_watch.
  */
 #ifndef BM_PAGE_ALLOC_WATCH_H
 #define BM_PAGE_ALLOC_WATCH_H
@@ -9,7 +10,7 @@
 
 extern bool page_watch HIDDEN; /* relaxed atomic */
 
-/* After page_poison or trace_hook changed. */
+/* After trace_hook or an option of these changed. */
 void page_watch_update(void);
 
 /* Fills pages that are about to be free, as far as they may hold data. */

@@ -6,6 +6,7 @@
 
 #include "base/options.h"
 #include "base/stats.h"
+#include "page_alloc/watch.h"
 
 #define DECAY_MS 1000
 
@@ -163,6 +164,27 @@ static void decay_0_purges_at_once(void)
 	assert_int_equal(nr_dirty(), 0);
 	free_nr(3);
 	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
+/* Nothing waits in the lists of the CPUs either. */
+static void decay_0_leaves_nothing_in_lists(void)
+{
+	static u64 pfn[100];
+	unsigned order, i;
+
+	options.decay_ms = 0;
+	pages_start();
+	page_watch_update();
+	for (order = 0; order <= MAX_ORDER; order++) {
+		free_pages(alloc_pages(BM_GFP_KERNEL, order));
+		assert_int_equal(pages_nr_backed(), 0);
+	}
+	for (i = 0; i < 100; i++)
+		pfn[i] = alloc_pages(BM_GFP_KERNEL, i % 4);
+	for (i = 0; i < 100; i++)
+		free_pages(pfn[i]);
+	assert_int_equal(pages_nr_backed(), 0);
 	pages_check(0);
 }
 
@@ -384,6 +406,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(long_pause),
 	  CASE(cheap_when_nothing_is_due),
 	  CASE(decay_0_purges_at_once),
+	  CASE(decay_0_leaves_nothing_in_lists),
 	  CASE(negative_decay_never_purges),
 	  CASE(short_times),
 	  CASE(small_blocks_age),
