@@ -36,6 +36,8 @@ static struct {
 	u64 end;	/* first pageblock never mapped */
 	u64 heap_bytes, meta_bytes, peak_bytes;
 	u64 budget;
+	char *blocked;	/* where an array met another's mapping; told once, without the lock */
+	bool told;
 } map;
 
 static bool budget_allows(u64 bytes)
@@ -63,8 +65,12 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 	/* Near a limit the step may be too much where the need is not. */
 	if (len - need > *spare || !os_map_at(a->start + a->end, len)) {
 		len = need;
-		if (!os_map_at(a->start + a->end, len))
+		if (!os_map_at(a->start + a->end, len)) {
+			/* While the window is placed others are what is looked for. */
+			if (errno == EEXIST && window.span && !map.told)
+				map.blocked = a->start + a->end;
 			return false;
+		}
 	}
 	*spare -= MIN(*spare, len - need);
 	a->end += len;
@@ -258,6 +264,19 @@ static void note_foreign(u64 block, u64 nr)
 	}
 }
 
+/* Drops the lock and says what kept the heap from growing, if that is new. */
+static void unlock_and_tell(void)
+{
+	char *blocked = map.blocked;
+
+	map.told |= blocked != NULL;
+	map.blocked = NULL;
+	unlock(&map.lock, LOCK_SECTION);
+	if (unlikely(blocked))
+		report("the heap can grow no more: its tables would, from %p, where the program has mapped something",
+		       (void *)blocked);
+}
+
 u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 {
 	u64 block = 0;
@@ -282,7 +301,7 @@ u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 		note_foreign(block, nr);
 		from = block + 1;
 	}
-	unlock(&map.lock, LOCK_SECTION);
+	unlock_and_tell();
 	if (block)
 		stat_add_shared(zone_grown, 1);
 	return block << PAGEBLOCK_ORDER;
@@ -298,7 +317,7 @@ bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone)
 	for (i = block; done && i < block + nr && i < map.end; i++)
 		done = block_state(i) == BLOCK_ABSENT;
 	done = done && map_blocks(block, nr, state, zone);
-	unlock(&map.lock, LOCK_SECTION);
+	unlock_and_tell();
 	if (done)
 		stat_add_shared(zone_grown, 1);
 	return done;

@@ -212,6 +212,31 @@ static void foreign_mappings_are_holes(void)
 	check_memmap();
 }
 
+/* The tables cannot skip anything: growth ends there, with ENOMEM and one line. */
+static void a_foreign_mapping_in_the_way_of_the_tables(void)
+{
+	u64 last = 0, pfn;
+	char *taken;
+
+	start();
+	taken = (char *)round_down((uintptr_t)pfn_to_page((FIRST_BLOCK + 100) << PAGEBLOCK_ORDER),
+				   fake.page_size);
+	fake_foreign(taken, 4096);
+	while ((pfn = section_map(7, 1, BLOCK_PRESENT, 0)) != 0)
+		last = pfn;
+	assert_int_equal(errno, ENOMEM);
+	assert_in_range(last >> PAGEBLOCK_ORDER, FIRST_BLOCK + 60, FIRST_BLOCK + 100);
+	assert_true(strstr(fake_output(), "buddymalloc: the heap can grow no more: its tables would, from 0x") ==
+		    fake_output());
+	assert_ptr_equal(strchr(fake_output(), '\n'), fake_output() + strlen(fake_output()) - 1);
+	fake_clear_output();
+	assert_int_equal(section_map(7, 1, BLOCK_PRESENT, 0), 0);
+	assert_false(section_map_at(last + 7 * PAGEBLOCK_PAGES, 7, BLOCK_PRESENT, 0));
+	assert_int_equal(errno, ENOMEM);
+	assert_string_equal(fake_output(), "");
+	check_memmap();
+}
+
 static void section_map_at_extends_or_refuses(void)
 {
 	u64 pfn, last;
@@ -369,6 +394,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(sections_grow_upward),
 	  CASE(aligned_sections_leave_gaps_for_others),
 	  CASE(foreign_mappings_are_holes),
+	  CASE(a_foreign_mapping_in_the_way_of_the_tables),
 	  CASE(section_map_at_extends_or_refuses),
 	  CASE(unmapped_sections_are_reused),
 	  CASE(failing_unmap_keeps_the_place),
