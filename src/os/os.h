@@ -79,7 +79,7 @@ bool os_purge_lazy(void *addr, size_t len);
 /*
  * Maps [addr, addr + len) anew, all of it mapped by os_map_at: its pages are given
  * back and read as zero, and what os_move_pages put there no longer parts it from
- * its neighbours.
+ * its neighbours. False when nothing was done; errno stays.
  */
 bool os_renew(void *addr, size_t len);
 

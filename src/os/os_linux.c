@@ -153,9 +153,15 @@ bool os_purge_lazy(void *addr, size_t len)
 
 bool os_renew(void *addr, size_t len)
 {
-	return (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-			       (off_t)0) == addr;
+	int saved = errno;
+	/* A kernel before 6.12 that refuses may have unmapped what was there:
+	 * then the second call fills the hole, else it finds the place taken. */
+	bool done = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+				    (off_t)0) == addr || os_map_at(addr, len);
+
+	errno = saved;
+	return done;
 }
 
 bool os_move_pages(void *to, void *from, size_t len)

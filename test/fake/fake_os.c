@@ -409,10 +409,8 @@ bool os_renew(void *addr, size_t len)
 	checked_range("os_renew", addr, len);
 	if (!fake_is_mapped(addr, len))
 		misuse("os_renew(%p, %#zx): not mapped", addr, len);
-	if (enter(FAKE_RENEW)) {
-		errno = ENOMEM;
+	if (enter(FAKE_RENEW))
 		return false;
-	}
 	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
 }
 

@@ -188,6 +188,40 @@ static void known_zero_pages_are_not_cleared(void)
 		assert_int_equal(*pfn_to_virt(pfn + i), 1);
 }
 
+/* Mapped anew they cost nothing and are zero; refused, all is as before. */
+static void renewed_pages_are_given_back(void)
+{
+	u64 pfn;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 1024, 0);
+	memset(pfn_to_virt(pfn), 1, 1024 << PAGE_SHIFT);
+	fake_fail(FAKE_RENEW, 1, 1);
+	assert_false(pages_renew(pfn + 100, 900));
+	assert_int_equal(pages_nr_backed(), 1024);
+	assert_true(pages_renew(pfn + 100, 900));
+	assert_int_equal(pages_nr_backed(), 124);
+	assert_int_equal(pages_nr_dirty(pfn, 1024), 124);
+	assert_true(is_zero(pfn_to_virt(pfn + 100), 900 << PAGE_SHIFT));
+	assert_int_equal(*pfn_to_virt(pfn + 99), 1);
+	assert_int_equal(*pfn_to_virt(pfn + 1000), 1);
+	free_pages(pfn);
+	pages_check(0);
+}
+
+/* With several nodes a mapping has its node, which a new one would not have. */
+static void with_nodes_nothing_is_renewed(void)
+{
+	u64 pfn;
+
+	fake.node_mask = 3;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 1024, 0);
+	assert_false(pages_renew(pfn, 1024));
+	assert_int_equal(fake_calls(FAKE_RENEW), 0);
+	free_pages(pfn);
+}
+
 /* Pages whose content was moved away are zero and known to be. */
 static void moved_pages_are_known_to_be_zero(void)
 {
@@ -415,6 +449,8 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(zero_means_zero),
 	  CASE(known_zero_pages_are_not_cleared),
 	  CASE(moved_pages_are_known_to_be_zero),
+	  CASE(renewed_pages_are_given_back),
+	  CASE(with_nodes_nothing_is_renewed),
 	  CASE(shrinking_always_works),
 	  CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind),

@@ -68,6 +68,35 @@ static void check_slab(u64 pfn, unsigned class, const bool *used)
 	slabs_check(shards[0]);
 }
 
+/* What lay idle goes as the option says; what is asked for goes now. */
+static void punched_lazily(void)
+{
+	const unsigned class = size_to_class(1000);
+	const struct size_class *sc = &size_classes[class];
+	bool used[MOST] = { true };
+	u64 pfn;
+
+	options.decay_ms = -1;
+	options.free = option_free_lazy;
+	slabs_start(1);
+	pfn = full_slab(class);
+	slab_free(shards[0], class, &objects[1], sc->nr_objects - 1);
+	slab_punch(false);
+	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 0);
+	assert_true(slab_punch(false) > 0);
+	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
+	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	check_slab(pfn, class, used);
+	assert_int_equal(slab_punch(true), 0);
+	/* In use again, and idle again. */
+	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
+	slab_free(shards[0], class, &objects[1], 12);
+	slab_punch(true);
+	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
+	assert_true(fake_calls(FAKE_PURGE) > 0);
+	check_slab(pfn, class, used);
+}
+
 static void punch_at_random(size_t page_size)
 {
 	uint64_t seed = unit_seed();
@@ -280,7 +309,8 @@ static void a_refused_page_stays(void)
 	assert_int_equal(slab_punch(true), 2);
 }
 
-UNIT_MAIN(CASE(pages_without_a_live_object_go),
+UNIT_MAIN(CASE(punched_lazily),
+	  CASE(pages_without_a_live_object_go),
 	  CASE(in_whole_pages_of_the_system),
 	  CASE(idle_slabs_are_punched_by_ageing),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
