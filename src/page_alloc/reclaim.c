@@ -344,6 +344,10 @@ static void decay_step(u64 now, u64 step_ms)
 	allowed = MAX(decay_allowance(), floor);
 	if (decay.last_idle <= allowed)
 		return;
+	/* A pageblock goes as a whole, and some of it may be in use again at once:
+	 * so for less than one nothing goes before all that is idle has aged. */
+	if (decay.last_idle - allowed < PAGEBLOCK_PAGES && allowed > floor)
+		return;
 	purged = purge(decay.last_idle - allowed, true);
 	decay.last_idle -= MIN(purged, decay.last_idle);
 	/* While they were on their way they were no idle pages; if refused, they are again. */
