@@ -377,14 +377,34 @@ out_of_line void age_for_free(void)
 	errno = saved;
 }
 
-static cold_path void watch_free(u64 pfn, u64 nr)
+/* decay_ms:0: what waits in a list of a CPU's would not be given back. */
+static void free_at_once(u64 pfn, u64 nr)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (page->owner) {
+		owner_uncharge(page->owner, nr);
+		page->owner = 0;
+	}
+	page_set_kind(page, PAGE_NONE);
+	zone_free_range(pfn_zone(pfn), pfn, nr);
+	age_for_free();
+}
+
+/* True when the block has been freed already. */
+static cold_path bool watch_free(u64 pfn, u64 nr)
 {
 	bm_trace_fn hook = __atomic_load_n(&trace_hook, __ATOMIC_RELAXED);
 
 	if (hook)
 		hook(BM_TRACE_MM_PAGE_FREE, pfn, nr, pfn_to_page(pfn)->owner, 0);
-	if (page_kind(pfn_to_page(pfn)) != PAGE_HIGHMEM)
-		pages_poison(pfn, nr);
+	if (page_kind(pfn_to_page(pfn)) == PAGE_HIGHMEM)
+		return false;
+	pages_poison(pfn, nr);
+	if (options.decay_ms)
+		return false;
+	free_at_once(pfn, nr);
+	return true;
 }
 
 void free_pages(u64 pfn)
@@ -393,14 +413,10 @@ void free_pages(u64 pfn)
 	u64 nr = page->nr_pages;
 	struct zone *zone;
 	unsigned order;
-	bool at_once = false;
 
 	PROBE(mm_page_free, pfn, nr, page->owner, 0);
-	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED))) {
-		watch_free(pfn, nr);
-		/* In a list of a CPU's the pages would not be found. */
-		at_once = !options.decay_ms;
-	}
+	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)) && watch_free(pfn, nr))
+		return;
 	if (unlikely(page->owner)) {
 		owner_uncharge(page->owner, nr);
 		page->owner = 0;
@@ -413,7 +429,7 @@ void free_pages(u64 pfn)
 	zone = pfn_zone(pfn);
 	order = ilog2(nr);
 	if (nr == (u64)1 << order && pcp_order_index(order) >= 0 &&
-	    !(pfn & (nr - 1)) && likely(!at_once)) {
+	    !(pfn & (nr - 1))) {
 		if (likely(!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype)))
 			return;
 	} else {
