@@ -15,6 +15,7 @@
 /* The words of each OPTION_ENUM, as option_NAME_WORD; in the order of its entry. */
 enum { option_cgroup_auto, option_cgroup_off, option_cgroup_any };
 enum { option_free_now, option_free_lazy };
+enum { option_thp_auto, option_thp_always, option_thp_never };
 enum { option_pressure_off, option_pressure_auto };
 
 struct options {

@@ -80,6 +80,9 @@ enum pageblock_state {
 	BLOCK_HIGHMEM,	/* part of a block that is mapped for itself */
 };
 
+/* What the system was told of huge pages. */
+enum thp { THP_DEFAULT, THP_HUGE, THP_SMALL };
+
 /* One for each 2 MiB. */
 struct pageblock {
 	/*
@@ -99,7 +102,8 @@ struct pageblock {
 	u8 zone;		/* index of the zone; written once, by growth */
 	u8 on_lru;		/* zone lock */
 	u8 stale;		/* pages without the dirty bit may hold data; relaxed atomic */
-	u8 pad[47];
+	u8 thp;			/* enum thp; written by growth, before its pages are free */
+	u8 pad[46];
 };
 static_assert(sizeof(struct pageblock) == 3 * CACHE_LINE, "no pageblock shares a line");
 

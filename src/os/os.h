@@ -173,6 +173,9 @@ bool os_lock_pages(void *addr, size_t len);
 /* Backs [addr, addr + len) with memory now, so that no write to it faults. May do nothing. */
 void os_populate(void *addr, size_t len);
 
+/* Lets the system back [addr, addr + len) with huge pages as it is touched, or never. */
+void os_allow_huge_pages(void *addr, size_t len, bool allow);
+
 /* Sleeps about that long; may return early. */
 void os_sleep_ms(unsigned ms);
 

@@ -384,6 +384,15 @@ void os_populate(void *addr, size_t len)
 	errno = saved;
 }
 
+void os_allow_huge_pages(void *addr, size_t len, bool allow)
+{
+	int saved = errno;
+
+	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
+	syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = saved;
+}
+
 void os_sleep_ms(unsigned ms)
 {
 	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };

@@ -74,10 +74,17 @@ static inline unsigned choose_node(void)
 }
 /* Maps nr pageblocks of the zone's kind of memory; 0 when the system refuses. */
 u64 zone_map(struct zone *zone, u64 nr, u64 align);
-/* Lets pageblocks just mapped come from the zone's node. */
+/* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
 void zone_bind(const struct zone *zone, u64 pfn, u64 nr);
 /* True if the request may be served from the zone at all. */
 bool zone_allowed(const struct zone *zone, const struct alloc_context *ac);
+
+/* thp.c: whether nr pageblocks just mapped may have huge pages. */
+void thp_choose(const struct zone *zone, u64 pfn, u64 nr);
+/* Tells the system again, for pages that were mapped anew. */
+void thp_repeat(u64 pfn, u64 nr);
+/* Ageing leaves a pageblock with few idle pages alone: they are part of a huge page in use. */
+bool thp_is_hot_locked(u64 pfn);
 
 /* In a child after fork: whoever was ageing is not here any more. */
 void reclaim_reinit(void);

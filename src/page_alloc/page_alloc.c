@@ -449,6 +449,7 @@ bool pages_renew(u64 pfn, u64 nr)
 	if (nr_nodes > 1 || !os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT))
 		return false;
 	pages_clear_dirty(pfn, nr);
+	thp_repeat(pfn, nr);
 	return true;
 }
 

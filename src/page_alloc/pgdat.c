@@ -196,6 +196,7 @@ u64 zone_map(struct zone *zone, u64 nr, u64 align)
 
 void zone_bind(const struct zone *zone, u64 pfn, u64 nr)
 {
+	thp_choose(zone, pfn, nr);
 	if (unlikely(nr_nodes > 1))
 		os_prefer_node(pfn_to_addr(pfn), nr << PAGEBLOCK_ORDER << PAGE_SHIFT, zone->node);
 }

@@ -179,6 +179,12 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 		*more = false;
 		return 0;
 	}
+	if (aged && thp_is_hot_locked((u64)number << PAGEBLOCK_ORDER)) {
+		zone_rotate_lru_locked(zone, number);
+		unlock(&zone->lock, LOCK_ZONE);
+		*more = true;
+		return 0;
+	}
 	nr = find_runs(zone, (u64)number << PAGEBLOCK_ORDER, most, runs);
 	for (i = 0; i < nr; i++)
 		zone_take_range_locked(zone, runs[i].pfn, runs[i].nr);

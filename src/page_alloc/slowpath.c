@@ -26,7 +26,7 @@
  * Mixing two migratetypes in a pageblock costs later, growing costs fresh
  * page faults now. Mix when this share of the zone is free and warm.
  */
-#define MIX_FRACTION 4
+#define MIX_FRACTION 8
 
 /* Times to wait for other threads that purge: there may be several, one after the other. */
 #define PURGE_TRIES 100

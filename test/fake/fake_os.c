@@ -472,6 +472,13 @@ void os_populate(void *addr, size_t len)
 	enter(FAKE_POPULATE);
 }
 
+void os_allow_huge_pages(void *addr, size_t len, bool allow)
+{
+	if (!fake_is_mapped(addr, len))
+		misuse("os_allow_huge_pages(%p, %#zx): not mapped", addr, len);
+	enter(allow ? FAKE_HUGE : FAKE_SMALL);
+}
+
 void os_sleep_ms(unsigned ms)
 {
 	enter(FAKE_SLEEP);

@@ -69,6 +69,8 @@ enum fake_call {
 	FAKE_POPULATE,
 	FAKE_LOCK,
 	FAKE_PREFER,
+	FAKE_HUGE,
+	FAKE_SMALL,
 	FAKE_SLEEP,
 	FAKE_PRESSURE,		/* os_pressure_wait */
 	FAKE_PRESSURE_CLOSE,

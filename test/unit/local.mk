@@ -34,6 +34,7 @@ UNIT_TESTS += \
 	test/unit/slowpath \
 	test/unit/reclaim \
 	test/unit/decay \
+	test/unit/thp \
 	test/unit/limit \
 	test/unit/cgroup \
 	test/unit/pressure \
@@ -87,6 +88,8 @@ test_unit_cgroup_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_cgroup_LDADD = $(UNIT_LDADD)
 test_unit_pressure_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_pressure_LDADD = $(UNIT_LDADD)
+test_unit_thp_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_thp_LDADD = $(UNIT_LDADD)
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
 test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)

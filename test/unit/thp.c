@@ -1,0 +1,130 @@
+/* Huge pages: which pageblocks get them, and how ageing treats those that are in use. */
+#include "pages.h"
+
+#include "base/stats.h"
+#include "page_alloc/internal.h"
+
+#define MOVABLE (BM_GFP_KERNEL | BM_GFP_MOVABLE)
+
+static void start(unsigned thp, u64 hard_limit)
+{
+	options.thp = thp;
+	options.decay_ms = 1000;
+	options.hard_limit = hard_limit;
+	pages_start();
+	limit_init();
+}
+
+/* Blocks of 8 MiB until the zone has so many bytes. */
+static void grow_to(u64 bytes)
+{
+	while (zone_table[0]->managed << PAGE_SHIFT < bytes)
+		assert_int_not_equal(alloc_pages_exact(MOVABLE, 2048, 0), 0);
+}
+
+static u64 nr_huge(void)
+{
+	return fake_calls(FAKE_HUGE);
+}
+
+static void large_heaps_get_them(void)
+{
+	u64 pfn;
+
+	start(option_thp_auto, 0);
+	grow_to((u64)128 << 20);
+	assert_int_equal(nr_huge(), 0);
+	assert_true(fake_calls(FAKE_SMALL) > 0);
+	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 1, 0))->thp, THP_SMALL);
+	grow_to((u64)200 << 20);
+	assert_true(nr_huge() > 0);
+	/* For itself alone: the program knows how dense it is. */
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, ((u64)1 << MAX_ORDER) + 1, 0);
+	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_DEFAULT);
+}
+
+static void heaps_with_a_limit_do_not(void)
+{
+	start(option_thp_auto, (u64)1 << 30);
+	grow_to((u64)200 << 20);
+	assert_int_equal(nr_huge(), 0);
+}
+
+static void always(void)
+{
+	start(option_thp_always, (u64)1 << 30);
+	grow_to((u64)200 << 20);
+	assert_true(nr_huge() > 0);
+	assert_int_equal(fake_calls(FAKE_SMALL), 0);
+}
+
+static void never(void)
+{
+	start(option_thp_never, 0);
+	grow_to((u64)200 << 20);
+	assert_int_equal(nr_huge(), 0);
+	assert_true(fake_calls(FAKE_SMALL) > 0);
+}
+
+static void pass(u64 ms)
+{
+	while (ms--) {
+		fake.now_ms++;
+		reclaim_age();
+	}
+}
+
+/* What is mapped anew is told again, each pageblock what it was told before. */
+static void told_again_when_renewed(void)
+{
+	u64 pfn, before;
+
+	start(option_thp_always, 0);
+	pfn = alloc_pages_exact(MOVABLE, 3 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	pfn_to_block(pfn + PAGEBLOCK_PAGES)->thp = THP_SMALL;
+	before = nr_huge();
+	assert_true(pages_renew(pfn + 100, 3 * PAGEBLOCK_PAGES - 100));
+	assert_int_equal(nr_huge(), before + 2);
+	assert_int_equal(fake_calls(FAKE_SMALL), 1);
+}
+
+/* Blocks of 64 pages of 16 pageblocks; `nr` of each pageblock's eight are free for long. */
+static u64 dirty_after_ageing(unsigned nr)
+{
+	u64 block[128];
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(block); i++)
+		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
+	pass(500);
+	for (i = 0; i < ARRAY_SIZE(block); i++)
+		if (block[i] % PAGEBLOCK_PAGES / 64 < nr)
+			free_pages(block[i]);
+	pass(3000);
+	return reclaim_nr_dirty();
+}
+
+static void hot_huge_pages_stay_whole(void)
+{
+	start(option_thp_always, 0);
+	assert_int_equal(dirty_after_ageing(3), 16 * 3 * 64);
+	/* Whoever asks for memory gets it all the same. */
+	assert_int_equal(reclaim_purge(UINT64_MAX), 16 * 3 * 64);
+}
+
+static void cold_ones_are_broken_up(void)
+{
+	start(option_thp_always, 0);
+	assert_int_equal(dirty_after_ageing(5), 0);
+}
+
+static void small_pages_age_one_by_one(void)
+{
+	start(option_thp_never, 0);
+	assert_int_equal(dirty_after_ageing(3), 0);
+}
+
+UNIT_MAIN(CASE(large_heaps_get_them), CASE(heaps_with_a_limit_do_not), CASE(always),
+	  CASE(never), CASE(told_again_when_renewed), CASE(hot_huge_pages_stay_whole),
+	  CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
