@@ -19,7 +19,7 @@
 #include "page_alloc/internal.h"
 
 /* Pages of a zone from which on it grows by huge ones. */
-#define HUGE_FROM (((u64)128 << 20) >> PAGE_SHIFT)
+#define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)
 
 /* Idle pages for which ageing breaks a huge page up. */
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)

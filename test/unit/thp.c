@@ -32,11 +32,11 @@ static void large_heaps_get_them(void)
 	u64 pfn;
 
 	start(option_thp_auto, 0);
-	grow_to((u64)128 << 20);
+	grow_to((u64)1 << 30);
 	assert_int_equal(nr_huge(), 0);
 	assert_true(fake_calls(FAKE_SMALL) > 0);
 	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 1, 0))->thp, THP_SMALL);
-	grow_to((u64)200 << 20);
+	grow_to((u64)1300 << 20);
 	assert_true(nr_huge() > 0);
 	/* For itself alone: the program knows how dense it is. */
 	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, ((u64)1 << MAX_ORDER) + 1, 0);
@@ -46,15 +46,15 @@ static void large_heaps_get_them(void)
 
 static void heaps_with_a_limit_do_not(void)
 {
-	start(option_thp_auto, (u64)1 << 30);
-	grow_to((u64)200 << 20);
+	start(option_thp_auto, (u64)1 << 40);
+	grow_to((u64)1300 << 20);
 	assert_int_equal(nr_huge(), 0);
 }
 
 static void always(void)
 {
-	start(option_thp_always, (u64)1 << 30);
-	grow_to((u64)200 << 20);
+	start(option_thp_always, (u64)1 << 40);
+	grow_to((u64)1300 << 20);
 	assert_true(nr_huge() > 0);
 	assert_int_equal(fake_calls(FAKE_SMALL), 0);
 }
@@ -62,7 +62,7 @@ static void always(void)
 static void never(void)
 {
 	start(option_thp_never, 0);
-	grow_to((u64)200 << 20);
+	grow_to((u64)1300 << 20);
 	assert_int_equal(nr_huge(), 0);
 	assert_true(fake_calls(FAKE_SMALL) > 0);
 }
