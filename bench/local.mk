@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	bench/comparison/allocators.py \
 	bench/comparison/inputs.py \
 	bench/comparison/instructions.py \
+	bench/comparison/markdown.py \
 	bench/comparison/picture.py \
 	bench/comparison/programs.py \
 	bench/comparison/report.py \
@@ -58,9 +59,10 @@ bench-programs: $(bench_programs)
 
 # Everything, under every allocator there is. BENCH_FLAGS passes options on.
 bench-compare: $(lib_LTLIBRARIES) $(bench_programs)
-	$(bench_compare) --json bench-compare.json --svg bench-compare.svg $(BENCH_FLAGS)
+	$(bench_compare) --json bench-compare.json --svg bench-compare.svg \
+		--markdown bench-compare.md $(BENCH_FLAGS)
 
-CLEANFILES += bench-compare.json bench-compare.svg
+CLEANFILES += bench-compare.json bench-compare.svg bench-compare.md
 
 if HAVE_BENCHMARK
 # Every workload once, under this library.

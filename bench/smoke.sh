@@ -33,13 +33,14 @@ for name in sys.argv[2:]:
 END
 
 "$srcdir/bench/compare" --build . --rows '^table/pair' --allocators glibc \
-	--scale 0.01 --rounds 2 --json "$out/json"
+	--scale 0.01 --rounds 2 --json "$out/json" --markdown "$out/markdown"
 python3 - "$out/json" <<'END'
 import json, sys
 row, = json.load(open(sys.argv[1]))["rows"]
 assert row["row"] == "table/pair-64", row
 assert len(row["results"]["glibc"]["wall_ns"]["samples"]) == 2, row
 END
+grep -q '^| all workloads (1) | \*\*1\.00\*\* |$' "$out/markdown"
 
 # Bad input is one line and exit status 2.
 for bad in '--rounds 0' '--rows (' '--lib x' '--scale nan' '--nonsense'; do

@@ -404,11 +404,52 @@ static void fork_without_handlers(void)
 #endif
 #endif
 
+/*
+ * A parent with 128 MiB of free memory and 4 MiB in use: neither side copies pages
+ * that are free, and what the child gives back it gives back truly.
+ */
+#define FREE_BLOCKS 2000
+
+static void free_pages_are_not_copied(void)
+{
+	char *kept = malloc(4 << 20), *block[FREE_BLOCKS];
+	long before;
+	int status;
+	pid_t pid;
+
+	memset(kept, 1, 4 << 20);
+	for (int i = 0; i < FREE_BLOCKS; i++)
+		memset(block[i] = malloc(65536), 1, 65536);
+	for (int i = 0; i < FREE_BLOCKS; i++)
+		free(block[i]);
+	CHECK(status_kib("RssAnon") > 120 * 1024);
+	pid = fork();
+	CHECK(pid >= 0);
+	before = smaps_kib("Private_Dirty");
+	for (int i = 0; i < 1000; i++)
+		free(malloc((size_t)i * 10));
+	CHECK(!churn((uint64_t)pid + 1, 2000, 100, 1000));
+	/* Shared with the other side, so nothing is private but what was written now. */
+	CHECK(smaps_kib("Private_Dirty") - before < 4 * 1024, "%ld KiB",
+	      smaps_kib("Private_Dirty") - before);
+	if (pid) {
+		CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+		return;
+	}
+	CHECK(malloc_trim(0) == 1);
+	CHECK(status_kib("RssAnon") < 16 * 1024, "%ld KiB", status_kib("RssAnon"));
+	for (size_t i = 0; i < 4 << 20; i += 4096)
+		CHECK(kept[i] == 1);
+	_exit(0);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "children_go_on", .run = children_go_on },
 	{ .name = "children_go_on_hardened", .run = children_go_on, .conf = "hardened:true" },
 	{ .name = "generations", .run = generations },
 	{ .name = "fork_storm", .run = fork_storm, .seconds = 120 },
+	{ .name = "free_pages_are_not_copied", .run = free_pages_are_not_copied,
+	  .conf = "decay_ms:-1" },
 	{ .name = "forks_do_not_leak", .run = forks_do_not_leak },
 	{ .name = "handlers_allocate", .run = handlers_allocate },
 	{ .name = "first_handlers_may_allocate", .run = first_handlers_may_allocate },
