@@ -285,20 +285,27 @@ static void remote_flush(struct tcache *tc)
 	stat_add(&tc->stats, objects_flushed, n);
 }
 
-/* To push is as harmless to who takes from an idle cache as on the fast path; to flush is not. */
-static void remote_push(struct tcache *tc, void *p, u16 tag)
+/*
+ * To push is as harmless to who takes from an idle cache as on the fast path; to
+ * flush is not. False when it was the last that there is room for.
+ */
+static inline bool remote_push(struct tcache *tc, void *p, u16 tag)
 {
-	u32 before;
-
 	tc->remote[tc->nr_remote] = p;
 	tc->remote_bytes += size_classes[tag_class(tag)].size;
 	__atomic_store_n(&tc->nr_remote, tc->nr_remote + 1, __ATOMIC_RELEASE);
 	stat_add(&tc->stats, objects_remote, 1);
-	if (likely(tc->nr_remote < REMOTE_MAX && tc->remote_bytes < REMOTE_BYTES))
-		return;
-	before = tcache_enter(tc);
+	return likely(tc->nr_remote < REMOTE_MAX && tc->remote_bytes < REMOTE_BYTES);
+}
+
+static out_of_line void remote_full(struct tcache *tc)
+{
+	int saved = errno;
+	u32 before = tcache_enter(tc);
+
 	remote_flush(tc);
 	tcache_leave(tc, before);
+	errno = saved;
 }
 
 void tcache_free_direct(void *p, u16 tag)
@@ -325,7 +332,7 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 	tcache_leave(tc, before);
 }
 
-void tcache_free_slow(void *p, struct tcache *tc)
+static out_of_line void free_uncommon(void *p, struct tcache *tc)
 {
 	int saved = errno;
 	u16 tag;
@@ -346,9 +353,26 @@ void tcache_free_slow(void *p, struct tcache *tc)
 	else if (shard_is_private(shards[tag_shard(tag)]))
 		/* A heap may be destroyed and a group wants its pages: nothing waits here. */
 		tcache_free_direct(p, tag);
-	else
-		remote_push(tc, p, tag);
+	else if (!remote_push(tc, p, tag))
+		remote_full(tc);
 	errno = saved;
+}
+
+/* First the one case that is as frequent as the program makes it: objects of other shards. */
+void tcache_free_slow(void *p, struct tcache *tc)
+{
+	if (likely(tc->state == TCACHE_LIVE && in_window(p))) {
+		u16 tag = tag_read(virt_to_pfn(p));
+
+		if (likely(tag_is_slab(tag) && tag - tc->tag_base >= NR_CLASSES &&
+			   tag_class(tag) < NR_SHEAVES &&
+			   !shard_is_private(shards[tag_shard(tag)]))) {
+			if (unlikely(!remote_push(tc, p, tag)))
+				remote_full(tc);
+			return;
+		}
+	}
+	free_uncommon(p, tc);
 }
 
 void tcache_flush(struct tcache *tc)
