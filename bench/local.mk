@@ -12,6 +12,7 @@ TESTS += bench/smoke.sh
 EXTRA_DIST += \
 	bench/README.md \
 	bench/compare \
+	bench/comparison.svg \
 	bench/comparison/__init__.py \
 	bench/comparison/allocators.py \
 	bench/comparison/inputs.py \
