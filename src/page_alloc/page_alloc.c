@@ -268,21 +268,29 @@ static inline bool is_dirty(u64 pfn, u64 nr)
 	return !(~(word >> pfn % 64) & (~(u64)0 >> (64 - nr)));
 }
 
-/* Its pages are not warm after all: a limit may say no. */
-static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr, u64 nodemask)
+/* What is left of prep_new_page for warm pages that nobody watches. */
+static inline u64 hand_over(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
 
+	page->nr_pages = nr;
+	page->owner = 0;
+	page_set_kind(page, PAGE_PAGES);
+	PROBE(mm_page_alloc, pfn, nr, gfp, node);
+	(void)gfp;
+	(void)node;
+	return pfn;
+}
+
+/* Its pages are not warm after all: a limit may say no. */
+static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr, u64 nodemask)
+{
 	if (!limit_allows(nr - pages_nr_dirty(pfn, nr), gfp)) {
 		zone_free_range(pfn_zone(pfn), pfn, nr);
 		return alloc_pages_heart(node, gfp, nr, ilog2(nr), nodemask);
 	}
 	pages_set_dirty(pfn, nr);
-	page->nr_pages = nr;
-	page->owner = 0;
-	page_set_kind(page, PAGE_PAGES);
-	PROBE(mm_page_alloc, pfn, nr, gfp, node);
-	return pfn;
+	return hand_over(pfn, node, gfp, nr);
 }
 
 /*
@@ -293,7 +301,6 @@ static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr
 static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned order, u64 nodemask)
 {
 	const bm_gfp_t uncommon = BM_GFP_DMA | BM_GFP_DMA32 | BM_GFP_COLD | BM_GFP_WRITE | BM_GFP_ZERO;
-	struct page *page;
 	u64 pfn;
 
 	if (unlikely(gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) ||
@@ -304,12 +311,7 @@ static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned or
 		return alloc_pages_heart(node, gfp, nr, order, nodemask);
 	if (unlikely(!is_dirty(pfn, nr)))
 		return finish_clean(pfn, node, gfp, nr, nodemask);
-	page = pfn_to_page(pfn);
-	page->nr_pages = nr;
-	page->owner = 0;
-	page_set_kind(page, PAGE_PAGES);
-	PROBE(mm_page_alloc, pfn, nr, gfp, node);
-	return pfn;
+	return hand_over(pfn, node, gfp, nr);
 }
 
 /*
