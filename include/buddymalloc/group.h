@@ -27,7 +27,7 @@ struct bm_group;
 typedef uint64_t bm_scope_t;
 
 #define BM_SCOPE_NORECLAIM 1u /* requests do not reclaim: they fail sooner */
-#define BM_SCOPE_NOSYSCALL 2u /* nor grow the heap, nor age it: no memory system call at all */
+#define BM_SCOPE_NOSYSCALL 2u /* nor grow, move or age anything: no memory system call */
 
 /*
  * Adds constraints to those of the calling thread, up to bm_scope_restore:

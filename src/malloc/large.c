@@ -92,7 +92,7 @@ static bool heal(u64 pfn, u64 from)
 {
 	u64 moved = pfn_to_page(pfn)->private & ~BLOCK_MOVED;
 
-	if (from >= moved)
+	if (from >= moved || !scope_may_map())
 		return false;
 	return pages_renew(pfn + from, moved - from);
 }
@@ -207,7 +207,8 @@ static bool move_pages(void *to, void *from, size_t bytes)
 	u64 scars = __atomic_load_n(&nr_scars, __ATOMIC_RELAXED);
 	struct page *page = pfn_to_page(virt_to_pfn(to));
 
-	if (bytes < MOVE_LEAST || scars >= (bytes < HUGE_BYTES ? SCARS_MOST : HUGE_SCARS_MOST))
+	if (bytes < MOVE_LEAST || !scope_may_map() ||
+	    scars >= (bytes < HUGE_BYTES ? SCARS_MOST : HUGE_SCARS_MOST))
 		return false;
 	/* Moving drops the pages that are there. A copy into warm pages costs an
 	 * eighth of the faults that it takes to have them again. */

@@ -5,6 +5,7 @@
 #include "base/stats.h"
 #include "base/trace.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 u64 highmem_alloc(const struct alloc_context *ac)
 {
@@ -52,7 +53,7 @@ bool highmem_resize(u64 pfn, u64 nr)
 
 	if (round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER != page->private)
 		return false;
-	if (nr > old && !limit_allows(nr - old, BM_GFP_KERNEL))
+	if (nr > old && !limit_allows(nr - old, scope_gfp(BM_GFP_KERNEL)))
 		return false;
 	pages_count_backed((long)(nr - old));
 	page->nr_pages = nr;

@@ -10,8 +10,8 @@
  *  min    a 64th below hard: normal requests stop here and reclaim directly. The
  *         rest is a reserve: half of it for BM_GFP_HIGH, three quarters for
  *         BM_GFP_ATOMIC, all of it for BM_GFP_MEMALLOC.
- *  low    another 64th below: from here on kswapd, or without it the request
- *         itself, gives back a little more than is taken.
+ *  low    another 64th below: from here on a request that may reclaim gives back
+ *         a little more than it takes; the others only wake kswapd.
  *  soft   the smaller of soft_limit and 3/4 of the control group's limit: above
  *         it everything that can be given back is, but nothing is refused.
  *
@@ -151,9 +151,11 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 		if (want > limit.soft &&
 		    want > __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED) && may_reclaim)
 			reclaim_directly();
-		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
+		else if (want > limit.low && may_reclaim)
 			/* A little more than is taken, so that we come back above low. */
 			reclaim_purge(need + need / 4 + 32);
+		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
+			reclaim_wake();
 		return true;
 	}
 	if (!may_reclaim)

@@ -240,8 +240,7 @@ static out_of_line u64 alloc_pages_heart(unsigned node, bm_gfp_t gfp, u64 nr, un
 		errno = ENOMEM;
 		return 0;
 	}
-	if (ac->nr > (u64)1 << MAX_ORDER && ac->gfp & BM_GFP_HIGHMEM &&
-	    !(this_scope.flags & SCOPE_NOSYSCALL)) {
+	if (ac->nr > (u64)1 << MAX_ORDER && ac->gfp & BM_GFP_HIGHMEM && scope_may_map()) {
 		pfn = highmem_alloc(ac);
 		if (pfn)
 			return pfn;
@@ -325,8 +324,7 @@ static out_of_line u64 alloc_pages_bound(int nid, bm_gfp_t gfp, u64 nr, unsigned
 
 	if (likely(!(this_scope.flags | this_scope.node)))
 		return alloc_on_node(node, gfp, nr, align_order, nodemask);
-	if (this_scope.flags)
-		gfp &= ~(BM_GFP_RECLAIM | BM_GFP_NOFAIL);
+	gfp = scope_gfp(gfp);
 	if (this_scope.node) {
 		node = this_scope.node - 1u;
 		gfp |= BM_GFP_THISNODE;

@@ -20,7 +20,7 @@
 /*
  * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of
  * what it frees in the window, and its objects must survive a fork. GFP_ROOMY: for
- * a block that has grown and will again: with free pages behind it.
+ * a block that has grown and will again: with free pages behind it (not aligned).
  */
 #define GFP_WINDOW 0x80000000u
 #define GFP_ROOMY 0x40000000u

@@ -380,7 +380,7 @@ void reclaim_age_now(void)
 
 void reclaim_age(void)
 {
-	if (options.decay_ms < 0 || this_scope.flags & SCOPE_NOSYSCALL)
+	if (options.decay_ms < 0 || !scope_may_map())
 		return;
 	if (options.decay_ms == 0)
 		purge(UINT64_MAX, true);

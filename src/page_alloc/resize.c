@@ -27,7 +27,8 @@ static bool resize_block(u64 pfn, u64 nr)
 	lock(&zone->lock, LOCK_ZONE);
 	done = zone_take_range_locked(zone, pfn + old, nr - old);
 	/* At the end of the heap, the heap itself can grow behind us. */
-	may_map = !done && need && zone_range_is_free_locked(zone, pfn + old, end - pfn - old);
+	may_map = !done && need && scope_may_map() &&
+		  zone_range_is_free_locked(zone, pfn + old, end - pfn - old);
 	unlock(&zone->lock, LOCK_ZONE);
 	if (!done) {
 		if (!may_map || !section_map_at(end, need >> PAGEBLOCK_ORDER, BLOCK_PRESENT,
@@ -43,7 +44,8 @@ static bool resize_block(u64 pfn, u64 nr)
 		if (!done)
 			return false;
 	}
-	if (!limit_allows(nr - old - pages_nr_dirty(pfn + old, nr - old), BM_GFP_KERNEL)) {
+	if (!limit_allows(nr - old - pages_nr_dirty(pfn + old, nr - old),
+			  scope_gfp(BM_GFP_KERNEL))) {
 		zone_free_range(zone, pfn + old, nr - old);
 		return false;
 	}

@@ -25,6 +25,18 @@ struct scope {
 
 extern __thread struct scope this_scope HIDDEN __attribute__((tls_model("initial-exec")));
 
+/* What is left of a request's freedom within the scope. */
+static inline bm_gfp_t scope_gfp(bm_gfp_t gfp)
+{
+	return this_scope.flags ? gfp & ~(BM_GFP_RECLAIM | BM_GFP_NOFAIL) : gfp;
+}
+
+/* False: neither mapping, unmapping nor moving; what is at hand has to serve. */
+static inline bool scope_may_map(void)
+{
+	return !(this_scope.flags & SCOPE_NOSYSCALL);
+}
+
 /* The whole of it as one word, to keep and to compare. */
 static inline u64 scope_word(void)
 {

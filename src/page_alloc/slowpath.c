@@ -49,7 +49,7 @@ static bool grow_zone(const struct alloc_context *ac)
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 	u64 pfn, want;
 
-	if (this_scope.flags & SCOPE_NOSYSCALL)
+	if (!scope_may_map())
 		return false;
 	/* Locked memory is dear: no more of it than needed. */
 	want = zone->type == ZONE_DMA ? need : MAX(need, MIN(managed / GROW_FRACTION, GROW_MOST));

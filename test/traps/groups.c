@@ -285,6 +285,7 @@ static void scopes(void)
 	inner = bm_scope_save(BM_SCOPE_NOSYSCALL, -1, NULL);
 	/* What is at hand serves; nothing is mapped. */
 	CHECK(!malloc(500 * MIB) && errno == ENOMEM);
+	CHECK(!realloc(p, 500 * MIB) && errno == ENOMEM);
 	free(malloc(10));
 	free(p);
 	bm_scope_restore(inner);

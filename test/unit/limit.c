@@ -92,6 +92,29 @@ static void a_reserve_is_left_for_the_urgent(void)
 	assert_int_equal(take_singles(BM_GFP_ATOMIC | BM_GFP_MEMALLOC), 0);
 }
 
+/* Near the limit who may not reclaim makes no system call for it: others shall. */
+static void the_urgent_do_not_reclaim(void)
+{
+	u64 small[20], calls;
+	unsigned i;
+
+	start(32 << 20, 0, UINT64_MAX);
+	while (nr_blocks < 30)
+		assert_true(take(BM_GFP_KERNEL));
+	for (i = 0; i < 20; i++)
+		small[i] = alloc_pages_exact(BM_GFP_KERNEL, 10, 0);
+	for (i = 0; i < 20; i += 2)
+		free_pages(small[i]);
+	/* More than the gaps hold, and above the low mark. */
+	calls = fake_calls(FAKE_PURGE);
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_ATOMIC, 90, 0), 0);
+	assert_true(pages_nr_backed() > limit_pages(32) - limit_pages(32) / 32);
+	assert_int_equal(fake_calls(FAKE_PURGE), calls);
+	/* Who may reclaim does. */
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 20, 0), 0);
+	assert_true(fake_calls(FAKE_PURGE) > calls);
+}
+
 /* What is free and backed makes room for what is wanted elsewhere. */
 static void free_memory_is_given_for_it(void)
 {
@@ -273,6 +296,7 @@ static void resizing_is_limited_too(void)
 
 UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(a_reserve_is_left_for_the_urgent),
+	  CASE(the_urgent_do_not_reclaim),
 	  CASE(free_memory_is_given_for_it),
 	  CASE(soft_limit),
 	  CASE(soft_limit_of_a_control_group),

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "base/stats.h"
 #include "os/os.h"
+#include "page_alloc/scope.h"
 
 static const bm_gfp_t kinds[] = { BM_GFP_KERNEL, BM_GFP_KERNEL | BM_GFP_MOVABLE,
 				  BM_GFP_KERNEL | BM_GFP_RECLAIMABLE };
@@ -318,6 +319,22 @@ static void growing_maps_what_is_behind(void)
 }
 
 /* Random sizes up and down, with neighbours; contents stay, counts fit. */
+/* Within a scope without system calls nothing is mapped for it. */
+static void growing_in_a_scope(void)
+{
+	u64 pfn, calls;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 3 * PAGEBLOCK_PAGES, 0);
+	calls = fake_calls(FAKE_MAP);
+	this_scope.flags = SCOPE_NOSYSCALL;
+	assert_false(resize_pages(pfn, 64 * PAGEBLOCK_PAGES));
+	assert_int_equal(fake_calls(FAKE_MAP), calls);
+	this_scope.flags = 0;
+	assert_true(resize_pages(pfn, 64 * PAGEBLOCK_PAGES));
+	assert_int_equal(fake_calls(FAKE_MAP) > calls, 1);
+}
+
 /* What is going to grow is put where the most warm memory lies, at its start, and reuses it. */
 static void a_growing_block_gets_room(void)
 {
@@ -454,6 +471,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(shrinking_always_works),
 	  CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind),
+	  CASE(growing_in_a_scope),
 	  CASE(a_growing_block_gets_room),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),

@@ -290,16 +290,22 @@ static void somebody_frees(void)
 			free_pages(held[--nr_held]);
 }
 
-static void nofail_waits(void)
+/* Takes blocks until there are none left, then asks for one that must not fail. */
+static void take_all_and_wait(bm_gfp_t all, unsigned order, unsigned wanted)
 {
-	start_full(1, 1, 1);
-	while ((held[nr_held] = alloc_pages(BM_GFP_KERNEL | BM_GFP_MEMALLOC, 8)))
+	while ((held[nr_held] = alloc_pages(all, order)))
 		nr_held++;
 	fake_on_sleep = somebody_frees;
 	errno = 0;
-	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_NOFAIL, 3), 0);
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_NOFAIL, wanted), 0);
 	assert_int_equal(nr_sleeps, 5);
 	assert_int_equal(errno, 0);
+}
+
+static void nofail_waits(void)
+{
+	start_full(1, 1, 1);
+	take_all_and_wait(BM_GFP_KERNEL | BM_GFP_MEMALLOC, 8, 3);
 }
 
 /* At hard_limit too, where it is pages that are missing and not address space. */
@@ -308,13 +314,7 @@ static void nofail_waits_at_the_limit(void)
 	options.hard_limit = 8 << 20;
 	pages_start();
 	limit_init();
-	while ((held[nr_held] = alloc_pages(BM_GFP_KERNEL, 6)))
-		nr_held++;
-	fake_on_sleep = somebody_frees;
-	errno = 0;
-	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_NOFAIL, 6), 0);
-	assert_int_equal(nr_sleeps, 5);
-	assert_int_equal(errno, 0);
+	take_all_and_wait(BM_GFP_KERNEL, 6, 6);
 }
 
 /* Room within the limit goes from a zone with free pageblocks to another. */
