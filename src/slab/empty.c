@@ -4,10 +4,12 @@
 /*
  * Bytes of empty slabs a shard keeps: little at first, since what one class
  * keeps another cannot use; each slab that had to go raises it, so a heap in
- * which slabs come and go fast keeps more. Each ageing halves it.
+ * which slabs come and go fast keeps more. Each ageing halves it. (4 MiB at most
+ * saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost
+ * a Lua script 3 MiB of 14.)
  */
 #define EMPTY_LEAST ((u64)128 << 10)
-#define EMPTY_MOST ((u64)4 << 20)
+#define EMPTY_MOST ((u64)512 << 10)
 #define EMPTY_STEP ((u64)1 << 10)
 
 /*

@@ -143,6 +143,15 @@ static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
 	stat_add(&tc->stats, objects_flushed, n);
 }
 
+static void sheaf_drop(struct tcache *tc, unsigned class)
+{
+	u32 used = (u32)(tc->top[class] - sheaf_bottom(tc, class));
+
+	if (used)
+		sheaf_flush(tc, class, used);
+	sheaf_set_limit(tc, class, first_limit(class));
+}
+
 /* Empties one other sheaf that had grown, to make its capacity free. */
 static void take_capacity(struct tcache *tc, unsigned class)
 {
@@ -150,16 +159,28 @@ static void take_capacity(struct tcache *tc, unsigned class)
 
 	for (i = 0; i < NR_SHEAVES; i++) {
 		unsigned victim = tc->clock++ % NR_SHEAVES;
-		u32 used;
 
 		if (victim == class || sheaf_limit(tc, victim) <= first_limit(victim))
 			continue;
-		used = (u32)(tc->top[victim] - sheaf_bottom(tc, victim));
-		if (used)
-			sheaf_flush(tc, victim, used);
-		sheaf_set_limit(tc, victim, first_limit(victim));
+		sheaf_drop(tc, victim);
 		return;
 	}
+}
+
+/*
+ * Each refill or flush of one class looks at one other. A sheaf that is as full
+ * as when it was looked at last is out of use: its objects go home, for each of
+ * them may be all that keeps a slab from becoming empty.
+ */
+static void look_at_next(struct tcache *tc, unsigned class)
+{
+	unsigned next = tc->look = (u8)(tc->look + 1 < NR_SHEAVES ? tc->look + 1 : 0);
+	u32 used = (u32)(tc->top[next] - sheaf_bottom(tc, next));
+
+	if (used && used == tc->seen[next] && next != class)
+		sheaf_drop(tc, next);
+	else
+		tc->seen[next] = (u16)used;
 }
 
 /* Doubles the sheaf's limit if there is capacity for it. */
@@ -190,6 +211,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 		tc->age_in = AGE_EVERY;
 		reclaim_age();
 	}
+	look_at_next(tc, class);
 	/* Half of what it may hold: the other half is room for frees. */
 	n = MAX(sheaf_limit(tc, class) / 2, 1u);
 	sheaf_grow(tc, class);
@@ -327,6 +349,7 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 			return;
 		}
 		sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
+		look_at_next(tc, class);
 	}
 	sheaf_push(tc, class, p);
 	tcache_leave(tc, before);

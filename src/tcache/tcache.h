@@ -57,7 +57,8 @@ struct tcache {
 	/* From here on only slow paths look. */
 	u8 state;			/* enum tcache_state */
 	u8 exit_rounds;			/* of the thread's exit, rank 7's */
-	u8 clock;			/* class to look at next for capacity */
+	u8 clock;			/* class to take capacity from next */
+	u8 look;			/* class that was looked at last for being idle */
 	u8 age_in;			/* refills until the clock is looked at */
 	u32 nr_remote;
 	size_t remote_bytes;
@@ -66,6 +67,7 @@ struct tcache {
 	struct shard *home;		/* what the thread is bound to when in no heap or group */
 	void *single;			/* the last object freed that was too large for a sheaf */
 	u32 single_class;
+	u16 seen[NR_SHEAVES];		/* how many objects there were then */
 	void **bottom[NR_SHEAVES];	/* the slot below it is always NULL */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */

@@ -147,6 +147,33 @@ static void cached_bytes_are_bounded(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* What a class had cached goes home when it is out of use, and its slabs with it. */
+static void sheaves_out_of_use_are_emptied(void)
+{
+	const unsigned old = size_to_class(96), now = size_to_class(64);
+	void *kept[NR_SHEAVES];
+	unsigned i;
+	u32 used;
+
+	/* In use is what is less or more full each time that it is looked at. */
+	give(take(old, 2000));
+	used = sheaf_used(this_tcache, old);
+	assert_true(used > NR_SHEAVES);
+	for (i = 0; i < NR_SHEAVES; i++) {
+		kept[i] = cache_alloc(old);
+		give(take(now, 4000));
+		assert_int_equal(sheaf_used(this_tcache, old), used - i - 1);
+	}
+	/* Each of these rounds has a refill and a flush at least. */
+	for (i = 0; i < NR_SHEAVES; i++)
+		give(take(now, 4000));
+	assert_int_equal(sheaf_used(this_tcache, old), 0);
+	assert_true(sheaf_used(this_tcache, now) > 0);
+	for (i = 0; i < NR_SHEAVES; i++)
+		cache_free(kept[i]);
+	tcache_check(this_tcache);
+}
+
 /* Any mixture, checked now and then; in the end nothing is left. */
 static uint64_t seed;
 static unsigned long nr_done;
@@ -404,6 +431,7 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(first_refill_is_small),
 	  CASE(batches_grow),
 	  CASE(cached_bytes_are_bounded),
+	  CASE(sheaves_out_of_use_are_emptied),
 	  CASE(random_operations),
 	  CASE(pointers_of_others_are_passed_on),
 	  CASE(errno_is_left_alone),
