@@ -59,7 +59,8 @@ struct page {
 		u16 owner;	/* of an allocated block: who pays, see page_alloc/scope.h */
 	};
 	u16 nr_free;	/* PAGE_SLAB: bits set in map */
-	u16 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
+	u8 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
+	u8 from_head;	/* of every page of a slab that is not aligned: pages back to its head */
 	u64 nr_pages;	/* of an allocated block */
 	u64 private;	/* the owner's; of a large block at first: how many of its pages were
 			 * warm; when it was moved, see malloc/large.c */

@@ -103,7 +103,7 @@ bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsign
  * From here on the tail that a buddy block leaves behind is worth a search for
  * a run that is just long enough.
  */
-#define RUN_LEAST 16
+#define RUN_LEAST 9
 
 /*
  * Takes the block from the zone. Sizes the pcp lists keep come from there; what

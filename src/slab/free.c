@@ -8,13 +8,16 @@
 static cold_path void report_bad_free(const void *p, unsigned class)
 {
 	const struct size_class *sc = &size_classes[class];
-	struct slab_place place = slab_locate(p, class);
+	u16 tag = tag_read(virt_to_pfn(p));
+	struct slab_place place;
 
-	if (!tag_is_slab(tag_read(slab_head(p, sc))) ||
-	    tag_class(tag_read(slab_head(p, sc))) != class)
+	if (!tag_is_slab(tag) || tag_class(tag) != class) {
 		report_corruption("double free of %p: its slab of %u-byte objects is gone already",
 				  p, sc->size);
-	else if (!place.object)
+		return;
+	}
+	place = slab_locate(p, class);
+	if (!place.object)
 		report_corruption("invalid free of %p: in the unused tail of a slab of %u-byte objects",
 				  p, sc->size);
 	else if (place.object != p)
@@ -166,6 +169,15 @@ static inline unsigned free_lone(u64 pfn, const struct size_class *sc, const cha
 	return 1;
 }
 
+/* What free will want to read next. */
+static inline void prefetch_slab(const void *p, const struct size_class *sc)
+{
+	u64 pfn = virt_to_pfn(p);
+
+	__builtin_prefetch(pfn_to_page(sc->unaligned ? pfn : round_down(pfn, (u64)1 << sc->order)),
+			   1);
+}
+
 /*
  * Frees pointers until all are done, EMPTIES slabs came free, or one is no
  * allocated object; the number done. Reports are the caller's, outside the lock.
@@ -180,17 +192,17 @@ static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs
 	unsigned done = 0;
 
 	while (done < n && *nr_empties < EMPTIES) {
-		u64 pfn = slab_head(ptrs[done], sc);
-		struct page *page = pfn_to_page(pfn);
 		unsigned before, run;
-		u64 step;
+		struct page *page;
+		u64 pfn, step;
 
 		if (done + PREFETCH_AHEAD < n)
-			__builtin_prefetch(pfn_to_page(slab_head(ptrs[done + PREFETCH_AHEAD], sc)),
-					   1);
+			prefetch_slab(ptrs[done + PREFETCH_AHEAD], sc);
 		/* Freed twice, the slab may be something else by now. */
-		if (unlikely(tag_read(pfn) != tag))
+		if (unlikely(tag_read(virt_to_pfn(ptrs[done])) != tag))
 			break;
+		pfn = slab_head(ptrs[done], sc);
+		page = pfn_to_page(pfn);
 		step = done + 1 < n ? (u64)((const char *)ptrs[done + 1] - (const char *)ptrs[done])
 				    : reach;
 		if (step + reach >= 2 * reach)

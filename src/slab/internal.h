@@ -44,10 +44,17 @@ static inline void partial_del(struct cache_node *node, u64 pfn)
 		node->partial_last = page->prev;
 }
 
-/* The first page of the slab that an object of the class lies in. */
+/*
+ * The first page of the slab that an object of the class lies in. Of an object
+ * that may be free already only while its own page has the class's tag.
+ */
 static inline u64 slab_head(const void *p, const struct size_class *sc)
 {
-	return round_down(virt_to_pfn(p), (u64)1 << sc->order);
+	u64 pfn = virt_to_pfn(p);
+
+	if (sc->unaligned)
+		return pfn - pfn_to_page(pfn)->from_head;
+	return round_down(pfn, (u64)1 << sc->order);
 }
 
 /*

@@ -44,6 +44,12 @@ static u64 unit_pages(void)
 	return os_page_size() >> PAGE_SHIFT;
 }
 
+/* The first page of the slab that begins one of the system's. */
+static u64 first_unit(u64 pfn)
+{
+	return round_up(pfn, unit_pages()) - pfn;
+}
+
 /* True if no object that touches [at, at + nr) of the slab, in pages, is in use. */
 static bool is_hole(const struct page *page, const struct size_class *sc, u64 at, u64 nr)
 {
@@ -70,7 +76,7 @@ static bool has_hole(u64 pfn, const struct size_class *sc)
 	const struct page *page = pfn_to_page(pfn);
 	u64 unit = unit_pages(), at;
 
-	for (at = 0; at + unit <= sc->nr_pages; at += unit)
+	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit)
 		if (pages_nr_dirty(pfn + at, unit) && is_hole(page, sc, at, unit))
 			return true;
 	return false;
@@ -89,7 +95,7 @@ static u64 punch_slab(u64 pfn, const struct size_class *sc, bool aged)
 	struct page *page = pfn_to_page(pfn);
 	u64 unit = unit_pages(), at, start = 0, nr = 0, given = 0;
 
-	for (at = 0; at + unit <= sc->nr_pages; at += unit) {
+	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit) {
 		if (pages_nr_dirty(pfn + at, unit) && is_hole(page, sc, at, unit)) {
 			if (!nr)
 				start = at;
@@ -101,7 +107,7 @@ static u64 punch_slab(u64 pfn, const struct size_class *sc, bool aged)
 	}
 	if (nr)
 		given += give_back(pfn + start, nr, aged);
-	page->nr_clean = (u16)(page->nr_clean + given);
+	page->nr_clean = (u8)(page->nr_clean + given);
 	return given;
 }
 
@@ -110,13 +116,13 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 	struct page *page = pfn_to_page(pfn);
 	u64 unit = unit_pages(), at;
 
-	for (at = 0; at + unit <= sc->nr_pages; at += unit) {
+	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit) {
 		u64 clean = unit - pages_nr_dirty(pfn + at, unit);
 
 		if (!clean || is_hole(page, sc, at, unit))
 			continue;
 		pages_set_dirty(pfn + at, unit);
-		page->nr_clean = (u16)(page->nr_clean - clean);
+		page->nr_clean = (u8)(page->nr_clean - clean);
 	}
 }
 
@@ -243,7 +249,7 @@ void slab_punch_after_fork(void)
 		/* It may have given pages back and not have counted them yet. */
 		for (i = 0; i < punch.nr; i++)
 			pfn_to_page(punch.pfn[i])->nr_clean =
-				(u16)(sc->nr_pages - pages_nr_dirty(punch.pfn[i], sc->nr_pages));
+				(u8)(sc->nr_pages - pages_nr_dirty(punch.pfn[i], sc->nr_pages));
 		empty = put_back(node, sc);
 		for (i = 0; i < empty; i++) {
 			node->nr_free += sc->nr_objects;

@@ -3,14 +3,15 @@
 
 const struct size_class size_classes[NR_CLASSES] = {
 #define CLASS(size, objects, order, pages) \
-	{ size, objects, order, pages, (((u64)1 << 40) + (size) - 1) / (size) },
+	{ size, objects, order, (objects) > 1 && (pages) > 1 << (order), pages,	(((u64)1 << 40) + (size) - 1) / (size) },
 #include "slab/size_class.def"
 #undef CLASS
 };
 
 #define CLASS(size, objects, order, pages)                                                     \
 	static_assert((u64)(objects) * (size) <= (u64)(pages) << PAGE_SHIFT, "objects fit");    \
-	static_assert((pages) == 1 << (order) || (objects) == 1, "a block, or a single object"); \
+	static_assert((pages) == 1 << (order) || (order) == 0, "a block, or as many as needed"); \
+	static_assert((pages) < 256 || (objects) == 1, "page->from_head and nr_clean are bytes"); \
 	static_assert((objects) <= 256 && (size) % MIN_ALIGN == 0, "bitmap and alignment");
 #include "slab/size_class.def"
 #undef CLASS

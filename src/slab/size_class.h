@@ -13,8 +13,9 @@
 struct size_class {
 	u32 size;	/* bytes of an object */
 	u16 nr_objects;	/* in a slab */
-	u8 order;	/* the slab's head is aligned to it; 0 for a single object */
-	u16 nr_pages;	/* of the slab; 1 << order but for single objects */
+	u8 order;	/* the slab's head is aligned to it */
+	bool unaligned;	/* each of its pages knows how far the head is: page->from_head */
+	u16 nr_pages;	/* of the slab; 1 << order unless unaligned or a single object */
 	/*
 	 * ceil(2^40 / size). Of offset * recip the bits from 40 upward are the
 	 * object's index, and those below are less than recip exactly when the

@@ -17,8 +17,11 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 		tag_write(pfn, tag);
 		return;
 	}
-	for (i = 0; i < sc->nr_pages; i++)
+	for (i = 0; i < sc->nr_pages; i++) {
+		if (sc->unaligned)
+			pfn_to_page(pfn + i)->from_head = (u8)i;
 		tag_write(pfn + i, tag);
+	}
 }
 
 /* A slab with all objects free, not yet on any list; 0 without memory. */

@@ -4,8 +4,8 @@
  *
  * A slab's whole state is the struct page of its first page: a bitmap of free
  * objects and their number. No word of it lies in the slab. The slab of an
- * object is found by rounding its pfn down to the class's order; buddy blocks
- * are naturally aligned.
+ * object is found by rounding its pfn down to the class's order, as buddy blocks
+ * are naturally aligned, or by what the struct page of the object's page says.
  *
  * A shard is a set of slabs of every class, with a lock for each class (struct
  * cache_node). A thread is bound to one shard and allocates from no other, so

@@ -30,13 +30,19 @@ static u64 full_slab(unsigned class)
 	return slab_of(objects[0], class);
 }
 
-/* Whether no object in use touches the page of the system that `at` lies in. */
-static bool page_is_idle(const struct size_class *sc, const bool *used, u64 at)
+/*
+ * Whether no object in use touches the page of the system that page `at` of the
+ * slab lies in, and no other slab does either.
+ */
+static bool page_is_idle(u64 pfn, const struct size_class *sc, const bool *used, u64 at)
 {
-	u64 from = round_down(at, unit()) << PAGE_SHIFT;
+	u64 first = round_down(pfn + at, unit());
+	u64 from = (first - pfn) << PAGE_SHIFT;
 	u64 to = from + fake.page_size;
 	u32 i;
 
+	if (first < pfn || first + unit() > pfn + sc->nr_pages)
+		return false;
 	for (i = 0; i < sc->nr_objects; i++)
 		if (used[i] && (u64)i * sc->size < to && (u64)(i + 1) * sc->size > from)
 			return false;
@@ -61,7 +67,7 @@ static void check_slab(u64 pfn, unsigned class, const bool *used)
 	u32 i;
 
 	for (at = 0; at < sc->nr_pages; at++)
-		assert_int_equal(pages_nr_dirty(pfn + at, 1), !page_is_idle(sc, used, at));
+		assert_int_equal(pages_nr_dirty(pfn + at, 1), !page_is_idle(pfn, sc, used, at));
 	for (i = 0; i < sc->nr_objects; i++)
 		if (used[i])
 			assert_true(holds_byte(objects[i], (int)i + 1, sc->size));
@@ -134,7 +140,7 @@ static void punch_at_random(size_t page_size)
 				if (!used[i])
 					slab_free(shards[0], class, &objects[i], 1);
 			for (i = 0, idle = 0; i < sc->nr_pages; i++)
-				idle += page_is_idle(sc, used, i);
+				idle += page_is_idle(pfn, sc, used, i);
 			before = fake_purged_bytes();
 			assert_int_equal(slab_punch(true), idle);
 			assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);

@@ -15,7 +15,11 @@ static inline void slabs_start(unsigned nr_cpus)
 
 static inline u64 slab_of(const void *p, unsigned class)
 {
-	return round_down(virt_to_pfn(p), (u64)1 << size_classes[class].order);
+	const struct size_class *sc = &size_classes[class];
+	u64 pfn = virt_to_pfn(p);
+
+	return sc->unaligned ? pfn - pfn_to_page(pfn)->from_head
+			     : round_down(pfn, (u64)1 << sc->order);
 }
 
 /* The shard's invariants, and its sum of empty slabs. */
