@@ -272,24 +272,37 @@ static void set_migratetype(u64 pfn, u64 nr, enum migratetype mt)
 		pfn_to_block(pfn)->migratetype = (u8)mt;
 }
 
+/*
+ * The smallest sufficient block that begins warm, or else the smallest: to cut up
+ * a larger block costs less than a page fault for each page of a clean one.
+ */
 static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype mt)
 {
-	unsigned o;
+	unsigned o, smallest = 0;
+	u64 pfn = 0;
 
 	for (o = order; o <= MAX_ORDER; o++) {
-		u64 pfn = zone->area[o].first[mt];
+		/* Warm blocks stand first in their list. */
+		u64 first = zone->area[o].first[mt];
 
-		if (!pfn)
+		if (!first)
 			continue;
-		del_page_from_free_list(zone, pfn);
-		/* Merging does not look at types: a pageblock in a larger block
-		 * may be another's still, and gets what is freed in it. */
-		if (o >= PAGEBLOCK_ORDER)
-			set_migratetype(pfn, (u64)1 << order, mt);
-		expand(zone, pfn, order, o, mt);
-		return pfn;
+		if (!pfn || begins_dirty(first)) {
+			pfn = first;
+			smallest = o;
+		}
+		if (begins_dirty(first) || !zone->nr_dirty)
+			break;
 	}
-	return 0;
+	if (!pfn)
+		return 0;
+	del_page_from_free_list(zone, pfn);
+	/* Merging does not look at types: a pageblock in a larger block
+	 * may be another's still, and gets what is freed in it. */
+	if (smallest >= PAGEBLOCK_ORDER)
+		set_migratetype(pfn, (u64)1 << order, mt);
+	expand(zone, pfn, order, smallest, mt);
+	return pfn;
 }
 
 u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype mt)

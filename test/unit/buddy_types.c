@@ -230,10 +230,30 @@ static void nofragment_keeps_pageblocks_pure(void)
 	zone_check_locked(&zone);
 }
 
+/* That holds across orders: a large warm block is cut up before a small clean one is touched. */
+static void warm_memory_first_of_any_order(void)
+{
+	u64 first = start(4, MIGRATE_MOVABLE), warm = first + 2 * PAGEBLOCK_PAGES, i;
+
+	/* A clean page and a clean block of 8 in the first pageblock, all of the third warm. */
+	assert_true(zone_take_range_locked(&zone, first, 4 * PAGEBLOCK_PAGES));
+	pages_clear_dirty(first, 4 * PAGEBLOCK_PAGES);
+	zone_free_range_locked(&zone, first + 1, 1);
+	zone_free_range_locked(&zone, first + 8, 8);
+	pages_set_dirty(warm, PAGEBLOCK_PAGES);
+	zone_free_range_locked(&zone, warm, PAGEBLOCK_PAGES);
+	for (i = 0; i < PAGEBLOCK_PAGES; i++)
+		assert_in_range(take(0, MIGRATE_MOVABLE, true), warm, warm + PAGEBLOCK_PAGES - 1);
+	/* With nothing warm left the smallest serves. */
+	assert_int_equal(take(0, MIGRATE_MOVABLE, true), first + 1);
+	assert_int_equal(take(0, MIGRATE_MOVABLE, true), first + 8);
+}
+
 UNIT_MAIN(CASE(fallback_takes_a_whole_pageblock),
 	  CASE(nofragment_refuses_to_mix),
 	  CASE(less_than_half_is_not_stolen),
 	  CASE(fallback_breaks_the_largest_block),
 	  CASE(fallback_order),
 	  CASE(warm_memory_first),
+	  CASE(warm_memory_first_of_any_order),
 	  CASE(nofragment_keeps_pageblocks_pure))
