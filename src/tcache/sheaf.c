@@ -2,7 +2,7 @@
  * rank 6: how large sheaves are, and moving batches between them and the
  * shard.
  *
- * Capacity. Every sheaf has room for slot_count(class) pointers, but may use
+ * Capacity. Every sheaf has room for full_limit[class] pointers, but may use
  * only up to its limit. Limits begin small, so that small programs stay small,
  * and double whenever the sheaf overflows or runs empty, as long as the sum over
  * all sheaves of limit times object size stays within CAPACITY_BYTES. When it
@@ -38,17 +38,8 @@
  */
 static u32 first_place[NR_SHEAVES], full_place[NR_SHEAVES], nr_slots;
 
-static u32 slot_count(unsigned class)
-{
-	size_t n = SHEAF_MOST_BYTES / size_classes[class].size;
-
-	return (u32)MIN(MAX(n, (size_t)SHEAF_LEAST), (size_t)SHEAF_MOST);
-}
-
-static u32 first_limit(unsigned class)
-{
-	return (u32)MIN(FIRST_BYTES / size_classes[class].size, (size_t)FIRST_MOST);
-}
+/* Objects a sheaf may keep at first, and at most. Written once, by sheaves_init. */
+static u16 first_limit[NR_SHEAVES], full_limit[NR_SHEAVES];
 
 void sheaves_init(void)
 {
@@ -56,13 +47,17 @@ void sheaves_init(void)
 
 	nr_slots = 0;
 	for (class = 0; class < NR_SHEAVES; class++) {
+		size_t size = size_classes[class].size, most = SHEAF_MOST_BYTES / size;
+
+		first_limit[class] = (u16)MIN(FIRST_BYTES / size, (size_t)FIRST_MOST);
+		full_limit[class] = (u16)MIN(MAX(most, (size_t)SHEAF_LEAST), (size_t)SHEAF_MOST);
 		first_place[class] = nr_slots + 1;
 		/* One object at least: a refill always brings one. */
-		nr_slots += 1 + MAX(first_limit(class), 1u);
+		nr_slots += 1 + MAX(first_limit[class], 1u);
 	}
 	for (class = 0; class < NR_SHEAVES; class++) {
 		full_place[class] = nr_slots + 1;
-		nr_slots += 1 + slot_count(class);
+		nr_slots += 1 + full_limit[class];
 	}
 }
 
@@ -72,7 +67,7 @@ u32 sheaf_used(const struct tcache *tc, unsigned class)
 	void **bottom = __atomic_load_n(&tc->bottom[class], __ATOMIC_RELAXED);
 
 	/* The two places are further apart than any sheaf is deep. */
-	return top >= bottom && top <= bottom + slot_count(class) ? (u32)(top - bottom) : 0;
+	return top >= bottom && top <= bottom + full_limit[class] ? (u32)(top - bottom) : 0;
 }
 
 size_t tcache_bytes(void)
@@ -94,8 +89,8 @@ void sheaf_setup(struct tcache *tc)
 		tc->top[class] = bottom;
 		tc->limit[class] = bottom;
 		if (tc->state == TCACHE_LIVE) {
-			tc->limit[class] += first_limit(class);
-			tc->capacity += (size_t)first_limit(class) * size_classes[class].size;
+			tc->limit[class] += first_limit[class];
+			tc->capacity += (size_t)first_limit[class] * size_classes[class].size;
 		}
 	}
 }
@@ -107,7 +102,7 @@ static inline u32 sheaf_limit(struct tcache *tc, unsigned class)
 
 static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
 {
-	void **place = &tc->slots[limit <= MAX(first_limit(class), 1u) ? first_place[class] :
+	void **place = &tc->slots[limit <= MAX(first_limit[class], 1u) ? first_place[class] :
 									 full_place[class]];
 	void **bottom = sheaf_bottom(tc, class);
 	u32 used = (u32)(tc->top[class] - bottom);
@@ -149,7 +144,7 @@ static void sheaf_drop(struct tcache *tc, unsigned class)
 
 	if (used)
 		sheaf_flush(tc, class, used);
-	sheaf_set_limit(tc, class, first_limit(class));
+	sheaf_set_limit(tc, class, first_limit[class]);
 }
 
 /* Empties one other sheaf that had grown, to make its capacity free. */
@@ -160,7 +155,7 @@ static void take_capacity(struct tcache *tc, unsigned class)
 	for (i = 0; i < NR_SHEAVES; i++) {
 		unsigned victim = tc->clock++ % NR_SHEAVES;
 
-		if (victim == class || sheaf_limit(tc, victim) <= first_limit(victim))
+		if (victim == class || sheaf_limit(tc, victim) <= first_limit[victim])
 			continue;
 		sheaf_drop(tc, victim);
 		return;
@@ -187,7 +182,7 @@ static void look_at_next(struct tcache *tc, unsigned class)
 static bool sheaf_grow(struct tcache *tc, unsigned class)
 {
 	u32 limit = sheaf_limit(tc, class);
-	u32 most = slot_count(class);
+	u32 most = full_limit[class];
 	u32 more = MIN(MAX(limit, 1u), most - limit);
 	size_t bytes = (size_t)more * size_classes[class].size;
 
