@@ -10,15 +10,6 @@
 
 struct zone *zone_table[MAX_NR_ZONES];
 
-/* A block's first page stands for it: where a block goes in its list is no more than a hint. */
-static inline bool begins_dirty(u64 pfn)
-{
-	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
-				   __ATOMIC_RELAXED);
-
-	return word >> pfn % 64 & 1;
-}
-
 /*
  * The three mutators of the free lists: a block's kind, order and list change
  * here and nowhere else.
@@ -31,7 +22,8 @@ static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum mi
 	page->order = (u8)order;
 	page->migratetype = (u8)mt;
 	page_set_kind(page, PAGE_BUDDY);
-	if (begins_dirty(pfn)) {
+	/* The first page stands for all: where a block goes is no more than a hint. */
+	if (page_is_dirty(pfn)) {
 		page->prev = 0;
 		page->next = area->first[mt];
 		if (page->next)
@@ -287,11 +279,11 @@ static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype 
 
 		if (!first)
 			continue;
-		if (!pfn || begins_dirty(first)) {
+		if (!pfn || page_is_dirty(first)) {
 			pfn = first;
 			smallest = o;
 		}
-		if (begins_dirty(first) || !zone->nr_dirty)
+		if (page_is_dirty(first) || !zone->nr_dirty)
 			break;
 	}
 	if (!pfn)
@@ -313,7 +305,7 @@ u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype
 		u64 pfn = zone->area[o].last[mt];
 
 		/* Clean blocks stand at the end of the list. */
-		if (!pfn || begins_dirty(pfn))
+		if (!pfn || page_is_dirty(pfn))
 			continue;
 		del_page_from_free_list(zone, pfn);
 		if (o >= PAGEBLOCK_ORDER)

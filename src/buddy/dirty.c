@@ -48,6 +48,15 @@ void pages_count_backed(long nr)
 	__atomic_fetch_add(&nr_backed, (u64)nr, __ATOMIC_RELAXED);
 }
 
+/* Bits of `bits` in a mask of n; mostly all or none, and counting is a call on some processors. */
+static inline u64 count_bits(u64 bits, u64 mask, u64 n)
+{
+	bits &= mask;
+	if (bits == mask)
+		return n;
+	return bits ? (u64)__builtin_popcountll(bits) : 0;
+}
+
 u64 pages_nr_dirty(u64 pfn, u64 nr)
 {
 	u64 count = 0;
@@ -56,7 +65,7 @@ u64 pages_nr_dirty(u64 pfn, u64 nr)
 		struct piece p = first_piece(pfn, nr);
 		u64 bits = __atomic_load_n(&pfn_to_block(pfn)->dirty[p.word], __ATOMIC_RELAXED);
 
-		count += (u64)__builtin_popcountll(bits & p.mask);
+		count += count_bits(bits, p.mask, p.nr);
 		pfn += p.nr;
 		nr -= p.nr;
 	}

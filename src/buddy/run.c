@@ -75,6 +75,12 @@ struct run {
 	bool warm;	/* most pages of the request are dirty */
 };
 
+/* What is left of such a run is hardly worth another look. */
+static bool fits_well(const struct run *run, u64 nr)
+{
+	return run->warm && run->length - nr <= nr / 16;
+}
+
 /*
  * Looks at the run around the free block, and keeps it if it serves better: warm
  * pages rather than such that fault, then the shorter run.
@@ -89,7 +95,7 @@ static void consider(const struct zone *zone, u64 pfn, unsigned order, u64 nr, u
 	u64 at = round_up(start, align);
 	bool warm;
 
-	if (at + nr > start + length)
+	if (at + nr > start + length || (best->warm && length >= best->length))
 		return;
 	warm = pages_nr_dirty(at, nr) > nr / 2;
 	if (best->at && (warm == best->warm ? length >= best->length : best->warm))
@@ -107,7 +113,8 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 		u64 pfn = zone->area[order].first[mt];
 
 		/* Warm blocks stand first in their list. */
-		for (tries = RUN_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--)
+		for (tries = RUN_TRIES; pfn && tries && !fits_well(&best, nr);
+		     pfn = pfn_to_page(pfn)->next, tries--)
 			/* A block listed as mt may lie in a pageblock that is not. */
 			if (block_fits(zone, pfn, mt))
 				consider(zone, pfn, order, nr, (u64)1 << align_order, mt, &best);

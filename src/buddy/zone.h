@@ -151,6 +151,13 @@ void zone_free_range(struct zone *zone, u64 pfn, u64 nr);
 
 /* Dirty bits: how many are set in [pfn, pfn + nr), and setting them. */
 u64 pages_nr_dirty(u64 pfn, u64 nr);
+static inline bool page_is_dirty(u64 pfn)
+{
+	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
+				   __ATOMIC_RELAXED);
+
+	return word >> pfn % 64 & 1;
+}
 void pages_set_dirty(u64 pfn, u64 nr);
 /* Clears them; the caller owns the pages. */
 void pages_clear_dirty(u64 pfn, u64 nr);

@@ -30,11 +30,8 @@ static struct {
 } low;
 static_assert(LOW_PAGES / CHUNK_PAGES <= 32, "a bit for each chunk");
 
-bool pfn_has_block(u64 pfn)
+bool low_pfn_has_block(u64 pfn)
 {
-	if (likely(pfn < window.low))
-		return pfn >= window.first >> PAGE_SHIFT &&
-		       pfn < __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT;
 	return pfn < window.low + LOW_PAGES && __atomic_load_n(&low.has_blocks, __ATOMIC_ACQUIRE);
 }
 

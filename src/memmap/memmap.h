@@ -187,7 +187,14 @@ static inline u64 addr_to_pfn(const void *p)
 }
 
 /* True when the pageblock of pfn, any number, has a struct pageblock. */
-bool pfn_has_block(u64 pfn);
+bool low_pfn_has_block(u64 pfn);
+static inline bool pfn_has_block(u64 pfn)
+{
+	if (likely(pfn < window.low))
+		return pfn >= window.first >> PAGE_SHIFT &&
+		       pfn < __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT;
+	return low_pfn_has_block(pfn);
+}
 /* True when p lies in a pageblock that is mapped, so its tag may be read. */
 bool addr_is_ours(const void *p);
 

@@ -107,6 +107,15 @@ static inline bool limit_allows(u64 need, bm_gfp_t gfp)
 	return !need || limit_allows_slow(need, gfp);
 }
 
+/* Whether those of a block's pages that are clean may be backed. */
+static inline bool limit_allows_pages(u64 pfn, u64 nr, bm_gfp_t gfp)
+{
+	/* With all of them far from any mark: they need not be counted. */
+	if (likely(pages_nr_backed() + nr <= __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED)))
+		return true;
+	return limit_allows(nr - pages_nr_dirty(pfn, nr), gfp);
+}
+
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
 bool kswapd_is_running(void);
 void kswapd_wake(void);

@@ -44,8 +44,7 @@ static bool resize_block(u64 pfn, u64 nr)
 		if (!done)
 			return false;
 	}
-	if (!limit_allows(nr - old - pages_nr_dirty(pfn + old, nr - old),
-			  scope_gfp(BM_GFP_KERNEL))) {
+	if (!limit_allows_pages(pfn + old, nr - old, scope_gfp(BM_GFP_KERNEL))) {
 		zone_free_range(zone, pfn + old, nr - old);
 		return false;
 	}
