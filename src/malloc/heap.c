@@ -28,7 +28,7 @@ static void *slab_object(struct shard *shard, unsigned class)
 	void *object = NULL;
 
 	if (class >= NR_SHEAVES)
-		return slab_alloc_single(shard, class);
+		return slab_alloc_single(shard, class, NULL);
 	if (slab_alloc(shard, class, &object, 1))
 		stat_add_shared(objects_refilled, 1);
 	return object;
@@ -48,6 +48,7 @@ BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
 
 BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 {
+	bool zeroed = false;
 	size_t bytes;
 	void *p;
 
@@ -55,10 +56,13 @@ BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (bytes > MAX_PACKED_SIZE)
+	if (bytes > MAX_CLASS_SIZE)
 		return large_alloc_owned(heap_shard(heap)->owner, bytes, 0, BM_GFP_ZERO);
-	p = bm_heap_malloc(heap, bytes);
-	if (p)
+	if (bytes > MAX_PACKED_SIZE)
+		p = slab_alloc_single(heap_shard(heap), size_to_class(bytes), &zeroed);
+	else
+		p = bm_heap_malloc(heap, bytes);
+	if (p && !zeroed)
 		memset(p, 0, bytes);
 	return p;
 }

@@ -31,12 +31,6 @@ BM_EXPORT void free(void *p)
 	do_free(p);
 }
 
-/*
- * Up to this size a warm object that is cleared beats fresh pages; beyond it
- * pages known to be zero need not be touched.
- */
-#define CALLOC_FROM_SLAB MAX_PACKED_SIZE
-
 BM_EXPORT void *calloc(size_t nr, size_t size)
 {
 	size_t bytes;
@@ -46,8 +40,11 @@ BM_EXPORT void *calloc(size_t nr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (unlikely(bytes > CALLOC_FROM_SLAB))
+	if (unlikely(bytes > MAX_CLASS_SIZE))
 		return large_alloc(bytes, 0, true);
+	/* Of pages just taken those known to be zero need not be touched. */
+	if (unlikely(bytes > MAX_PACKED_SIZE))
+		return tcache_calloc_single(current_tcache(), size_to_class(bytes), bytes);
 	p = do_malloc(bytes);
 	if (likely(p))
 		memset(p, 0, bytes);

@@ -25,10 +25,10 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 }
 
 /* A slab with all objects free, not yet on any list; 0 without memory. */
-static u64 new_slab(const struct shard *shard, unsigned class)
+static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 {
 	const struct size_class *sc = &size_classes[class];
-	bm_gfp_t gfp = sc->nr_objects == 1 ? BM_GFP_KERNEL | BM_GFP_MOVABLE : BM_GFP_KERNEL;
+	bm_gfp_t gfp = more | (sc->nr_objects == 1 ? BM_GFP_KERNEL | BM_GFP_MOVABLE : BM_GFP_KERNEL);
 	u64 pfn = alloc_pages_owned(shard->owner, gfp, sc->nr_pages, sc->order);
 	unsigned left = sc->nr_objects, i;
 	struct page *page;
@@ -151,7 +151,7 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	 * had is enough for now. Nobody waits while it is made. */
 	if (likely(got))
 		return got;
-	pfn = new_slab(shard, class);
+	pfn = new_slab(shard, class, 0);
 	/* In search of memory, caches were emptied: perhaps into our slabs. */
 	if (unlikely(!pfn))
 		return alloc_partial(shard, class, out, n);
@@ -180,18 +180,20 @@ static void *alloc_kept_single(struct shard *shard, unsigned class)
 	return NULL;
 }
 
-void *slab_alloc_single(struct shard *shard, unsigned class)
+void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 {
 	void *object = alloc_kept_single(shard, class);
 	u64 pfn;
 
 	if (object)
 		return object;
-	pfn = new_slab(shard, class);
+	pfn = new_slab(shard, class, zeroed ? BM_GFP_ZERO : 0);
 	if (unlikely(!pfn))
 		return alloc_kept_single(shard, class);
 	take_objects(pfn, &size_classes[class], &object, 1);
 	__atomic_fetch_add(&shard->nodes[class].nr_slabs, 1, __ATOMIC_RELAXED);
+	if (zeroed)
+		*zeroed = true;
 	return object;
 }
 

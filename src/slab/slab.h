@@ -122,9 +122,10 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 /*
  * The same for one object of a class above MAX_PACKED_SIZE. May give an object
  * of one of the next larger classes when an empty slab of it is at hand: its
- * tag says so, and it is freed as that.
+ * tag says so, and it is freed as that. With `zeroed` new pages come as zeroes,
+ * which for clean ones costs nothing, and *zeroed becomes true then.
  */
-void *slab_alloc_single(struct shard *shard, unsigned class);
+void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed);
 
 /*
  * Gives n objects back to the shard and class their tags name, all the same.

@@ -8,10 +8,12 @@
  * may take it once the cache is sealed (idle.c). Each step is one store: a child of
  * fork finds the object in the cache, or with whoever took it, or lost.
  */
+#include <string.h>
+
 #include "base/report.h"
 #include "tcache/tcache.h"
 
-void *tcache_alloc_single(struct tcache *tc, unsigned class)
+static inline void *alloc_single(struct tcache *tc, unsigned class, bool *zeroed)
 {
 	void *p = NULL;
 	u32 before;
@@ -24,7 +26,22 @@ void *tcache_alloc_single(struct tcache *tc, unsigned class)
 		__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);
 		tcache_leave(tc, before);
 	}
-	return likely(p) ? p : slab_alloc_single(tcache_shard(tc), class);
+	return likely(p) ? p : slab_alloc_single(tcache_shard(tc), class, zeroed);
+}
+
+void *tcache_alloc_single(struct tcache *tc, unsigned class)
+{
+	return alloc_single(tc, class, NULL);
+}
+
+void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size)
+{
+	bool zeroed = false;
+	void *p = alloc_single(tc, class, &zeroed);
+
+	if (p && !zeroed)
+		memset(p, 0, size);
+	return p;
 }
 
 static cold_path void report_kept(const void *p, unsigned class)

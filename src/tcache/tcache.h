@@ -112,6 +112,8 @@ extern struct tcache tcache_boot, tcache_gone, tcache_sealed;
 void *tcache_refill(struct tcache *tc, size_t class);
 /* Of a class above NR_SHEAVES (single.c). */
 void *tcache_alloc_single(struct tcache *tc, unsigned class);
+/* The same, its first `size` bytes zero. */
+void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size);
 void tcache_free_slow(void *p, struct tcache *tc);
 
 /*

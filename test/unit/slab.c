@@ -338,23 +338,23 @@ static void single_objects(void)
 
 	slabs_start(1);
 	for (class = NR_PACKED_CLASSES; class < NR_CLASSES; class++) {
-		p = slab_alloc_single(shards[0], class);
+		p = slab_alloc_single(shards[0], class, NULL);
 		assert_int_equal(tag_class(tag_read(virt_to_pfn(p))), class);
 		memset(p, 1, size_classes[class].size);
 		slab_free(shards[0], class, &p, 1);
 		slabs_check(shards[0]);
-		q = slab_alloc_single(shards[0], class);
+		q = slab_alloc_single(shards[0], class, NULL);
 		slab_free(shards[0], tag_class(tag_read(virt_to_pfn(q))), &q, 1);
 		slab_shrink(true);
 	}
-	p = slab_alloc_single(shards[0], CLASS_73728);
+	p = slab_alloc_single(shards[0], CLASS_73728, NULL);
 	slab_free(shards[0], CLASS_73728, &p, 1);
 	assert_int_equal(shards[0]->nodes[CLASS_73728].nr_empty, 1);
 	/* 64 KiB: served by the 72 KiB that are free; 48 KiB: too far away. */
-	q = slab_alloc_single(shards[0], CLASS_65536);
+	q = slab_alloc_single(shards[0], CLASS_65536, NULL);
 	assert_ptr_equal(q, p);
 	slab_free(shards[0], CLASS_73728, &q, 1);
-	q = slab_alloc_single(shards[0], CLASS_49152);
+	q = slab_alloc_single(shards[0], CLASS_49152, NULL);
 	assert_ptr_not_equal(q, p);
 	slab_free(shards[0], CLASS_49152, &q, 1);
 	slabs_check_gone(shards[0]);
@@ -378,7 +378,7 @@ static void short_memory(void)
 		if (got < ARRAY_SIZE(objects) - MOST)
 			assert_int_equal(errno, ENOMEM);
 		if (class >= NR_PACKED_CLASSES)
-			assert_null(slab_alloc_single(shards[0], class));
+			assert_null(slab_alloc_single(shards[0], class, NULL));
 		slabs_check(shards[0]);
 		while (got) {
 			n = MIN(got, 200u);

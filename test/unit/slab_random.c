@@ -56,7 +56,7 @@ static void take(void)
 	void *batch[MOST_BATCH];
 
 	if (class >= NR_PACKED_CLASSES && random_below(&seed, 2)) {
-		batch[0] = slab_alloc_single(shard, class);
+		batch[0] = slab_alloc_single(shard, class, NULL);
 		assert_non_null(batch[0]);
 		assert_in_range(tag_class(tag_read(virt_to_pfn(batch[0]))), class, class + 2);
 		add(batch[0], shard, tag_class(tag_read(virt_to_pfn(batch[0]))));
