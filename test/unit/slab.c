@@ -360,6 +360,41 @@ static void single_objects(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* Pages taken for zeroed memory are zero, known to be so or cleared; what was kept is not. */
+static void zeroed_single_objects(void)
+{
+	const unsigned class = CLASS_65536, larger = CLASS_98304;
+	const size_t size = size_classes[class].size, most = size_classes[larger].size;
+	bool zeroed = false;
+	char *p, *q;
+	void *all;
+	size_t i;
+
+	slabs_start(1);
+	p = slab_alloc_single(shards[0], class, &zeroed);
+	assert_true(zeroed);
+	memset(p, 1, size);
+	all = p;
+	slab_free(shards[0], class, &all, 1);
+	zeroed = false;
+	assert_ptr_equal(slab_alloc_single(shards[0], class, &zeroed), p);
+	assert_false(zeroed);
+	slab_free(shards[0], class, &all, 1);
+	/* Warm pages are cleared. A mark put into clean ones shows that those are not written. */
+	slab_shrink(true);
+	shrink_all();
+	for (i = 0; i < most; i += PAGE_SIZE)
+		p[i] = 1;
+	q = slab_alloc_single(shards[0], larger, &zeroed);
+	assert_true(zeroed);
+	assert_ptr_equal(q, p);
+	for (i = 0; i < most; i += PAGE_SIZE)
+		assert_int_equal(q[i], i >= size);
+	all = q;
+	slab_free(shards[0], larger, &all, 1);
+	slabs_check_gone(shards[0]);
+}
+
 /* Without memory for a slab nothing is handed out, and nothing is lost. */
 static void short_memory(void)
 {
@@ -433,5 +468,6 @@ UNIT_MAIN(CASE(slabs_are_cut_from_the_bottom),
 	  CASE(partial_slabs_first),
 	  CASE(empty_slabs_are_kept_for_a_while),
 	  CASE(single_objects),
+	  CASE(zeroed_single_objects),
 	  CASE(short_memory),
 	  CASE(objects_that_come_back_in_need))
