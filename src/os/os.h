@@ -114,6 +114,10 @@ int os_stderr(void);
 
 int os_pid(void);
 
+/* The calling thread's number, and whether no thread of the process has it any more. */
+int os_tid(void);
+bool os_tid_is_gone(int tid);
+
 /*
  * Registers for os_membarrier; once, early. True afterwards when it can be used.
  */

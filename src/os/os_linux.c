@@ -316,6 +316,21 @@ void os_thread_join(void)
 	pthread_join(own.thread, NULL);
 }
 
+int os_tid(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+bool os_tid_is_gone(int tid)
+{
+	int saved = errno;
+	/* A sandbox may say no to everything: only this answer counts. */
+	bool gone = syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH;
+
+	errno = saved;
+	return gone;
+}
+
 /* Numbers from linux/membarrier.h, which headers before 4.14 do not have. */
 #define MEMBARRIER_PRIVATE 8
 #define MEMBARRIER_REGISTER_PRIVATE 16

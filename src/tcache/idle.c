@@ -98,6 +98,17 @@ void tcache_forbid_seal(struct tcache *tc)
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
+void tcache_unseal_gone(struct tcache *tc)
+{
+	lock(&tc->seal_lock, LOCK_SEAL);
+	if (tc->sealed)
+		compact(tc);
+	tc->sealed = 0;
+	tc->slot = NULL;
+	tc->busy = 0;
+	unlock(&tc->seal_lock, LOCK_SEAL);
+}
+
 void tcache_unseal_in_child(struct tcache *tc, bool mine)
 {
 	lock_reinit(&tc->seal_lock);
@@ -106,6 +117,7 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 		compact(tc);
 	tc->sealed = 0;
 	if (mine) {
+		tc->tid = os_tid();
 		if (this_tcache == &tcache_sealed)
 			this_tcache = tc;
 	} else {
@@ -161,6 +173,11 @@ static bool try_seal(struct tcache *tc, bool all)
 	tc->seal_round = round_nr;
 	if ((!is_idle(tc) && !all) || is_empty(tc))
 		return false;
+	/* A thread that ended by the bare system call took no leave. */
+	if (unlikely(os_tid_is_gone(tc->tid))) {
+		tcache_orphan(tc);
+		return false;
+	}
 	lock(&tc->seal_lock, LOCK_SEAL);
 	if (tc->slot && !tc->sealed && tc->state == TCACHE_LIVE &&
 	    !__atomic_load_n(&tc->busy, __ATOMIC_RELAXED)) {

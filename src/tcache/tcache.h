@@ -78,6 +78,7 @@ struct tcache {
 	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
+	int tid;			/* of its thread; written before it is linked */
 	bool sealable;			/* slot may be set when the thread is in no heap or group */
 	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
 	struct lock seal_lock;
@@ -181,6 +182,8 @@ void tcache_unseal(struct tcache *tc);
 void tcache_forbid_seal(struct tcache *tc);
 /* In a child after fork: of the thread that forked (mine), and of all others. */
 void tcache_unseal_in_child(struct tcache *tc, bool mine);
+/* The thread is gone without a word: slot points into memory that may not be there. */
+void tcache_unseal_gone(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. Returns 0. */
 u64 tcache_shrink_idle(bool all);
 
@@ -263,6 +266,8 @@ void tcache_totals(struct stats *total, struct cached_totals *cached);
 /* fork */
 void tcache_lock_all(void);
 void tcache_unlock_all(void);
+/* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
+void tcache_orphan(struct tcache *tc);
 /* In the child: other threads' caches are orphans; what they hold is reclaimed later. */
 void tcache_after_fork(void);
 /* Empties orphans, if there are any; returns 0, as the pages freed are not known. */

@@ -9,6 +9,7 @@
 
 #include "base/options.h"
 #include "base/report.h"
+#include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "tcache/tcache.h"
 
@@ -139,6 +140,7 @@ struct tcache *tcache_get(void)
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
+	tc->tid = os_tid();
 	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
 	sheaf_setup(tc);
 	link_live(tc);
@@ -271,6 +273,14 @@ void tcache_unlock_all(void)
 	for (tc = threads_live; tc; tc = tc->next)
 		unlock_for_fork(&tc->seal_lock, LOCK_SEAL);
 	unlock_for_fork(&threads_lock, LOCK_THREADS);
+}
+
+void tcache_orphan(struct tcache *tc)
+{
+	tcache_unseal_gone(tc);
+	unlink_live(tc);
+	tc->next_free = orphans;
+	orphans = tc;
 }
 
 void tcache_after_fork(void)

@@ -647,6 +647,16 @@ void os_thread_join(void)
 
 void (*fake_on_wait)(uint64_t ms);
 
+int os_tid(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+bool os_tid_is_gone(int tid)
+{
+	return syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH;
+}
+
 static bool can_membarrier;
 
 void os_membarrier_init(void)

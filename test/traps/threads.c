@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -284,6 +285,35 @@ static void small_stacks(void)
 	}
 }
 
+static void *leaves_without_a_word(void *unused)
+{
+	void *p[500];
+
+	for (size_t i = 0; i < 500; i++)
+		CHECK((p[i] = malloc(16 + i * 3)));
+	for (size_t i = 0; i < 500; i++)
+		free(p[i]);
+	syscall(SYS_exit, 0);
+	return unused;
+}
+
+/*
+ * No destructor runs, and most of the stacks with their thread-local memory are
+ * unmapped when the trim looks at what the threads had cached.
+ */
+static void bare_exits(void)
+{
+	pthread_t threads[64];
+
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 64; i++)
+			CHECK(pthread_create(&threads[i], NULL, leaves_without_a_word, NULL) == 0);
+		for (int i = 0; i < 64; i++)
+			pthread_join(threads[i], NULL);
+		malloc_trim(0);
+	}
+}
+
 static atomic_uint signals_seen;
 static atomic_bool storming;
 
@@ -386,6 +416,7 @@ static const struct trap_case cases[] = {
 	{ .name = "exit_while_threads_allocate", .run = exit_while_threads_allocate },
 	{ .name = "many_threads_at_once", .run = many_threads_at_once },
 	{ .name = "small_stacks", .run = small_stacks },
+	{ .name = "bare_exits", .run = bare_exits },
 	{ .name = "signals_interrupt", .run = signals_interrupt },
 	{ .name = "cpus_change", .run = cpus_change },
 	{ .name = "more_cpus_than_at_start", .run = more_cpus_than_at_start,

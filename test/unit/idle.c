@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/options.h"
@@ -152,6 +153,36 @@ static void a_sealed_thread_may_end(void)
 	tcache_shrink_idle(true);
 	helper_ends();
 	assert_int_equal(cached().threads, 1);
+	all_is_gone();
+}
+
+static void *leave_without_a_word(void *unused)
+{
+	(void)unused;
+	allocate_and_give();
+	syscall(SYS_exit, 0);
+	return NULL;
+}
+
+/* What a thread had that ended by the bare system call, sealed or not, is reclaimed whole. */
+static void a_thread_that_is_gone_leaves_nothing(void)
+{
+	unsigned round;
+
+	start();
+	helper_does(allocate_and_give);
+	for (round = 0; round < 4; round++) {
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, leave_without_a_word, NULL), 0);
+		pthread_join(thread, NULL);
+		assert_int_equal(cached().threads, 3);
+		tcache_shrink_idle(true);
+		assert_int_equal(cached().threads, 2);
+		tcache_reap_orphans();
+		assert_true(cached().objects <= 2 * NR_CLASSES_USED);
+	}
+	helper_ends();
 	all_is_gone();
 }
 
@@ -316,6 +347,7 @@ static void working_threads_lose_nothing(void)
 UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
 	  CASE(a_single_object_is_taken_too),
 	  CASE(a_sealed_thread_may_end),
+	  CASE(a_thread_that_is_gone_leaves_nothing),
 	  CASE(strangers_objects_go_home),
 	  CASE(ageing_waits),
 	  CASE(without_membarrier_all_stays),
