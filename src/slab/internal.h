@@ -73,6 +73,12 @@ void slab_release(u64 pfn, unsigned class);
  */
 void slab_unpunch(u64 pfn, const struct size_class *sc);
 
+/*
+ * Slabs that another thread punches are on no list for a moment. Waits until
+ * those of now are back: true when it is worth another look.
+ */
+bool slab_punch_wait(void);
+
 /* In a child after fork, when the locks are new: what was being punched is put back. */
 void slab_punch_after_fork(void);
 

@@ -32,6 +32,7 @@
 
 static struct {
 	u32 busy;	/* acquire/release */
+	u32 turn;	/* changes whenever slabs are put back; relaxed atomic */
 	u32 pass;
 	unsigned class;
 	struct shard *shard;
@@ -213,6 +214,7 @@ static u64 punch_node(struct shard *shard, unsigned class, bool all)
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
+		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
 		for (i = 0; i < empty; i++)
 			slab_release(punch.pfn[i], class);
 	} while (all && more);
@@ -234,6 +236,25 @@ u64 slab_punch(bool all)
 	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
 	stat_add_shared(punched_pages, given);
 	return given;
+}
+
+/* A system call for each of 64 slabs takes far less. */
+#define WAIT_MOST_MS 50
+
+bool slab_punch_wait(void)
+{
+	u32 turn = __atomic_load_n(&punch.turn, __ATOMIC_RELAXED);
+	unsigned ms;
+
+	if (!__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
+		return false;
+	for (ms = 0; ms < WAIT_MOST_MS; ms++) {
+		os_sleep_ms(1);
+		if (__atomic_load_n(&punch.turn, __ATOMIC_RELAXED) != turn ||
+		    !__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
+			return true;
+	}
+	return false;
 }
 
 void slab_punch_after_fork(void)

@@ -152,9 +152,13 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	if (likely(got))
 		return got;
 	pfn = new_slab(shard, class, 0);
-	/* In search of memory, caches were emptied: perhaps into our slabs. */
-	if (unlikely(!pfn))
-		return alloc_partial(shard, class, out, n);
+	if (unlikely(!pfn)) {
+		/* In search of memory, caches were emptied: perhaps into our slabs. */
+		got = alloc_partial(shard, class, out, n);
+		while (!got && slab_punch_wait())
+			got = alloc_partial(shard, class, out, n);
+		return got;
+	}
 	got = MIN(n, (unsigned)sc->nr_objects);
 	/* Nobody else knows the slab yet. */
 	take_objects(pfn, sc, out, got);

@@ -1,7 +1,9 @@
 /* Hole punching: pages without a live object go, all others stay, and the slab stays in use. */
 #include "slabs.h"
 
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "buddy/zone.h"
@@ -234,6 +236,53 @@ static void nobody_is_handed_a_page_that_is_dropped(void)
 	slabs_check(shards[0]);
 }
 
+static pthread_t needy;
+static unsigned needy_got;
+
+static void *allocate_in_need(void *unused)
+{
+	void *out[4];
+
+	(void)unused;
+	needy_got = slab_alloc(shards[0], CLASS_A, out, 4);
+	return NULL;
+}
+
+static void nap(void)
+{
+	usleep(1000);
+}
+
+static void start_needy(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	assert_int_equal(pthread_create(&needy, NULL, allocate_in_need, NULL), 0);
+	usleep(20000);
+}
+
+/* Where there is no memory for another slab, those off their list are waited for. */
+static void who_finds_nothing_waits(void)
+{
+	static void *rest[1 << 16];
+	unsigned nr = 0, n;
+
+	options.decay_ms = -1;
+	fake.rlimit_bytes = 6 << 20;
+	fake_on_sleep = nap;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	while (nr < ARRAY_SIZE(rest) - MOST && (n = slab_alloc(shards[0], CLASS_A, rest + nr, MOST)))
+		nr += n;
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_on_purge = start_needy;
+	assert_int_equal(slab_punch(true), 2);
+	pthread_join(needy, NULL);
+	assert_int_equal(needy_got, 4);
+	slabs_check(shards[0]);
+}
+
 static void goes_on_in_the_child(void)
 {
 	slab_reinit_locks();
@@ -321,6 +370,7 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(idle_slabs_are_punched_by_ageing),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
 	  CASE(nobody_is_handed_a_page_that_is_dropped),
+	  CASE(who_finds_nothing_waits),
 	  CASE(a_child_finds_the_slab_in_use),
 	  CASE(a_child_knows_the_first_of_two_holes),
 	  CASE(a_refused_page_stays))
