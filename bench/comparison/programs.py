@@ -14,6 +14,11 @@ from .inputs import INPUTS
 from .rows import Row, RowFailed, environment, last_line
 
 
+# A program does much besides malloc, so allocators differ less than the machine
+# does from one run to the next.
+TURNS = 3
+
+
 class Launched:
     """A program running under launch(1) of ours, and its figures at the end."""
 
@@ -74,6 +79,7 @@ class Program(Row):
     """One command, from start to exit."""
 
     kind = "program"
+    turns = TURNS
     TIMEOUT_S = 180
 
     def __init__(self, name, about, command, needs=(), inputs=(), stdin=None,
@@ -121,6 +127,7 @@ class Redis(Row):
     is what a user of the server sees, and includes no start of the server."""
 
     kind = "program"
+    turns = TURNS
     needs = ("redis-server", "redis-benchmark")
     LOAD = ["-t", "set,get,lpush,lrange_100,hset,zadd", "-n", "40000",
             "-r", "100000", "-d", "100", "-P", "16", "-q"]

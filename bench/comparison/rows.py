@@ -20,6 +20,7 @@ class Row:
 
     kind = "workload"
     metric = "time"
+    turns = 1  # within each round
 
     def __init__(self, name, about):
         self.name = name
