@@ -119,15 +119,6 @@ static void lru_drop_if_clean(struct zone *zone, struct pageblock *block)
 	lru_del(zone, block);
 }
 
-/* Bits of word in a mask of n bits; mostly all or none. */
-static inline u64 count_bits(u64 word, u64 mask, u64 n)
-{
-	word &= mask;
-	if (word == mask)
-		return n;
-	return word ? (u64)__builtin_popcountll(word) : 0;
-}
-
 /* Sets or clears the free bits of [pfn, pfn + nr) and keeps the counts. */
 static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 {

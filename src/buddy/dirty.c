@@ -48,15 +48,6 @@ void pages_count_backed(long nr)
 	__atomic_fetch_add(&nr_backed, (u64)nr, __ATOMIC_RELAXED);
 }
 
-/* Bits of `bits` in a mask of n; mostly all or none, and counting is a call on some processors. */
-static inline u64 count_bits(u64 bits, u64 mask, u64 n)
-{
-	bits &= mask;
-	if (bits == mask)
-		return n;
-	return bits ? (u64)__builtin_popcountll(bits) : 0;
-}
-
 u64 pages_nr_dirty(u64 pfn, u64 nr)
 {
 	u64 count = 0;

@@ -149,6 +149,15 @@ void zone_rotate_lru_locked(struct zone *zone, u32 number);
 void zone_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
 void zone_free_range(struct zone *zone, u64 pfn, u64 nr);
 
+/* Bits of word in a mask of n; mostly all or none, and counting is a call on some processors. */
+static inline u64 count_bits(u64 word, u64 mask, u64 n)
+{
+	word &= mask;
+	if (word == mask)
+		return n;
+	return word ? (u64)__builtin_popcountll(word) : 0;
+}
+
 /* Dirty bits: how many are set in [pfn, pfn + nr), and setting them. */
 u64 pages_nr_dirty(u64 pfn, u64 nr);
 static inline bool page_is_dirty(u64 pfn)
