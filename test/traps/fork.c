@@ -412,9 +412,9 @@ static void fork_without_handlers(void)
 
 static void free_pages_are_not_copied(void)
 {
-	char *kept = malloc(4 << 20), *block[FREE_BLOCKS];
+	char *kept = malloc(4 << 20), *block[FREE_BLOCKS], byte = 0;
+	int status, seen[2];
 	long before;
-	int status;
 	pid_t pid;
 
 	memset(kept, 1, 4 << 20);
@@ -423,6 +423,7 @@ static void free_pages_are_not_copied(void)
 	for (int i = 0; i < FREE_BLOCKS; i++)
 		free(block[i]);
 	CHECK(status_kib("RssAnon") > 120 * 1024);
+	CHECK(pipe(seen) == 0);
 	pid = fork();
 	CHECK(pid >= 0);
 	before = smaps_kib("Private_Dirty");
@@ -432,10 +433,13 @@ static void free_pages_are_not_copied(void)
 	/* Shared with the other side, so nothing is private but what was written now. */
 	CHECK(smaps_kib("Private_Dirty") - before < 4 * 1024, "%ld KiB",
 	      smaps_kib("Private_Dirty") - before);
+	/* What one side gives back is the other's alone: not before both have looked. */
 	if (pid) {
+		CHECK(write(seen[1], &byte, 1) == 1);
 		CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
 		return;
 	}
+	CHECK(read(seen[0], &byte, 1) == 1);
 	CHECK(malloc_trim(0) == 1);
 	CHECK(status_kib("RssAnon") < 16 * 1024, "%ld KiB", status_kib("RssAnon"));
 	for (size_t i = 0; i < 4 << 20; i += 4096)
