@@ -169,9 +169,10 @@ static void take_capacity(struct tcache *tc, unsigned class)
  */
 static void look_at_next(struct tcache *tc, unsigned class)
 {
-	unsigned next = tc->look = (u8)(tc->look + 1 < NR_SHEAVES ? tc->look + 1 : 0);
+	unsigned next = tc->look + 1u < NR_SHEAVES ? tc->look + 1u : 0;
 	u32 used = (u32)(tc->top[next] - sheaf_bottom(tc, next));
 
+	tc->look = (u8)next;
 	if (used && used == tc->seen[next] && next != class)
 		sheaf_drop(tc, next);
 	else
