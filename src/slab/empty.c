@@ -6,18 +6,12 @@
  * keeps another cannot use; each slab that had to go raises it, so a heap in
  * which slabs come and go fast keeps more. Each ageing halves it. (4 MiB at most
  * saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost
- * a Lua script 3 MiB of 14.)
+ * a Lua script 3 MiB of 14.) Single objects may be kept up to the largest of them.
  */
 #define EMPTY_LEAST ((u64)128 << 10)
 #define EMPTY_MOST ((u64)512 << 10)
+#define EMPTY_MOST_SINGLE ((u64)MAX_CLASS_SIZE)
 #define EMPTY_STEP ((u64)1 << 10)
-
-/*
- * Of single objects, which only requests of nearly their size can use: the rest of
- * the heap is better off with their pages. (64 blocks of 16-512 KiB in turn need
- * 37 MiB so, 45 with the other budget.)
- */
-#define EMPTY_MOST_SINGLE ((u64)1 << 20)
 
 /*
  * Slabs without a used object stay with their node as far as the shard's
@@ -28,16 +22,15 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node,
 		     const struct size_class *sc)
 {
 	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT, budget, kept;
+	u64 most = sc->nr_objects == 1 ? EMPTY_MOST_SINGLE : EMPTY_MOST;
 
 	/* Whoever has a budget of its own is not charged for what it does not use. */
 	if (unlikely(shard_is_private(shard)))
 		return false;
 	budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
 	kept = __atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes;
-	if (sc->nr_objects == 1 && kept > EMPTY_MOST_SINGLE)
-		return false;
-	if (kept > budget) {
-		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST),
+	if (kept > MIN(budget, most)) {
+		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST_SINGLE),
 				 __ATOMIC_RELAXED);
 		return false;
 	}
