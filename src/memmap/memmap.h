@@ -186,7 +186,10 @@ static inline u64 addr_to_pfn(const void *p)
 					 window.low + ((u64)(uintptr_t)p >> PAGE_SHIFT);
 }
 
-/* True when the pageblock of pfn, any number, has a struct pageblock. */
+/*
+ * True when the pageblock of pfn, any number, has a struct pageblock. low.c knows
+ * those behind the window.
+ */
 bool low_pfn_has_block(u64 pfn);
 static inline bool pfn_has_block(u64 pfn)
 {
