@@ -2,8 +2,9 @@
 #include "slab/size_class.h"
 
 const struct size_class size_classes[NR_CLASSES] = {
-#define CLASS(size, objects, order, pages) \
-	{ size, objects, order, (objects) > 1 && (pages) > 1 << (order), pages,	(((u64)1 << 40) + (size) - 1) / (size) },
+#define CLASS(size, objects, order, pages)                                   \
+	{ size, objects, order, (objects) > 1 && (pages) > 1 << (order), pages, \
+	  (((u64)1 << 40) + (size) - 1) / (size) },
 #include "slab/size_class.def"
 #undef CLASS
 };
