@@ -17,11 +17,8 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 		tag_write(pfn, tag);
 		return;
 	}
-	for (i = 0; i < sc->nr_pages; i++) {
-		if (sc->unaligned)
-			pfn_to_page(pfn + i)->from_head = (u8)i;
+	for (i = 0; i < sc->nr_pages; i++)
 		tag_write(pfn + i, tag);
-	}
 }
 
 /* A slab with all objects free, not yet on any list; 0 without memory. */
@@ -47,6 +44,9 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 	page->flags = 0;
 	page->private = 0;
 	page_set_kind(page, PAGE_SLAB);
+	/* Before the tags: who sees one may look for the head. */
+	for (i = 0; sc->unaligned && i < sc->nr_pages; i++)
+		pfn_to_page(pfn + i)->from_head = (u8)i;
 	write_tags(pfn, sc, (u16)(shard->tag_base + class));
 	stat_add_shared(slabs_allocated, 1);
 	return pfn;
@@ -155,7 +155,7 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	if (unlikely(!pfn)) {
 		/* In search of memory, caches were emptied: perhaps into our slabs. */
 		got = alloc_partial(shard, class, out, n);
-		while (!got && slab_punch_wait())
+		while (!got && scope_may_map() && slab_punch_wait())
 			got = alloc_partial(shard, class, out, n);
 		return got;
 	}

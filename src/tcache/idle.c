@@ -117,6 +117,7 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 		compact(tc);
 	tc->sealed = 0;
 	if (mine) {
+		tc->pid = os_pid();
 		tc->tid = os_tid();
 		if (this_tcache == &tcache_sealed)
 			this_tcache = tc;
@@ -163,6 +164,15 @@ static bool is_idle(struct tcache *tc)
 	return tc->idle_looks == IDLE_LOOKS;
 }
 
+/*
+ * A thread that ended by the bare system call took no leave. Of another process
+ * that shares the memory, as after vfork, we cannot tell.
+ */
+static bool is_gone(const struct tcache *tc)
+{
+	return tc->pid == os_pid() && os_tid_is_gone(tc->tid);
+}
+
 /* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
 static bool try_seal(struct tcache *tc, bool all)
 {
@@ -173,8 +183,7 @@ static bool try_seal(struct tcache *tc, bool all)
 	tc->seal_round = round_nr;
 	if ((!is_idle(tc) && !all) || is_empty(tc))
 		return false;
-	/* A thread that ended by the bare system call took no leave. */
-	if (unlikely(os_tid_is_gone(tc->tid))) {
+	if (unlikely(is_gone(tc))) {
 		tcache_orphan(tc);
 		return false;
 	}

@@ -140,6 +140,7 @@ struct tcache *tcache_get(void)
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
+	tc->pid = os_pid();
 	tc->tid = os_tid();
 	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
 	sheaf_setup(tc);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/options.h"
@@ -186,6 +187,28 @@ static void a_thread_that_is_gone_leaves_nothing(void)
 	all_is_gone();
 }
 
+/* A process that shares the memory finds none of our threads, and must not think them gone. */
+static void the_child_of_vfork_takes_nobody_for_gone(void)
+{
+	int status;
+	pid_t pid;
+
+	start();
+	helper_does(allocate_and_give);
+	pid = vfork();
+	if (!pid) {
+		tcache_shrink_idle(true);
+		tcache_reap_orphans();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(cached().threads, 2);
+	helper_does(allocate_and_give);
+	helper_ends();
+	all_is_gone();
+}
+
 static void free_strangers(void)
 {
 	unsigned i;
@@ -348,6 +371,7 @@ UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
 	  CASE(a_single_object_is_taken_too),
 	  CASE(a_sealed_thread_may_end),
 	  CASE(a_thread_that_is_gone_leaves_nothing),
+	  CASE(the_child_of_vfork_takes_nobody_for_gone),
 	  CASE(strangers_objects_go_home),
 	  CASE(ageing_waits),
 	  CASE(without_membarrier_all_stays),
