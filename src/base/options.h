@@ -41,6 +41,6 @@ extern struct options options HIDDEN;
  * one line on stderr naming the option and what is accepted; its default
  * stays. Returns the number of such entries.
  */
-unsigned options_parse(const char *conf);
+cold_path unsigned options_parse(const char *conf);
 
 #endif

@@ -42,6 +42,10 @@ static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
 #define HIDDEN __attribute__((visibility("hidden")))
 
 #define out_of_line __attribute__((__noinline__))
+/*
+ * For what is done once, at start or at the end, too: the compiler puts such code
+ * together, so that a program that allocates little touches few pages of it.
+ */
 #define cold_path __attribute__((__cold__, __noinline__))
 #define fast_inline inline __attribute__((__always_inline__))
 

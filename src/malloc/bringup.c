@@ -63,7 +63,7 @@ static const char *find_conf(char *const *env)
 	return NULL;
 }
 
-static void read_options(char *const *env)
+static cold_path void read_options(char *const *env)
 {
 	const char *conf;
 
@@ -126,7 +126,7 @@ static void thread_exits(void *arg)
 }
 
 /* Handlers that are registered first run last before a fork and first after it. */
-static void watch_fork(void)
+static cold_path void watch_fork(void)
 {
 	static u32 done;
 
@@ -183,10 +183,11 @@ void bringup(void)
  * glibc passes the program's own arguments to constructors. A program that never
  * allocates pays for no more than this.
  */
-__attribute__((constructor)) static void start(int argc, char **argv, char **env)
+__attribute__((constructor)) static cold_path void start(int argc, char **argv, char **env)
 {
 	(void)argc;
 	(void)argv;
+	watch_fork();
 	if (!options_read) {
 		read_options(env);
 		/* Whatever was set up before goes by the options from here on. */
@@ -198,7 +199,6 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
 				tcache_set_direct(this_tcache);
 		}
 	}
-	watch_fork();
 	if (options.stats_print)
 		os_keep_stderr();
 	limit_init();
@@ -219,7 +219,7 @@ __attribute__((constructor)) static void start(int argc, char **argv, char **env
  * At exit the thread's objects go home once more: a double free that lay in a
  * sheaf is found even if nothing was allocated after it.
  */
-__attribute__((destructor)) static void finish(void)
+__attribute__((destructor)) static cold_path void finish(void)
 {
 	struct tcache *tc = this_tcache->state == TCACHE_SEALED ? tcache_get() : this_tcache;
 

@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Rank 1's cold_path, for what is called at a process's start or end. */
+#define cold_start __attribute__((__cold__))
+
 /* Reads what does not change while the process lives. Call once, first. */
 void os_init(void);
 
@@ -44,14 +47,14 @@ struct os_group_limit {
  * The limit of the container the process runs in, as far as the container sees
  * its own control group at /sys/fs/cgroup. Files that are not there are no error.
  */
-void os_container_limit(struct os_group_limit *out);
+cold_start void os_container_limit(struct os_group_limit *out);
 
 /*
  * The limit of the process's control group, version 1 or 2, or of a group above
  * it. Opens files below /proc and /sys, so to be called early. That no group and
  * no file is found is an error here, unless the group is the root.
  */
-void os_cgroup_limit(struct os_group_limit *out);
+cold_start void os_cgroup_limit(struct os_group_limit *out);
 
 /*
  * Maps len zeroed bytes, readable and writable, at exactly addr. False with
@@ -109,7 +112,7 @@ void os_close(int fd);
  * start, sets a duplicate aside (closed on exec); os_stderr gives fd 2 if it is
  * open, else the duplicate if that is still the same file, else -1.
  */
-void os_keep_stderr(void);
+cold_start void os_keep_stderr(void);
 int os_stderr(void);
 
 int os_pid(void);
@@ -164,7 +167,7 @@ bool os_pressure_wait(uint64_t ms);
 void os_pressure_close(void);
 
 /* True in a set-user-id or otherwise privileged start: options are not read. */
-bool os_secure(void);
+cold_start bool os_secure(void);
 
 void os_abort(void) __attribute__((noreturn));
 

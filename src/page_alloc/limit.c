@@ -39,14 +39,18 @@ static struct {
 
 u64 limit_first_mark = UINT64_MAX;
 
-/* Pages of a limit; UINT64_MAX: there is none. A percentage is of `memory` bytes. */
-static u64 limit_pages(const char *name, u64 value, u64 memory)
+/*
+ * Pages of a limit; UINT64_MAX: there is none. A percentage is of the memory that
+ * there is, or of what the container leaves of it.
+ */
+static u64 limit_pages(const char *name, u64 value, u64 cgroup_bytes)
 {
 	u64 bytes = value;
 
 	if (value & OPTION_PERCENT) {
-		u64 percent = value & ~OPTION_PERCENT;
+		u64 percent = value & ~OPTION_PERCENT, memory = os_memory_bytes();
 
+		memory = MIN(memory ? memory : UINT64_MAX, cgroup_bytes);
 		if (memory == UINT64_MAX) {
 			report("%s: there is no limit, how much memory 100%% is cannot be read", name);
 			return UINT64_MAX;
@@ -88,17 +92,15 @@ static u64 group_limit(void)
 
 void limit_init(void)
 {
-	u64 memory = os_memory_bytes(), cgroup_bytes = group_limit(), soft;
+	u64 cgroup_bytes = group_limit(), soft;
 
-	/* What a process may use is what its container leaves it. */
-	memory = MIN(memory ? memory : UINT64_MAX, cgroup_bytes);
-	limit.hard = limit_pages("hard_limit", options.hard_limit, memory);
+	limit.hard = limit_pages("hard_limit", options.hard_limit, cgroup_bytes);
 	if (limit.hard != UINT64_MAX) {
 		limit.min = limit.hard - limit.hard / MARK_FRACTION;
 		limit.low = limit.min - limit.hard / MARK_FRACTION;
 		say_if_exceeded("hard_limit", limit.hard);
 	}
-	soft = limit_pages("soft_limit", options.soft_limit, memory);
+	soft = limit_pages("soft_limit", options.soft_limit, cgroup_bytes);
 	say_if_exceeded("soft_limit", soft);
 	if (cgroup_bytes != UINT64_MAX) {
 		u64 pages = cgroup_bytes >> PAGE_SHIFT;

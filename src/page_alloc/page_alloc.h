@@ -130,14 +130,14 @@ void reclaim_age(void);
  * Takes soft_limit and hard_limit from the options, and the control group's limit
  * as the option cgroup says. At start, once the options are known.
  */
-void limit_init(void);
+cold_path void limit_init(void);
 
 /*
  * The background thread. Start does nothing unless background_thread is on;
  * may allocate, so no lock may be held. In a child after fork it is not there.
  */
 void kswapd_start(void);
-void kswapd_stop(void);
+cold_path void kswapd_stop(void);
 void kswapd_after_fork(void);
 
 /* Who may not reclaim lets the next who may do it at once. */

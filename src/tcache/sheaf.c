@@ -45,6 +45,7 @@ void sheaves_init(void)
 {
 	unsigned class;
 
+	tcache_shared_init();
 	nr_slots = 0;
 	for (class = 0; class < NR_SHEAVES; class++) {
 		size_t size = size_classes[class].size, most = SHEAF_MOST_BYTES / size;

@@ -106,8 +106,13 @@ static fast_inline struct tcache *current_tcache(void)
 /* The thread's own cache, also while that is sealed; NULL before there is one. */
 extern __thread struct tcache *home_tcache HIDDEN __attribute__((tls_model("initial-exec")));
 
-/* Shared caches of capacity 0: never written. */
+/*
+ * Shared caches of capacity 0: never written once tcache_shared_init has made the
+ * second and the third. (As constants they would be 300 relocations more, in
+ * pages that a program without an allocation has no need of.)
+ */
 extern struct tcache tcache_boot, tcache_gone, tcache_sealed;
+void tcache_shared_init(void);
 
 /* Slow paths: out of line, one tail call away. */
 void *tcache_refill(struct tcache *tc, size_t class);

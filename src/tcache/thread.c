@@ -22,17 +22,23 @@ static void *empty_sheaf[1];
 #define TABLE_4(i) TABLE_1(i), TABLE_1((i) + 1), TABLE_1((i) + 2), TABLE_1((i) + 3)
 #define TABLE_16(i) TABLE_4(i), TABLE_4((i) + 4), TABLE_4((i) + 8), TABLE_4((i) + 12)
 
-#define NO_SHEAVES                                                                             \
-	.table = { TABLE_16(0), TABLE_16(16), TABLE_16(32), TABLE_16(48) },                    \
-	.top = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP },                                         \
-	.limit = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP }
-
-struct tcache tcache_boot = { NO_SHEAVES, .state = TCACHE_BOOT };
-struct tcache tcache_gone = { NO_SHEAVES, .state = TCACHE_GONE };
-struct tcache tcache_sealed = { NO_SHEAVES, .state = TCACHE_SEALED };
+struct tcache tcache_boot = {
+	.top = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP },
+	.limit = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP },
+	.table = { TABLE_16(0), TABLE_16(16), TABLE_16(32), TABLE_16(48) },
+	.state = TCACHE_BOOT,
+};
+struct tcache tcache_gone, tcache_sealed;
 
 __thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) = &tcache_boot;
 __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
+
+void tcache_shared_init(void)
+{
+	tcache_gone = tcache_sealed = tcache_boot;
+	tcache_gone.state = TCACHE_GONE;
+	tcache_sealed.state = TCACHE_SEALED;
+}
 
 struct lock threads_lock;
 struct tcache *threads_live;
@@ -46,9 +52,12 @@ static u64 nr_live;
 #define REAP_AFTER 64
 static u32 reap_after;
 
-/* Room for the initial thread: the hot part and every sheaf. */
+/*
+ * Room for the initial thread: the hot part and every sheaf, from a page's start on,
+ * which the code finds: if the linker had to, all small variables would begin a page too.
+ */
 #define MAIN_BYTES (160 << 10)
-static char main_cache[MAIN_BYTES] __attribute__((aligned(4096)));
+static char main_room[MAIN_BYTES + PAGE_SIZE];
 static bool main_taken;
 
 /* A cache nobody uses, from the free list or new; NULL without memory. */
@@ -58,9 +67,9 @@ static struct tcache *tcache_new(void)
 	u64 pfn;
 
 	lock(&threads_lock, LOCK_THREADS);
-	if (!main_taken && tcache_bytes() <= sizeof(main_cache)) {
+	if (!main_taken && tcache_bytes() <= MAIN_BYTES) {
 		main_taken = true;
-		tc = (struct tcache *)(void *)main_cache;
+		tc = (struct tcache *)round_up((uintptr_t)main_room, PAGE_SIZE);
 	} else {
 		tc = spare;
 		if (tc)
