@@ -9,11 +9,13 @@
  * time without asking counts for no limit, and it is not to be given back again.
  * But their pageblock becomes stale, and as long as it is mapped none of its pages
  * is taken for zero any more. One flag for 512 pages is enough: those that age have
- * been in use, and so have most of their neighbours.
+ * been in use, and so have most of their neighbours. It is the same with an
+ * emulator in which madvise only pretends.
  */
 #include <string.h>
 
 #include "base/options.h"
+#include "base/report.h"
 #include "buddy/zone.h"
 #include "os/os.h"
 
@@ -106,6 +108,16 @@ static void mark_stale(u64 pfn, u64 nr)
 		__atomic_store_n(&pfn_to_block(at)->stale, 1, __ATOMIC_RELAXED);
 }
 
+/* The caller has the pages still: whoever gets them next finds the flag. */
+static cold_path void given_in_vain(u64 pfn, u64 nr)
+{
+	static u32 told;
+
+	mark_stale(pfn, nr);
+	if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED))
+		report_verbose("madvise leaves data in pages that were given back (in an emulator?): calloc clears them, but memory does not become less");
+}
+
 u64 pages_give_back(u64 pfn, u64 nr, bool aged)
 {
 	size_t bytes = (size_t)nr << PAGE_SHIFT;
@@ -118,6 +130,8 @@ u64 pages_give_back(u64 pfn, u64 nr, bool aged)
 	}
 	if (!done && !os_purge(pfn_to_addr(pfn), bytes))
 		return 0;
+	if (unlikely(!os_purge_clears()))
+		given_in_vain(pfn, nr);
 	pages_clear_dirty(pfn, nr);
 	return dirty;
 }

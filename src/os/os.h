@@ -1,6 +1,6 @@
 /*
- * rank 0: the system. Only os_linux.c, cgroup.c and pressure.c make
- * system calls; unit tests put test/fake/fake_os.c in its place.
+ * rank 0: the system. Only os_linux.c, mapping.c, cgroup.c and
+ * pressure.c make system calls; unit tests put test/fake/fake_os.c in its place.
  *
  * No function here allocates. All are safe before libc is up, in a signal
  * handler and in a child after fork. A failing call sets errno, as in libc.
@@ -71,6 +71,9 @@ bool os_unmap(void *addr, size_t len);
  * afterwards. addr and len are multiples of os_page_size().
  */
 bool os_purge(void *addr, size_t len);
+
+/* False once os_purge was seen to leave the data where it was, as some emulators do. */
+bool os_purge_clears(void);
 
 /*
  * The same, but the system takes the pages when it needs them: until they are

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -24,16 +23,6 @@
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-#ifndef MADV_FREE
-#define MADV_FREE 8
-#endif
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
 
 static size_t page_size = 4096;
 static unsigned address_bits;
@@ -117,59 +106,6 @@ uint64_t os_rlimit_bytes(void)
 		    rl.rlim_cur < least)
 			least = rl.rlim_cur;
 	return least;
-}
-
-bool os_map_at(void *addr, size_t len)
-{
-	void *got = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-					    MAP_FIXED_NOREPLACE,
-				    -1, (off_t)0);
-
-	if (got == addr)
-		return true;
-	if (got != MAP_FAILED) {
-		/* A kernel before 4.17 took the address for a hint. */
-		syscall(SYS_munmap, got, len);
-		errno = EEXIST;
-	}
-	return false;
-}
-
-bool os_unmap(void *addr, size_t len)
-{
-	return syscall(SYS_munmap, addr, len) == 0;
-}
-
-bool os_purge(void *addr, size_t len)
-{
-	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
-}
-
-bool os_purge_lazy(void *addr, size_t len)
-{
-	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
-}
-
-bool os_renew(void *addr, size_t len)
-{
-	int saved = errno;
-	/* A kernel before 6.12 that refuses may have unmapped what was there:
-	 * then the second call fills the hole, else it finds the place taken. */
-	bool done = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-				    (off_t)0) == addr || os_map_at(addr, len);
-
-	errno = saved;
-	return done;
-}
-
-bool os_move_pages(void *to, void *from, size_t len)
-{
-	void *got = (void *)syscall(SYS_mremap, from, len, len,
-				    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-
-	return got == to;
 }
 
 uint64_t os_now_ms(void)
@@ -372,40 +308,6 @@ bool os_secure(void)
 void os_abort(void)
 {
 	abort();
-}
-
-bool os_lock_pages(void *addr, size_t len)
-{
-	if (syscall(SYS_madvise, addr, len, MADV_DONTFORK) != 0)
-		return false;
-	if (syscall(SYS_mlock, addr, len) == 0)
-		return true;
-	syscall(SYS_madvise, addr, len, MADV_DOFORK);
-	return false;
-}
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
-void os_populate(void *addr, size_t len)
-{
-	uintptr_t from = (uintptr_t)addr & ~(page_size - 1);
-	uintptr_t to = ((uintptr_t)addr + len + page_size - 1) & ~(page_size - 1);
-	int saved = errno;
-
-	/* Refused before Linux 5.14: then the writes fault, as without. */
-	syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE);
-	errno = saved;
-}
-
-void os_allow_huge_pages(void *addr, size_t len, bool allow)
-{
-	int saved = errno;
-
-	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
-	syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	errno = saved;
 }
 
 void os_sleep_ms(unsigned ms)

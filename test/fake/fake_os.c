@@ -381,7 +381,12 @@ bool os_purge(void *addr, size_t len)
 	if (fake_on_purge)
 		fake_on_purge(addr, len);
 	__atomic_fetch_add(&purged_bytes, len, __ATOMIC_RELAXED);
-	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
+	return !fake.map_for_real || fake.purge_leaves || madvise(addr, len, MADV_DONTNEED) == 0;
+}
+
+bool os_purge_clears(void)
+{
+	return !fake.purge_leaves || !purged_bytes;
 }
 
 /* The system was in need of every other page, and has left the rest for now. */

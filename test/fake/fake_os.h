@@ -30,6 +30,7 @@ struct fake_machine {
 	bool pressure;		/* there is some: told once */
 	bool secure;
 	uint64_t node_mask;	/* NUMA nodes; distances are 10 and 10 * (1 + |from - to|) */
+	bool purge_leaves;	/* os_purge says yes and leaves the data */
 	bool map_for_real;	/* false: os_map_at only keeps the list */
 	bool overlap_expected;	/* mapping over an own mapping fails with EEXIST only */
 	bool abort_expected;	/* os_abort ends the process with FAKE_ABORTED */

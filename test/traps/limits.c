@@ -350,6 +350,15 @@ static void never_overcommit(void)
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1),                      \
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
+static void install(struct sock_filter *filter, size_t len)
+{
+	struct sock_fprog program = { (unsigned short)len, filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		trap_skip("no seccomp filters here");
+}
+
 /* What a strict sandbox lets an allocator do once the program runs. */
 static void enter_sandbox(void)
 {
@@ -362,11 +371,8 @@ static void enter_sandbox(void)
 		ALLOW(SYS_exit),	  ALLOW(SYS_rt_sigprocmask),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-		trap_skip("no seccomp filters here");
+	install(filter, sizeof(filter) / sizeof(filter[0]));
 }
 
 static void in_a_sandbox(void)
@@ -382,6 +388,32 @@ static void in_a_sandbox(void)
 	malloc_trim(0);
 	survive_failure_of((size_t)1 << 50);
 	_exit(0);
+}
+
+/* As in an emulator: madvise says yes and leaves everything where it is. */
+static void madvise_pretends(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	size_t size;
+
+	install(filter, sizeof(filter) / sizeof(filter[0]));
+	for (size = 100; size < 20 * MIB; size = size * 3 / 2) {
+		void *p = malloc(size), *beside = malloc(size / 3);
+
+		memset(p, 0x5a, size);
+		memset(beside, 0x77, size / 3);
+		free(p);
+		malloc_trim(0);
+		p = calloc(1, size);
+		CHECK(is_zero(p, size), "%zu bytes", size);
+		free(beside);
+		free(p);
+	}
 }
 #endif
 
@@ -410,6 +442,7 @@ static const struct trap_case cases[] = {
 #ifdef THIS_ARCH
 	{ .name = "in_a_sandbox", .run = in_a_sandbox },
 	{ .name = "in_a_sandbox_when_purging", .run = in_a_sandbox, .conf = "decay_ms:0" },
+	{ .name = "madvise_pretends", .run = madvise_pretends },
 #endif
 };
 

@@ -374,6 +374,26 @@ static void lazily_refused(void)
 	assert_true(is_zeroed(alloc_pages_exact(BM_GFP_KERNEL, NR_LAZY, 0), NR_LAZY));
 }
 
+/* An emulator that only pretends: nothing is taken for zero that is not. */
+static void given_in_vain(void)
+{
+	u64 pfn;
+
+	fake.purge_leaves = true;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
+	memset(pfn_to_virt(pfn), 0x5a, NR_LAZY << PAGE_SHIFT);
+	free_pages(pfn);
+	reclaim_purge(UINT64_MAX);
+	assert_int_equal(pages_nr_backed(), 0);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
+	assert_false(is_zeroed(pfn, NR_LAZY));
+	free_pages(pfn);
+	reclaim_purge(UINT64_MAX);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, NR_LAZY, 0);
+	assert_true(is_zeroed(pfn, NR_LAZY));
+}
+
 /* Whoever needs the memory now gets it now. */
 static void what_is_asked_for_is_not_lazy(void)
 {
@@ -416,5 +436,6 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(larger_pages_of_the_system),
 	  CASE(given_lazily),
 	  CASE(lazily_refused),
+	  CASE(given_in_vain),
 	  CASE(what_is_asked_for_is_not_lazy),
 	  CASE(mapped_anew_it_is_zero))

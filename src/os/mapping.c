@@ -1,0 +1,142 @@
+/* rank 0: mappings and their pages: made, given back, moved, prepared. */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "os/os.h"
+
+/* Newer than some headers. */
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MADV_FREE
+#define MADV_FREE 8
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+bool os_map_at(void *addr, size_t len)
+{
+	void *got = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+					    MAP_FIXED_NOREPLACE,
+				    -1, (off_t)0);
+
+	if (got == addr)
+		return true;
+	if (got != MAP_FAILED) {
+		/* A kernel before 4.17 took the address for a hint. */
+		syscall(SYS_munmap, got, len);
+		errno = EEXIST;
+	}
+	return false;
+}
+
+bool os_unmap(void *addr, size_t len)
+{
+	return syscall(SYS_munmap, addr, len) == 0;
+}
+
+/*
+ * An emulator of a whole program (qemu-user: before 7.1, and today where its pages
+ * are larger than the system's) may say yes to madvise and do nothing. The first page
+ * given that is not all zeroes tells.
+ */
+static enum { PURGE_UNSEEN, PURGE_CLEARS, PURGE_LEAVES } purge_seen; /* relaxed atomic */
+
+/* A word of the page that is not zero; NULL: all are. */
+static const uint64_t *find_data(const void *page)
+{
+	const uint64_t *word = page, *end = word + os_page_size() / sizeof(*word);
+
+	while (word < end && !*word)
+		word++;
+	return word < end ? word : NULL;
+}
+
+static bool purge_and_see(void *addr, size_t len)
+{
+	const uint64_t *data = find_data(addr);
+
+	if (syscall(SYS_madvise, addr, len, MADV_DONTNEED) != 0)
+		return false;
+	if (data)
+		__atomic_store_n(&purge_seen,
+				 *(const volatile uint64_t *)data ? PURGE_LEAVES : PURGE_CLEARS,
+				 __ATOMIC_RELAXED);
+	return true;
+}
+
+bool os_purge(void *addr, size_t len)
+{
+	if (__atomic_load_n(&purge_seen, __ATOMIC_RELAXED) == PURGE_UNSEEN)
+		return purge_and_see(addr, len);
+	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
+}
+
+bool os_purge_clears(void)
+{
+	return __atomic_load_n(&purge_seen, __ATOMIC_RELAXED) != PURGE_LEAVES;
+}
+
+bool os_purge_lazy(void *addr, size_t len)
+{
+	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
+}
+
+bool os_renew(void *addr, size_t len)
+{
+	int saved = errno;
+	/* A kernel before 6.12 that refuses may have unmapped what was there:
+	 * then the second call fills the hole, else it finds the place taken. */
+	bool done = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+				    (off_t)0) == addr || os_map_at(addr, len);
+
+	errno = saved;
+	return done;
+}
+
+bool os_move_pages(void *to, void *from, size_t len)
+{
+	void *got = (void *)syscall(SYS_mremap, from, len, len,
+				    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+
+	return got == to;
+}
+
+bool os_lock_pages(void *addr, size_t len)
+{
+	if (syscall(SYS_madvise, addr, len, MADV_DONTFORK) != 0)
+		return false;
+	if (syscall(SYS_mlock, addr, len) == 0)
+		return true;
+	syscall(SYS_madvise, addr, len, MADV_DOFORK);
+	return false;
+}
+
+void os_populate(void *addr, size_t len)
+{
+	uintptr_t page = os_page_size();
+	uintptr_t from = (uintptr_t)addr & ~(page - 1);
+	uintptr_t to = ((uintptr_t)addr + len + page - 1) & ~(page - 1);
+	int saved = errno;
+
+	/* Refused before Linux 5.14: then the writes fault, as without. */
+	syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE);
+	errno = saved;
+}
+
+void os_allow_huge_pages(void *addr, size_t len, bool allow)
+{
+	int saved = errno;
+
+	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
+	syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = saved;
+}
