@@ -345,8 +345,9 @@ static void decay_step(u64 now, u64 step_ms)
 	drain_zones();
 	decay_pass(steps, reclaim_nr_dirty());
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
+	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
-		shrinkers_give(false);
+		shrinkers_give(steps > DECAY_STEPS);
 	allowed = MAX(decay_allowance(), floor);
 	if (decay.last_idle <= allowed)
 		return;

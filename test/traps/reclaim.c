@@ -107,6 +107,26 @@ static void ignore_signal(void)
 
 #define NR_OBJECTS 100000
 
+/* The first call after a pause finds that time has passed for slabs too. */
+static void holes_in_slabs_age(void)
+{
+	char **object = malloc(NR_OBJECTS * sizeof(*object));
+	long full, sparse;
+
+	for (int i = 0; i < NR_OBJECTS; i++) {
+		object[i] = malloc(1000);
+		memset(object[i], i, 1000);
+	}
+	full = status_kib("RssAnon");
+	for (int i = 0; i < NR_OBJECTS; i++)
+		if (i % 32)
+			free(object[i]);
+	usleep(1500 * 1000);
+	free(malloc(256 << 10));
+	sparse = status_kib("RssAnon");
+	CHECK(sparse < full / 2, "%ld KiB, then %ld KiB", full, sparse);
+}
+
 static void holes_in_slabs_go(void)
 {
 	char **object = malloc(NR_OBJECTS * sizeof(*object));
@@ -321,6 +341,7 @@ static const struct trap_case cases[] = {
 	  .conf = "background_thread:true,pressure:auto,decay_ms:3600000" },
 	{ .name = "pressure_wants_the_thread", .run = ends_at_once, .conf = "pressure:auto",
 	  .says = "^buddymalloc: pressure: nothing is watched without background_thread:true\n$" },
+	{ .name = "holes_in_slabs_age", .run = holes_in_slabs_age },
 	{ .name = "holes_in_slabs_go", .run = holes_in_slabs_go },
 	{ .name = "calloc_of_lazy_pages", .run = calloc_of_lazy_pages,
 	  .conf = "free:lazy,decay_ms:50" },

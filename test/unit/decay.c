@@ -265,6 +265,40 @@ static void shrinkers_are_asked_for_idle_memory(void)
 	assert_in_range(nr_asked, 25, 35);
 }
 
+static u64 nothing(bool all)
+{
+	(void)all;
+	return 0;
+}
+
+static unsigned nr_asked_for_all;
+
+static u64 count_all(bool all)
+{
+	nr_asked++;
+	nr_asked_for_all += all;
+	return 0;
+}
+
+/* What is given in parts, one a step, is given whole after a pause of decay_ms. */
+static void a_long_pause_asks_for_all(void)
+{
+	shrinker = (struct shrinker){ .shrink = nothing, .give = count_all };
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	register_shrinker(&shrinker);
+	pass(1);
+	nr_asked = 0;
+	fake.now_ms += DECAY_MS / 2;
+	reclaim_age();
+	assert_int_equal(nr_asked, 1);
+	assert_int_equal(nr_asked_for_all, 0);
+	fake.now_ms += 2 * DECAY_MS;
+	reclaim_age();
+	assert_int_equal(nr_asked, 2);
+	assert_int_equal(nr_asked_for_all, 1);
+}
+
 /* What ageing leaves alone. */
 static void floor_stays_dirty(void)
 {
@@ -431,6 +465,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(short_times),
 	  CASE(small_blocks_age),
 	  CASE(shrinkers_are_asked_for_idle_memory),
+	  CASE(a_long_pause_asks_for_all),
 	  CASE(floor_stays_dirty),
 	  CASE(refused_purges_are_made_up_for),
 	  CASE(larger_pages_of_the_system),
