@@ -42,7 +42,9 @@ struct shard {
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
 	u16 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
 	struct shard *next_spare; /* private and without a purpose; LOCK_SHARDS */
-	u64 empty_bytes; /* in empty slabs of all nodes; relaxed atomic */
+	/* In empty slabs of all nodes; relaxed atomic. Off the line that every
+	 * thread reads for each of the shard's objects that it frees. */
+	u64 empty_bytes __attribute__((aligned(CACHE_LINE)));
 	u64 empty_budget; /* for these; relaxed atomic, a lost update is harmless */
 	struct cache_node nodes[NR_CLASSES];
 };

@@ -250,8 +250,28 @@ void *tcache_refill(struct tcache *tc, size_t wide_class)
 	return object;
 }
 
+/* Objects that had one tag when each was freed. */
+static void send_group(u16 tag, void **group, u32 n)
+{
+	u32 i;
+
+	/* Freed twice, their slab may be gone meanwhile. */
+	if (tag_is_slab(tag))
+		slab_free(shards[tag_shard(tag)], tag_class(tag), group, n);
+	else
+		for (i = 0; i < n; i++)
+			report_corruption("double free of %p: its slab is gone already", group[i]);
+}
+
+static bool have_tag(void *const *objects, u32 n, u16 tag)
+{
+	while (n && tag_read(virt_to_pfn(objects[n - 1])) == tag)
+		n--;
+	return !n;
+}
+
 /* One lock for each group of shard and class. Chains by tag through `next` keep this linear. */
-void remote_send_home(void **all, u32 n)
+static void send_groups(void **all, u32 n)
 {
 	enum { BUCKETS = 64 };
 	void *group[REMOTE_MAX];
@@ -279,15 +299,23 @@ void remote_send_home(void **all, u32 n)
 					link = &next[*link];
 				}
 			}
-			/* Freed twice, its slab may be gone meanwhile. */
-			if (tag_is_slab(tag))
-				slab_free(shards[tag_shard(tag)], tag_class(tag), group, nr);
-			else
-				for (i = 0; i < nr; i++)
-					report_corruption("double free of %p: its slab is gone already",
-							  group[i]);
+			send_group(tag, group, nr);
 		}
 	}
+}
+
+void remote_send_home(void **objects, u32 n)
+{
+	u16 tag;
+
+	if (!n)
+		return;
+	tag = tag_read(virt_to_pfn(objects[0]));
+	/* Most often they are of one kind. */
+	if (have_tag(objects, n, tag))
+		send_group(tag, objects, n);
+	else
+		send_groups(objects, n);
 }
 
 /* Sends home all objects of other shards. */
