@@ -12,8 +12,9 @@
 #include "memmap/low.h"
 #include "os/os.h"
 
-struct window window;
-char *window_base;
+/* Every free reads these: no line of theirs holds what others write. */
+struct window window __attribute__((aligned(CACHE_LINE)));
+char *window_base __attribute__((aligned(CACHE_LINE)));
 
 /*
  * The arrays grow in steps: small enough not to count in a small program's
