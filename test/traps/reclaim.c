@@ -107,11 +107,13 @@ static void ignore_signal(void)
 
 #define NR_OBJECTS 100000
 
-/* The first call after a pause finds that time has passed for slabs too. */
-static void holes_in_slabs_age(void)
+/*
+ * One object of 32 stays: a slab of 8 pages has one page in use, or two. RSS when
+ * all were there, in KiB.
+ */
+static long objects_far_apart(char **object)
 {
-	char **object = malloc(NR_OBJECTS * sizeof(*object));
-	long full, sparse;
+	long full;
 
 	for (int i = 0; i < NR_OBJECTS; i++) {
 		object[i] = malloc(1000);
@@ -121,6 +123,15 @@ static void holes_in_slabs_age(void)
 	for (int i = 0; i < NR_OBJECTS; i++)
 		if (i % 32)
 			free(object[i]);
+	return full;
+}
+
+/* The first call after a pause finds that time has passed for slabs too. */
+static void holes_in_slabs_age(void)
+{
+	char **object = malloc(NR_OBJECTS * sizeof(*object));
+	long full = objects_far_apart(object), sparse;
+
 	usleep(1500 * 1000);
 	free(malloc(256 << 10));
 	sparse = status_kib("RssAnon");
@@ -130,17 +141,8 @@ static void holes_in_slabs_age(void)
 static void holes_in_slabs_go(void)
 {
 	char **object = malloc(NR_OBJECTS * sizeof(*object));
-	long full, sparse;
+	long full = objects_far_apart(object), sparse;
 
-	for (int i = 0; i < NR_OBJECTS; i++) {
-		object[i] = malloc(1000);
-		memset(object[i], i, 1000);
-	}
-	full = status_kib("RssAnon");
-	/* One object of 32 stays: one slab of 8 pages has one page in use, or two. */
-	for (int i = 0; i < NR_OBJECTS; i++)
-		if (i % 32)
-			free(object[i]);
 	CHECK(malloc_trim(0) == 1);
 	sparse = status_kib("RssAnon");
 	CHECK(sparse < full / 3, "%ld KiB, then %ld KiB", full, sparse);
