@@ -187,7 +187,7 @@ __attribute__((constructor)) static cold_path void start(int argc, char **argv, 
 {
 	(void)argc;
 	(void)argv;
-	watch_fork();
+	watch_fork(); /* first, as it writes: a page read before would be faulted twice */
 	if (!options_read) {
 		read_options(env);
 		/* Whatever was set up before goes by the options from here on. */

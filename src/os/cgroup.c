@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,10 +36,14 @@ static int read_file(const char *path, char *buf, size_t room)
 /* The first trouble is told; a file that is simply not there is none. */
 static void note_trouble(struct os_group_limit *out, int error, const char *file)
 {
+	size_t len;
+
 	if (out->error)
 		return;
+	len = strnlen(file, sizeof(out->file) - 1);
 	out->error = error;
-	snprintf(out->file, sizeof(out->file), "%.*s", (int)sizeof(out->file) - 1, file);
+	memcpy(out->file, file, len);
+	out->file[len] = '\0';
 }
 
 /*
@@ -206,7 +209,8 @@ void os_cgroup_limit(struct os_group_limit *out)
 		return;
 	}
 	root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-	snprintf(first, sizeof(first), "%s%.900s/%s", root, group, unified ? v2[0] : v1[0]);
+	if (!join_path(first, root, group, unified ? v2[0] : v1[0]))
+		memcpy(first, own, sizeof(own));
 	is_root = !strcmp(group, "/");
 	found |= ask_groups(root, group, unified ? v2 : v1, out);
 	if (!found && !is_root)

@@ -43,11 +43,13 @@ bool os_unmap(void *addr, size_t len)
 }
 
 /*
- * An emulator of a whole program (qemu-user: before 7.1, and today where its pages
- * are larger than the system's) may say yes to madvise and do nothing. The first page
- * given that is not all zeroes tells.
+ * An emulator of a whole program may say yes to madvise and do nothing: qemu-user
+ * before 7.1 always, later ones with ranges that are not of whole pages of the machine
+ * below. So ranges less aligned than any that was seen to be cleared are looked at,
+ * until one is as little aligned as there are.
  */
-static enum { PURGE_UNSEEN, PURGE_CLEARS, PURGE_LEAVES } purge_seen; /* relaxed atomic */
+static size_t purge_seen = SIZE_MAX; /* that alignment; relaxed atomic */
+static bool purge_leaves;	     /* one was not cleared; relaxed atomic */
 
 /* A word of the page that is not zero; NULL: all are. */
 static const uint64_t *find_data(const void *page)
@@ -59,29 +61,31 @@ static const uint64_t *find_data(const void *page)
 	return word < end ? word : NULL;
 }
 
-static bool purge_and_see(void *addr, size_t len)
+static bool purge_and_see(void *addr, size_t len, size_t alignment)
 {
 	const uint64_t *data = find_data(addr);
 
 	if (syscall(SYS_madvise, addr, len, MADV_DONTNEED) != 0)
 		return false;
-	if (data)
-		__atomic_store_n(&purge_seen,
-				 *(const volatile uint64_t *)data ? PURGE_LEAVES : PURGE_CLEARS,
-				 __ATOMIC_RELAXED);
+	if (data && *(const volatile uint64_t *)data)
+		__atomic_store_n(&purge_leaves, true, __ATOMIC_RELAXED);
+	else if (data)
+		__atomic_store_n(&purge_seen, alignment, __ATOMIC_RELAXED);
 	return true;
 }
 
 bool os_purge(void *addr, size_t len)
 {
-	if (__atomic_load_n(&purge_seen, __ATOMIC_RELAXED) == PURGE_UNSEEN)
-		return purge_and_see(addr, len);
+	size_t bits = (uintptr_t)addr | len, alignment = bits & -bits;
+
+	if (alignment < __atomic_load_n(&purge_seen, __ATOMIC_RELAXED) && os_purge_clears())
+		return purge_and_see(addr, len, alignment);
 	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
 }
 
 bool os_purge_clears(void)
 {
-	return __atomic_load_n(&purge_seen, __ATOMIC_RELAXED) != PURGE_LEAVES;
+	return !__atomic_load_n(&purge_leaves, __ATOMIC_RELAXED);
 }
 
 bool os_purge_lazy(void *addr, size_t len)

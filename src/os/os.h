@@ -72,15 +72,15 @@ bool os_unmap(void *addr, size_t len);
  */
 bool os_purge(void *addr, size_t len);
 
-/* False once os_purge was seen to leave the data where it was, as some emulators do. */
-bool os_purge_clears(void);
-
 /*
  * The same, but the system takes the pages when it needs them: until they are
  * written to, each may read as it was or as zero, and change from one to the
  * other. False where the kernel has no such thing (before 4.5), or refuses.
  */
 bool os_purge_lazy(void *addr, size_t len);
+
+/* False once os_purge was seen to leave the data where it was, as some emulators do. */
+bool os_purge_clears(void);
 
 /*
  * Maps [addr, addr + len) anew, all of it mapped by os_map_at: its pages are given

@@ -121,7 +121,7 @@ static void reclaim_directly(void)
 	stat_add_shared(direct_reclaims, 1);
 	reclaim_purge(UINT64_MAX);
 	shrink_all();
-	shrinkers_give(true);
+	shrinkers_give(GIVE_ALL);
 	reclaim_purge(UINT64_MAX);
 	after = pages_nr_backed();
 	/* In vain, or nearly: wait until there is more. */

@@ -102,10 +102,17 @@ bool pages_renew(u64 pfn, u64 nr);
  * no lock held; returns the number of pages that went back to the zones. With
  * `all` it gives everything, else what has lain idle.
  */
+/* How much of what lies idle is given. */
+enum give {
+	GIVE_IDLE,	/* some of what nobody touched since the last look */
+	GIVE_AGED,	/* all: nobody has touched anything for decay_ms */
+	GIVE_ALL,	/* all, now: somebody is in need of it */
+};
+
 struct shrinker {
 	u64 (*shrink)(bool all);
 	/* Gives pages it keeps straight to the system; pages given. May be NULL. */
-	u64 (*give)(bool all);
+	u64 (*give)(enum give how);
 	struct shrinker *next;
 };
 
@@ -115,7 +122,7 @@ void register_shrinker(struct shrinker *s);
 u64 shrink_all(void);
 
 /* Lets the shrinkers give what they keep to the system; pages given. */
-u64 shrinkers_give(bool all);
+u64 shrinkers_give(enum give how);
 
 /* Gives up to nr dirty free pages back to the system, oldest first; pages given. */
 u64 reclaim_purge(u64 nr);

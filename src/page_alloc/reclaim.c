@@ -65,14 +65,14 @@ u64 shrink_all(void)
 	return nr + drain_zones();
 }
 
-u64 shrinkers_give(bool all)
+u64 shrinkers_give(enum give how)
 {
 	struct shrinker *s;
 	u64 nr = 0;
 
 	for (s = shrinkers; s; s = s->next)
 		if (s->give)
-			nr += s->give(all);
+			nr += s->give(how);
 	return nr;
 }
 
@@ -347,7 +347,7 @@ static void decay_step(u64 now, u64 step_ms)
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
-		shrinkers_give(steps > DECAY_STEPS);
+		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE);
 	allowed = MAX(decay_allowance(), floor);
 	if (decay.last_idle <= allowed)
 		return;
@@ -421,7 +421,7 @@ u64 reclaim_trim(u64 pad)
 	u64 dirty, given, keep = pad >> PAGE_SHIFT;
 
 	shrink_all();
-	given = shrinkers_give(true);
+	given = shrinkers_give(GIVE_ALL);
 	dirty = reclaim_nr_dirty();
 	if (dirty > keep)
 		given += reclaim_purge(dirty - keep);
@@ -438,7 +438,7 @@ u64 reclaim_give(u64 bytes)
 		given += reclaim_purge(want - given);
 	}
 	if (given < want)
-		given += shrinkers_give(true);
+		given += shrinkers_give(GIVE_ALL);
 	/* Slabs that became empty under that. */
 	if (given < want)
 		given += reclaim_purge(want - given);

@@ -192,12 +192,12 @@ static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 	return empty;
 }
 
-static u64 punch_node(struct shard *shard, unsigned class, bool all)
+static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
 	u64 given = 0;
-	bool more;
+	bool all = how != GIVE_IDLE, more;
 
 	if (sc->nr_pages <= unit_pages() || !__atomic_load_n(&node->nr_slabs, __ATOMIC_RELAXED))
 		return 0;
@@ -210,7 +210,7 @@ static u64 punch_node(struct shard *shard, unsigned class, bool all)
 		if (!punch.nr)
 			continue;
 		for (i = 0; i < punch.nr; i++)
-			given += punch_slab(punch.pfn[i], sc, !all);
+			given += punch_slab(punch.pfn[i], sc, how != GIVE_ALL);
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
@@ -221,7 +221,7 @@ static u64 punch_node(struct shard *shard, unsigned class, bool all)
 	return given;
 }
 
-u64 slab_punch(bool all)
+u64 slab_punch(enum give how)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
 	u64 given = 0;
@@ -232,7 +232,7 @@ u64 slab_punch(bool all)
 	for (s = 0; s < nr; s++)
 		/* A heap may be destroyed under us: private shards are left alone. */
 		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)
-			given += punch_node(shards[s], class, all);
+			given += punch_node(shards[s], class, how);
 	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
 	stat_add_shared(punched_pages, given);
 	return given;

@@ -24,6 +24,7 @@
 #include "base/lock.h"
 #include "base/types.h"
 #include "memmap/memmap.h"
+#include "page_alloc/page_alloc.h"
 #include "slab/size_class.h"
 
 struct cache_node {
@@ -151,11 +152,11 @@ u64 slab_shrink(bool all);
 
 /*
  * Gives the pages of partial slabs that hold no live object back to the system:
- * all of them, or those of slabs that nobody used since the last call, a
- * bounded number of slabs at a time. Pages given. One thread at a time; others
- * return at once.
+ * all of them, or with GIVE_IDLE those of slabs that nobody used since the last
+ * call, a bounded number of slabs at a time. Pages given. One thread at a time;
+ * others return at once.
  */
-u64 slab_punch(bool all);
+u64 slab_punch(enum give how);
 
 /* Objects and bytes of one class over all shards; unlocked, so approximate. */
 struct class_totals {

@@ -386,7 +386,7 @@ bool os_purge(void *addr, size_t len)
 
 bool os_purge_clears(void)
 {
-	return !fake.purge_leaves || !purged_bytes;
+	return !fake.purge_leaves || !fake_purged_bytes();
 }
 
 /* The system was in need of every other page, and has left the rest for now. */

@@ -271,19 +271,19 @@ static u64 nothing(bool all)
 	return 0;
 }
 
-static unsigned nr_asked_for_all;
+static enum give last_asked;
 
-static u64 count_all(bool all)
+static u64 note_how(enum give how)
 {
 	nr_asked++;
-	nr_asked_for_all += all;
+	last_asked = how;
 	return 0;
 }
 
 /* What is given in parts, one a step, is given whole after a pause of decay_ms. */
 static void a_long_pause_asks_for_all(void)
 {
-	shrinker = (struct shrinker){ .shrink = nothing, .give = count_all };
+	shrinker = (struct shrinker){ .shrink = nothing, .give = note_how };
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	register_shrinker(&shrinker);
@@ -292,11 +292,11 @@ static void a_long_pause_asks_for_all(void)
 	fake.now_ms += DECAY_MS / 2;
 	reclaim_age();
 	assert_int_equal(nr_asked, 1);
-	assert_int_equal(nr_asked_for_all, 0);
+	assert_int_equal(last_asked, GIVE_IDLE);
 	fake.now_ms += 2 * DECAY_MS;
 	reclaim_age();
 	assert_int_equal(nr_asked, 2);
-	assert_int_equal(nr_asked_for_all, 1);
+	assert_int_equal(last_asked, GIVE_AGED);
 }
 
 /* What ageing leaves alone. */

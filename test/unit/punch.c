@@ -89,19 +89,25 @@ static void punched_lazily(void)
 	slabs_start(1);
 	pfn = full_slab(class);
 	slab_free(shards[0], class, &objects[1], sc->nr_objects - 1);
-	slab_punch(false);
+	slab_punch(GIVE_IDLE);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 0);
-	assert_true(slab_punch(false) > 0);
+	assert_true(slab_punch(GIVE_IDLE) > 0);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
 	check_slab(pfn, class, used);
-	assert_int_equal(slab_punch(true), 0);
+	assert_int_equal(slab_punch(GIVE_ALL), 0);
 	/* In use again, and idle again. */
 	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
 	slab_free(shards[0], class, &objects[1], 12);
-	slab_punch(true);
+	slab_punch(GIVE_ALL);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
 	assert_true(fake_calls(FAKE_PURGE) > 0);
+	check_slab(pfn, class, used);
+	/* After a long pause all at once, and as lazily. */
+	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
+	slab_free(shards[0], class, &objects[1], 12);
+	assert_true(slab_punch(GIVE_AGED) > 0);
+	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 2);
 	check_slab(pfn, class, used);
 }
 
@@ -144,12 +150,12 @@ static void punch_at_random(size_t page_size)
 			for (i = 0, idle = 0; i < sc->nr_pages; i++)
 				idle += page_is_idle(pfn, sc, used, i);
 			before = fake_purged_bytes();
-			assert_int_equal(slab_punch(true), idle);
+			assert_int_equal(slab_punch(GIVE_ALL), idle);
 			assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);
 			check_slab(pfn, class, used);
 			/* Once is enough. */
 			before = fake_calls(FAKE_PURGE);
-			assert_int_equal(slab_punch(true), 0);
+			assert_int_equal(slab_punch(GIVE_ALL), 0);
 			assert_int_equal(fake_calls(FAKE_PURGE), before);
 			/* What is handed out again is backed again, page by page. */
 			for (i = 0; i < sc->nr_objects; i++) {
@@ -187,11 +193,11 @@ static void idle_slabs_are_punched_by_ageing(void)
 	slabs_start(1);
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	assert_int_equal(slab_punch(false), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE), 0);
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
-	assert_int_equal(slab_punch(false), 0);
-	assert_int_equal(slab_punch(false), 3);
-	assert_int_equal(slab_punch(false), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE), 3);
+	assert_int_equal(slab_punch(GIVE_IDLE), 0);
 	slabs_check(shards[0]);
 }
 
@@ -211,7 +217,7 @@ static void a_slab_that_becomes_empty_meanwhile_goes(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_the_rest;
-	assert_true(slab_punch(true) >= 2);
+	assert_true(slab_punch(GIVE_ALL) >= 2);
 	slabs_check_gone(shards[0]);
 }
 
@@ -232,7 +238,7 @@ static void nobody_is_handed_a_page_that_is_dropped(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = allocate_meanwhile;
-	assert_int_equal(slab_punch(true), 2);
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
 	slabs_check(shards[0]);
 }
 
@@ -278,7 +284,7 @@ static void who_finds_nothing_waits(void)
 		nr += n;
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = start_needy;
-	assert_int_equal(slab_punch(true), 2);
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
 	pthread_join(needy, NULL);
 	assert_int_equal(needy_got, 4);
 	slabs_check(shards[0]);
@@ -288,7 +294,7 @@ static void goes_on_in_the_child(void)
 {
 	slab_reinit_locks();
 	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(true), 2);
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
 	slabs_check(shards[0]);
 }
 
@@ -307,7 +313,7 @@ static void a_child_finds_the_slab_in_use(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = fork_meanwhile;
-	assert_int_equal(slab_punch(true), 2);
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
 	slabs_check(shards[0]);
 }
 
@@ -347,7 +353,7 @@ static void a_child_knows_the_first_of_two_holes(void)
 	slab_free(shards[0], CLASS_A, objects, 8);
 	slab_free(shards[0], CLASS_A, objects + 20, 8);
 	fake_on_purge = fork_at_second_hole;
-	assert_true(slab_punch(true) >= 3);
+	assert_true(slab_punch(GIVE_ALL) >= 3);
 	assert_ptr_equal(fake_on_purge, NULL);
 	slabs_check(shards[0]);
 }
@@ -360,9 +366,9 @@ static void a_refused_page_stays(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_fail(FAKE_PURGE, 1, 1);
-	assert_int_equal(slab_punch(true), 0);
+	assert_int_equal(slab_punch(GIVE_ALL), 0);
 	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(true), 2);
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
 }
 
 UNIT_MAIN(CASE(punched_lazily),

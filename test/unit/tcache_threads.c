@@ -337,7 +337,7 @@ static void *exchange(void *arg)
 		__atomic_fetch_add(&fake.now_ms, round % 8 == 0, __ATOMIC_RELAXED);
 		if (take_back && round % 500 == 499 && *(unsigned *)arg == 0) {
 			tcache_shrink_idle(true);
-			slab_punch(true);
+			slab_punch(GIVE_ALL);
 			slab_shrink(true);
 		}
 		if (round % 10000 == 9999) {
