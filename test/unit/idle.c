@@ -2,6 +2,7 @@
 #include "tcaches.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -157,9 +158,9 @@ static void a_sealed_thread_may_end(void)
 	all_is_gone();
 }
 
-static void *leave_without_a_word(void *unused)
+static void *leave_without_a_word(void *tid)
 {
-	(void)unused;
+	*(int *)tid = os_tid();
 	allocate_and_give();
 	syscall(SYS_exit, 0);
 	return NULL;
@@ -174,9 +175,13 @@ static void a_thread_that_is_gone_leaves_nothing(void)
 	helper_does(allocate_and_give);
 	for (round = 0; round < 4; round++) {
 		pthread_t thread;
+		int tid;
 
-		assert_int_equal(pthread_create(&thread, NULL, leave_without_a_word, NULL), 0);
+		assert_int_equal(pthread_create(&thread, NULL, leave_without_a_word, &tid), 0);
 		pthread_join(thread, NULL);
+		/* The joiner wakes while the system still knows the thread. */
+		while (!os_tid_is_gone(tid))
+			sched_yield();
 		assert_int_equal(cached().threads, 3);
 		tcache_shrink_idle(true);
 		assert_int_equal(cached().threads, 2);
