@@ -65,11 +65,10 @@ void *malloc_medium(size_t size);
 static fast_inline void *do_malloc(size_t size)
 {
 	struct tcache *tc = current_tcache();
-	size_t last = size - 1; /* 0 becomes the largest of all */
 
-	if (unlikely(last >= TABLE_MAX))
+	if (unlikely(size > TABLE_MAX))
 		return malloc_medium(size);
-	return tcache_alloc(tc, tc->table[last >> 4]);
+	return tcache_alloc(tc, tc->table[size]);
 }
 
 static fast_inline void do_free(void *p)

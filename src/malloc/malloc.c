@@ -9,11 +9,9 @@
 
 #include "malloc/internal.h"
 
-/* 0, everything above the table, and what cannot be. */
+/* Everything above the table, and what cannot be. */
 out_of_line void *malloc_medium(size_t size)
 {
-	if (unlikely(!size))
-		size = 1;
 	if (likely(size <= MAX_PACKED_SIZE))
 		return tcache_alloc(current_tcache(), size_to_class(size));
 	if (size <= MAX_CLASS_SIZE)

@@ -15,7 +15,8 @@
  *     more, for as long as it likes. A pop takes the newest object of one sheaf,
  *     a push writes above it. So the newest object of each sheaf stays, and all
  *     others may go. Nothing of the cache is changed but `stolen`: how many
- *     objects above each bottom are gone.
+ *     objects above each bottom are gone. The head that a pop leaves behind may
+ *     be one of these, but the thread's next call takes the slow path.
  *  4. The thread's next slow path takes the cache back (tcache_unseal): no fast
  *     path is under way then. What is left moves down to the bottoms.
  *
@@ -58,7 +59,7 @@ static void compact(struct tcache *tc)
 		__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
 		__atomic_store_n(&tc->stolen[class], 0, __ATOMIC_RELEASE);
 		__builtin_memmove(bottom, bottom + n, left * sizeof(*bottom));
-		__atomic_store_n(&tc->top[class], bottom + left, __ATOMIC_RELEASE);
+		sheaf_set_top(tc, class, bottom + left);
 	}
 	if (tc->remote_stolen) {
 		u32 n = tc->remote_stolen, left = tc->nr_remote - MIN(n, tc->nr_remote);
@@ -191,7 +192,7 @@ static bool try_seal(struct tcache *tc, bool all)
 	if (tc->slot && !tc->sealed && tc->state == TCACHE_LIVE &&
 	    !__atomic_load_n(&tc->busy, __ATOMIC_RELAXED)) {
 		tc->sealed = round_nr;
-		__atomic_store_n(tc->slot, &tcache_sealed, __ATOMIC_RELEASE);
+		__atomic_store_n(tc->slot, tcache_shared(&tcache_sealed), __ATOMIC_RELEASE);
 		done = true;
 	}
 	unlock(&tc->seal_lock, LOCK_SEAL);

@@ -45,7 +45,6 @@ void sheaves_init(void)
 {
 	unsigned class;
 
-	tcache_shared_init();
 	nr_slots = 0;
 	for (class = 0; class < NR_SHEAVES; class++) {
 		size_t size = size_classes[class].size, most = SHEAF_MOST_BYTES / size;
@@ -87,7 +86,7 @@ void sheaf_setup(struct tcache *tc)
 
 		/* The sentinel below the bottom is zero as the memory came. */
 		tc->bottom[class] = bottom;
-		tc->top[class] = bottom;
+		sheaf_set_top(tc, class, bottom);
 		tc->limit[class] = bottom;
 		if (tc->state == TCACHE_LIVE) {
 			tc->limit[class] += first_limit[class];
@@ -130,11 +129,11 @@ static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
 	void **bottom = sheaf_bottom(tc, class);
 	u32 rest = (u32)(tc->top[class] - bottom) - n;
 
-	__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
+	sheaf_set_top(tc, class, bottom);
 	slab_free(tc->shard, class, bottom, n);
 	TRACE(MALLOC_FLUSH, malloc_flush, size_classes[class].size, n, tc->shard->id, 0);
 	__builtin_memmove(bottom, bottom + n, rest * sizeof(*bottom));
-	__atomic_store_n(&tc->top[class], bottom + rest, __ATOMIC_RELEASE);
+	sheaf_set_top(tc, class, bottom + rest);
 	stat_add(&tc->stats, flushes, 1);
 	stat_add(&tc->stats, objects_flushed, n);
 }
@@ -219,7 +218,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	stat_add(&tc->stats, refills, 1);
 	TRACE(MALLOC_REFILL, malloc_refill, size_classes[class].size, n, tc->shard->id, 0);
 	stat_add(&tc->stats, objects_refilled, n);
-	__atomic_store_n(&tc->top[class], bottom + n - 1, __ATOMIC_RELEASE);
+	sheaf_set_top(tc, class, bottom + n - 1);
 	return bottom[n - 1];
 }
 

@@ -13,32 +13,24 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/tcache.h"
 
-/* A sheaf of capacity 0: the sentinel, and the top just above it. */
-static void *empty_sheaf[1];
-#define EMPTY_TOP (empty_sheaf + 1)
-
 /* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant. */
-#define TABLE_1(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
-#define TABLE_4(i) TABLE_1(i), TABLE_1((i) + 1), TABLE_1((i) + 2), TABLE_1((i) + 3)
-#define TABLE_16(i) TABLE_4(i), TABLE_4((i) + 4), TABLE_4((i) + 8), TABLE_4((i) + 12)
+#define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
+#define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i)
+#define STEPS_4(i) STEP(i), STEP((i) + 1), STEP((i) + 2), STEP((i) + 3)
+#define STEPS_16(i) STEPS_4(i), STEPS_4((i) + 4), STEPS_4((i) + 8), STEPS_4((i) + 12)
 
-struct tcache tcache_boot = {
-	.top = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP },
-	.limit = { [0 ... NR_SHEAVES - 1] = EMPTY_TOP },
-	.table = { TABLE_16(0), TABLE_16(16), TABLE_16(32), TABLE_16(48) },
-	.state = TCACHE_BOOT,
-};
-struct tcache tcache_gone, tcache_sealed;
-
-__thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) = &tcache_boot;
-__thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
-
-void tcache_shared_init(void)
-{
-	tcache_gone = tcache_sealed = tcache_boot;
-	tcache_gone.state = TCACHE_GONE;
-	tcache_sealed.state = TCACHE_SEALED;
+/* Heads are NULL, tops at their limits, and no pointer is in a span of 0. */
+#define CAPACITY_0(its_state) {						\
+	.table = { STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48) },	\
+	.state = its_state,						\
 }
+const struct tcache tcache_boot = CAPACITY_0(TCACHE_BOOT);
+const struct tcache tcache_gone = CAPACITY_0(TCACHE_GONE);
+const struct tcache tcache_sealed = CAPACITY_0(TCACHE_SEALED);
+
+__thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) =
+	(struct tcache *)&tcache_boot;
+__thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 
 struct lock threads_lock;
 struct tcache *threads_live;
@@ -136,7 +128,7 @@ struct tcache *tcache_get(void)
 	tc = tcache_new();
 	if (!tc) {
 		/* This thread works without a cache; nothing is lost. */
-		return &tcache_gone;
+		return tcache_shared(&tcache_gone);
 	}
 	tc->state = options.hardened ? TCACHE_DIRECT : TCACHE_LIVE;
 	tc->home = shard_bind();
@@ -218,7 +210,7 @@ void tcache_exit(struct tcache *tc)
 {
 	tcache_forbid_seal(tc);
 	/* Whatever this thread still does goes to the shards directly. */
-	this_tcache = &tcache_gone;
+	this_tcache = tcache_shared(&tcache_gone);
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	leave_shards(tc);

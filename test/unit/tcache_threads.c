@@ -343,7 +343,7 @@ static void *exchange(void *arg)
 		if (round % 10000 == 9999) {
 			/* This thread ends, and another one begins. */
 			tcache_exit(tcache_get());
-			this_tcache = &tcache_boot;
+			this_tcache = tcache_shared(&tcache_boot);
 		}
 	}
 	if (this_tcache != &tcache_boot)

@@ -94,6 +94,7 @@ static inline void tcache_check(struct tcache *tc)
 		assert_ptr_equal(tc->top[class], bottom + used);
 		assert_true(used <= MAX(limit, 1u));
 		assert_null(bottom[-1]);
+		assert_ptr_equal(tc->head[class], tc->top[class][-1]);
 		capacity += (size_t)limit * size_classes[class].size;
 		for (i = 0; i < used; i++) {
 			assert_int_equal(tag_read(virt_to_pfn(bottom[i])),
