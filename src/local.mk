@@ -33,7 +33,7 @@ MALLOC_SOURCES = \
 LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include config.h
 
 lib_LTLIBRARIES += libbuddymalloc.la
-libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES)
+libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/dlopen.c
 libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
 # nodelete: pointers into the heap outlive any dlclose.
 libbuddymalloc_la_LDFLAGS = -shared -version-info 0:0:0 \

@@ -11,6 +11,7 @@ preload_tests = \
 	test/preload/java.sh \
 	test/preload/node.sh \
 	test/preload/perl.sh \
+	test/preload/php.sh \
 	test/preload/python3.sh \
 	test/preload/redis.sh \
 	test/preload/sqlite3.sh \
@@ -22,5 +23,6 @@ EXTRA_DIST += $(preload_tests) \
 	test/preload/git-steps.sh \
 	test/preload/node.js \
 	test/preload/perl.pl \
+	test/preload/php.php \
 	test/preload/python3.py \
 	test/preload/sqlite3.sql

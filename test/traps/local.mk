@@ -5,6 +5,7 @@ trap_programs = \
 	test/traps/core \
 	test/traps/cxx-operators \
 	test/traps/debug \
+	test/traps/deepbind \
 	test/traps/fork \
 	test/traps/groups \
 	test/traps/interface \
@@ -37,6 +38,20 @@ test_traps_debug_SOURCES = test/traps/debug.c
 test_traps_debug_CFLAGS = $(TEST_CFLAGS)
 test_traps_debug_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_debug_LDADD = test/lib/libtest.a
+
+test_traps_deepbind_SOURCES = test/traps/deepbind.c test/traps/deepbind-module.h
+test_traps_deepbind_CFLAGS = $(TEST_CFLAGS)
+# The program finds its module by name as well: by its own RUNPATH.
+test_traps_deepbind_CPPFLAGS = $(TEST_CPPFLAGS) -DMODULE_NAME='"deepbind-module.so"' \
+	-DMODULE_PATH='"$(abs_top_builddir)/test/traps/.libs/deepbind-module.so"'
+test_traps_deepbind_LDADD = test/lib/libtest.a
+test_traps_deepbind_LDFLAGS = -Wl,--enable-new-dtags -Wl,-rpath,$(abs_top_builddir)/test/traps/.libs
+
+check_LTLIBRARIES += test/traps/deepbind-module.la
+test_traps_deepbind_module_la_SOURCES = test/traps/deepbind-module.c test/traps/deepbind-module.h
+test_traps_deepbind_module_la_CFLAGS = $(TEST_CFLAGS)
+# libtool builds a module that is not installed as a shared object only with an -rpath.
+test_traps_deepbind_module_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
 test_traps_fork_SOURCES = test/traps/fork.c
 test_traps_fork_CFLAGS = $(TEST_CFLAGS)
