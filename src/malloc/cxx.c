@@ -7,6 +7,12 @@
  * must and throws std::bad_alloc, which C cannot. It allocates with malloc or
  * aligned_alloc, so what it returns is ours again. The functions are compiled
  * with -fexceptions so that the exception passes through.
+ *
+ * A program may replace some of them and leave the others alone, and often has
+ * only new(size) and delete(p). C++ says which form each of the others goes by
+ * ([new.delete]); so they do here, through the names, which are weak. Else the
+ * sized delete, which compilers prefer, would free here what the program's own
+ * new had made.
  */
 #include <dlfcn.h>
 
@@ -32,12 +38,25 @@ static cold_path void cannot_throw(size_t size)
  */
 #define HAND_ON(size) MIN(size, MAX_REQUEST + 1)
 
-/*
- * NEW defines one operator: its mangled name, parameters, how it allocates,
- * the arguments to hand on, and what to do when nobody is next.
- */
-#define NEW(name, params, allocate, args, if_none)                                             \
-	static cold_path void *name##_failed params                                                 \
+/* Replaceable, and called by these names; gcc can do so without a stub in between. */
+#if __has_attribute(noplt)
+#define OPERATOR BM_EXPORT __attribute__((weak, noplt))
+#else
+#define OPERATOR BM_EXPORT __attribute__((weak))
+#endif
+
+/* An operator's name is an alias of what this library does for it. */
+#define DEFINE(type, name, params)                                                             \
+	static type own##name params;                                                          \
+	OPERATOR type name params __attribute__((alias("own" #name)));                         \
+	static type own##name params
+
+/* Does the operator's name lead here, or has the program replaced it? */
+#define IS_OWN(name) (&name == &own##name)
+
+/* The same operator, as the C++ runtime has it. */
+#define FAILED(name, params, args, if_none)                                                    \
+	static cold_path void *name##_failed params                                            \
 	{                                                                                      \
 		void *(*next)params = (void *(*)params)next_definition(#name);                 \
                                                                                                \
@@ -45,9 +64,12 @@ static cold_path void cannot_throw(size_t size)
 			return next args;                                                      \
 		if_none;                                                                       \
 		return NULL;                                                                   \
-	}                                                                                      \
-	BM_EXPORT void *name params;                                                           \
-	void *name params                                                                      \
+	}
+
+/* NEW: an operator that allocates, and what to hand on when that fails. */
+#define NEW(name, params, allocate, args)                                                      \
+	FAILED(name, params, args, cannot_throw(size))                                         \
+	DEFINE(void *, name, params)                                                           \
 	{                                                                                      \
 		void *p = allocate;                                                            \
                                                                                                \
@@ -56,38 +78,69 @@ static cold_path void cannot_throw(size_t size)
 		return name##_failed args;                                                     \
 	}
 
-NEW(_Znwm, (size_t size), do_malloc(size), (HAND_ON(size)), cannot_throw(size))
-NEW(_Znam, (size_t size), do_malloc(size), (HAND_ON(size)), cannot_throw(size))
-NEW(_ZnwmRKSt9nothrow_t, (size_t size, const void *tag), do_malloc(size), (HAND_ON(size), tag), )
-NEW(_ZnamRKSt9nothrow_t, (size_t size, const void *tag), do_malloc(size), (HAND_ON(size), tag), )
-NEW(_ZnwmSt11align_val_t, (size_t size, size_t align), do_memalign(align, size), (HAND_ON(size), align),
-    cannot_throw(size))
-NEW(_ZnamSt11align_val_t, (size_t size, size_t align), do_memalign(align, size), (HAND_ON(size), align),
-    cannot_throw(size))
-NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
-    do_memalign(align, size), (HAND_ON(size), align, tag), )
-NEW(_ZnamSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
-    do_memalign(align, size), (HAND_ON(size), align, tag), )
-
-/* All forms of delete free; size, alignment and tag only repeat what the page tag says. */
-#define DELETE(name, ...)                                                                      \
-	BM_EXPORT void name(void *p, ##__VA_ARGS__);                                           \
-	void name(void *p, ##__VA_ARGS__)                                                      \
+/*
+ * One that does not throw. When what it goes by is replaced, the runtime calls
+ * that, and catches, which C cannot.
+ */
+#define NEW_NOTHROW(name, params, goes_by_own, allocate, args)                                 \
+	FAILED(name, params, args, )                                                           \
+	DEFINE(void *, name, params)                                                           \
 	{                                                                                      \
-		do_free(p);                                                                    \
+		void *p = likely(goes_by_own) ? allocate : NULL;                               \
+                                                                                               \
+		if (likely(p))                                                                 \
+			return p;                                                              \
+		return name##_failed args;                                                     \
+	}
+
+/* One that is defined as a call of another. */
+#define GOES_BY(type, name, params, other)                                                     \
+	DEFINE(type, name, params)                                                             \
+	{                                                                                      \
+		return other;                                                                  \
 	}
 
 #define UNUSED __attribute__((unused))
 
-DELETE(_ZdlPv)
-DELETE(_ZdaPv)
-DELETE(_ZdlPvm, size_t size UNUSED)
-DELETE(_ZdaPvm, size_t size UNUSED)
-DELETE(_ZdlPvRKSt9nothrow_t, const void *tag UNUSED)
-DELETE(_ZdaPvRKSt9nothrow_t, const void *tag UNUSED)
-DELETE(_ZdlPvSt11align_val_t, size_t align UNUSED)
-DELETE(_ZdaPvSt11align_val_t, size_t align UNUSED)
-DELETE(_ZdlPvmSt11align_val_t, size_t size UNUSED, size_t align UNUSED)
-DELETE(_ZdaPvmSt11align_val_t, size_t size UNUSED, size_t align UNUSED)
-DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, size_t align UNUSED, const void *tag UNUSED)
-DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, size_t align UNUSED, const void *tag UNUSED)
+NEW(_Znwm, (size_t size), do_malloc(size), (HAND_ON(size)))
+NEW(_ZnwmSt11align_val_t, (size_t size, size_t align), do_memalign(align, size),
+    (HAND_ON(size), align))
+GOES_BY(void *, _Znam, (size_t size), _Znwm(size))
+GOES_BY(void *, _ZnamSt11align_val_t, (size_t size, size_t align),
+	_ZnwmSt11align_val_t(size, align))
+
+NEW_NOTHROW(_ZnwmRKSt9nothrow_t, (size_t size, const void *tag), IS_OWN(_Znwm),
+	    do_malloc(size), (HAND_ON(size), tag))
+NEW_NOTHROW(_ZnamRKSt9nothrow_t, (size_t size, const void *tag),
+	    IS_OWN(_Znam) && IS_OWN(_Znwm), do_malloc(size), (HAND_ON(size), tag))
+NEW_NOTHROW(_ZnwmSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
+	    IS_OWN(_ZnwmSt11align_val_t), do_memalign(align, size), (HAND_ON(size), align, tag))
+NEW_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
+	    IS_OWN(_ZnamSt11align_val_t) && IS_OWN(_ZnwmSt11align_val_t),
+	    do_memalign(align, size), (HAND_ON(size), align, tag))
+
+/* Size, alignment and tag only repeat what the page's tag says. */
+DEFINE(void, _ZdlPv, (void *p))
+{
+	do_free(p);
+}
+
+DEFINE(void, _ZdlPvSt11align_val_t, (void *p, size_t align UNUSED))
+{
+	do_free(p);
+}
+
+GOES_BY(void, _ZdaPv, (void *p), _ZdlPv(p))
+GOES_BY(void, _ZdlPvm, (void *p, size_t size UNUSED), _ZdlPv(p))
+GOES_BY(void, _ZdaPvm, (void *p, size_t size UNUSED), _ZdaPv(p))
+GOES_BY(void, _ZdlPvRKSt9nothrow_t, (void *p, const void *tag UNUSED), _ZdlPv(p))
+GOES_BY(void, _ZdaPvRKSt9nothrow_t, (void *p, const void *tag UNUSED), _ZdaPv(p))
+GOES_BY(void, _ZdaPvSt11align_val_t, (void *p, size_t align), _ZdlPvSt11align_val_t(p, align))
+GOES_BY(void, _ZdlPvmSt11align_val_t, (void *p, size_t size UNUSED, size_t align),
+	_ZdlPvSt11align_val_t(p, align))
+GOES_BY(void, _ZdaPvmSt11align_val_t, (void *p, size_t size UNUSED, size_t align),
+	_ZdaPvSt11align_val_t(p, align))
+GOES_BY(void, _ZdlPvSt11align_val_tRKSt9nothrow_t, (void *p, size_t align, const void *tag UNUSED),
+	_ZdlPvSt11align_val_t(p, align))
+GOES_BY(void, _ZdaPvSt11align_val_tRKSt9nothrow_t, (void *p, size_t align, const void *tag UNUSED),
+	_ZdaPvSt11align_val_t(p, align))

@@ -50,24 +50,6 @@ BM_EXPORT void *calloc(size_t nr, size_t size)
 }
 
 /* C23: size must be what was asked for; any size of the same class is accepted. */
-BM_EXPORT void free_sized(void *p, size_t size)
-{
-	(void)size;
-	do_free(p);
-}
-
-BM_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
-{
-	(void)align;
-	(void)size;
-	do_free(p);
-}
-
-BM_EXPORT void cfree(void *p)
-{
-	do_free(p);
-}
-
 static size_t usable_size(const void *p, u16 tag)
 {
 	if (tag_is_slab(tag))
@@ -140,20 +122,8 @@ BM_EXPORT void *realloc(void *p, size_t size)
 	return NULL;
 }
 
-BM_EXPORT void *reallocarray(void *p, size_t nr, size_t size)
-{
-	size_t bytes;
-
-	if (unlikely(__builtin_mul_overflow(nr, size, &bytes))) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	return realloc(p, bytes);
-}
-
 /* The names glibc gives its own, for those who call past interposition. */
 ALIAS(malloc) void *__libc_malloc(size_t size);
 ALIAS(free) void __libc_free(void *p);
 ALIAS(calloc) void *__libc_calloc(size_t nr, size_t size);
 ALIAS(realloc) void *__libc_realloc(void *p, size_t size);
-ALIAS(reallocarray) void *__libc_reallocarray(void *p, size_t nr, size_t size);

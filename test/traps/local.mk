@@ -15,6 +15,7 @@ trap_programs = \
 	test/traps/options \
 	test/traps/pages \
 	test/traps/reclaim \
+	test/traps/replaced \
 	test/traps/setuid \
 	test/traps/sizes \
 	test/traps/startup \
@@ -87,6 +88,12 @@ test_traps_reclaim_SOURCES = test/traps/reclaim.c
 test_traps_reclaim_CFLAGS = $(TEST_CFLAGS)
 test_traps_reclaim_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_reclaim_LDADD = test/lib/libtest.a
+
+test_traps_replaced_SOURCES = test/traps/replaced.cc
+test_traps_replaced_CXXFLAGS = $(TEST_CXXFLAGS)
+test_traps_replaced_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_replaced_LDADD = test/lib/libtest.a
+
 test_traps_groups_SOURCES = test/traps/groups.c
 test_traps_groups_CFLAGS = $(TEST_CFLAGS)
 test_traps_groups_CPPFLAGS = $(TEST_CPPFLAGS)
