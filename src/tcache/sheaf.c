@@ -19,9 +19,13 @@
 /* Bytes of free objects one thread may keep. */
 #define CAPACITY_BYTES ((size_t)2 << 20)
 
-/* The most a sheaf may keep by bytes; SHEAF_MOST bounds it by count. */
+/*
+ * The most a sheaf may keep by bytes; SHEAF_MOST bounds it by count. Of larger
+ * objects it keeps more bytes, so that a batch is worth its lock.
+ */
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
-#define SHEAF_LEAST 4
+#define SHEAF_FEW 64
+#define SHEAF_FEW_BYTES ((size_t)128 << 10)
 
 /* Where a sheaf's limit begins: a page worth, none for larger objects. */
 #define FIRST_BYTES ((size_t)4 << 10)
@@ -47,10 +51,11 @@ void sheaves_init(void)
 
 	nr_slots = 0;
 	for (class = 0; class < NR_SHEAVES; class++) {
-		size_t size = size_classes[class].size, most = SHEAF_MOST_BYTES / size;
+		size_t size = size_classes[class].size;
+		size_t few = MIN(SHEAF_FEW_BYTES / size, (size_t)SHEAF_FEW);
 
 		first_limit[class] = (u16)MIN(FIRST_BYTES / size, (size_t)FIRST_MOST);
-		full_limit[class] = (u16)MIN(MAX(most, (size_t)SHEAF_LEAST), (size_t)SHEAF_MOST);
+		full_limit[class] = (u16)MIN(MAX(SHEAF_MOST_BYTES / size, few), (size_t)SHEAF_MOST);
 		first_place[class] = nr_slots + 1;
 		/* One object at least: a refill always brings one. */
 		nr_slots += 1 + MAX(first_limit[class], 1u);

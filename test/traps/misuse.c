@@ -192,7 +192,8 @@ static void free_tail_of_slab(void)
 	char *p = malloc(48);
 
 	CHECK(p);
-	free_wrong((char *)((uintptr_t)p & ~(uintptr_t)4095) + 4080);
+	/* Its slab is 8 KiB. */
+	free_wrong((char *)((uintptr_t)p & ~(uintptr_t)8191) + 8176);
 	free_many_of(48);
 }
 

@@ -155,6 +155,7 @@ static void slabs_and_nodes(void)
 {
 	struct cache_node *node;
 	struct page *page;
+	const unsigned left = size_classes[CLASS_64].nr_objects - 1u;
 	void *object;
 	u64 pfn;
 
@@ -165,32 +166,32 @@ static void slabs_and_nodes(void)
 	node = &shards[0]->nodes[CLASS_64];
 	slab_check(shards[0]);
 	page->nr_free--;
-	unit_dies(check_shard, NULL, "slab %p: kind %u, 63 bits, nr_free 62, tag %u", as_pointer(pfn),
-		  PAGE_SLAB, TAG_SLABS + CLASS_64);
+	unit_dies(check_shard, NULL, "slab %p: kind %u, %u bits, nr_free %u, tag %u", as_pointer(pfn),
+		  PAGE_SLAB, left, left - 1, TAG_SLABS + CLASS_64);
 	page->nr_free++;
 	page->map[0] |= 1;
-	unit_dies(check_shard, NULL, "slab %p: kind %u, 64 bits, nr_free 63, tag %u", as_pointer(pfn),
-		  PAGE_SLAB, TAG_SLABS + CLASS_64);
+	unit_dies(check_shard, NULL, "slab %p: kind %u, %u bits, nr_free %u, tag %u", as_pointer(pfn),
+		  PAGE_SLAB, left + 1, left, TAG_SLABS + CLASS_64);
 	page->map[0] &= ~(u64)1;
 	page->map[3] |= 1;
-	unit_dies(check_shard, NULL, "slab %p: kind %u, 64 bits, nr_free 63, tag %u", as_pointer(pfn),
-		  PAGE_SLAB, TAG_SLABS + CLASS_64);
+	unit_dies(check_shard, NULL, "slab %p: kind %u, %u bits, nr_free %u, tag %u", as_pointer(pfn),
+		  PAGE_SLAB, left + 1, left, TAG_SLABS + CLASS_64);
 	page->map[3] = 0;
 	tag_write(pfn, TAG_LARGE);
-	unit_dies(check_shard, NULL, "slab %p: kind %u, 63 bits, nr_free 63, tag 1", as_pointer(pfn),
-		  PAGE_SLAB);
+	unit_dies(check_shard, NULL, "slab %p: kind %u, %u bits, nr_free %u, tag 1", as_pointer(pfn),
+		  PAGE_SLAB, left, left);
 	tag_write(pfn, TAG_SLABS + CLASS_64);
 	page->kind = PAGE_LARGE;
-	unit_dies(check_shard, NULL, "slab %p: kind %u, 63 bits, nr_free 63, tag %u", as_pointer(pfn),
-		  PAGE_LARGE, TAG_SLABS + CLASS_64);
+	unit_dies(check_shard, NULL, "slab %p: kind %u, %u bits, nr_free %u, tag %u", as_pointer(pfn),
+		  PAGE_LARGE, left, left, TAG_SLABS + CLASS_64);
 	page->kind = PAGE_SLAB;
 	node->nr_free++;
-	unit_dies(check_shard, NULL, "shard 0 class %u: free 64, counted 63; empty 0, counted 0",
-		  CLASS_64);
+	unit_dies(check_shard, NULL, "shard 0 class %u: free %u, counted %u; empty 0, counted 0",
+		  CLASS_64, left + 1, left);
 	node->nr_free--;
 	node->nr_empty++;
-	unit_dies(check_shard, NULL, "shard 0 class %u: free 63, counted 63; empty 1, counted 0",
-		  CLASS_64);
+	unit_dies(check_shard, NULL, "shard 0 class %u: free %u, counted %u; empty 1, counted 0",
+		  CLASS_64, left, left);
 	node->nr_empty--;
 	slab_check(shards[0]);
 }
