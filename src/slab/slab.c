@@ -140,35 +140,60 @@ static inline unsigned alloc_partial(struct shard *shard, unsigned class, void *
 	return got;
 }
 
-unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
+/*
+ * Objects of new slabs, nobody waits while they are made: as many whole ones as n
+ * asks for, one at least, which then may not be used up. What was taken stands at
+ * the start of out; how many.
+ */
+static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
-	unsigned got = alloc_partial(shard, class, out, n);
-	u64 pfn;
+	unsigned left = n, nr = 0;
+	int saved = errno;
+	u64 pfn, last = 0;
 
-	/* A new slab only for who would go empty-handed: what the partial ones
-	 * had is enough for now. Nobody waits while it is made. */
-	if (likely(got))
-		return got;
-	pfn = new_slab(shard, class, 0);
-	if (unlikely(!pfn)) {
-		/* In search of memory, caches were emptied: perhaps into our slabs. */
+	do {
+		unsigned take = MIN(left, (unsigned)sc->nr_objects);
+
+		/* For more than the first no stone is turned. */
+		pfn = new_slab(shard, class, nr ? BM_GFP_NORETRY | BM_GFP_NOWARN : 0);
+		if (unlikely(!pfn))
+			break;
+		/* Nobody else knows the slab yet. */
+		left -= take;
+		take_objects(pfn, sc, out + left, take);
+		last = pfn;
+		nr++;
+	} while (left >= sc->nr_objects);
+	if (unlikely(!nr))
+		return 0;
+	errno = saved;
+	__atomic_fetch_add(&node->nr_slabs, nr, __ATOMIC_RELAXED);
+	if (pfn_to_page(last)->nr_free) {
+		lock(&node->lock, LOCK_NODE);
+		node->nr_free += pfn_to_page(last)->nr_free;
+		partial_add_tail(node, last);
+		unlock(&node->lock, LOCK_NODE);
+	}
+	if (left)
+		__builtin_memmove(out, out + left, (n - left) * sizeof(*out));
+	return n - left;
+}
+
+unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
+{
+	unsigned got = alloc_partial(shard, class, out, n);
+
+	/* New slabs only for who would go empty-handed: what the partial ones
+	 * had is enough for now. */
+	if (unlikely(!got))
+		got = alloc_new(shard, class, out, n);
+	/* In search of memory, caches were emptied: perhaps into our slabs. */
+	if (unlikely(!got))
 		got = alloc_partial(shard, class, out, n);
-		while (!got && scope_may_map() && slab_punch_wait())
-			got = alloc_partial(shard, class, out, n);
-		return got;
-	}
-	got = MIN(n, (unsigned)sc->nr_objects);
-	/* Nobody else knows the slab yet. */
-	take_objects(pfn, sc, out, got);
-	__atomic_fetch_add(&node->nr_slabs, 1, __ATOMIC_RELAXED);
-	lock(&node->lock, LOCK_NODE);
-	if (pfn_to_page(pfn)->nr_free) {
-		node->nr_free += pfn_to_page(pfn)->nr_free;
-		partial_add_tail(node, pfn);
-	}
-	unlock(&node->lock, LOCK_NODE);
+	while (unlikely(!got) && scope_may_map() && slab_punch_wait())
+		got = alloc_partial(shard, class, out, n);
 	return got;
 }
 

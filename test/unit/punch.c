@@ -24,7 +24,7 @@ static u64 full_slab(unsigned class)
 	void *out[MOST];
 	u32 i;
 
-	assert_int_equal(slab_alloc(shards[0], class, out, MOST), sc->nr_objects);
+	assert_int_equal(slab_alloc(shards[0], class, out, sc->nr_objects), sc->nr_objects);
 	for (i = 0; i < sc->nr_objects; i++) {
 		objects[i] = out[sc->nr_objects - 1 - i];
 		memset(objects[i], (int)i + 1, sc->size);

@@ -15,9 +15,9 @@ static void *objects[MOST * 80];
 /* A new slab's objects, all of them: objects[0] is the last to be handed out. */
 static unsigned take_slab(unsigned class)
 {
-	unsigned n = slab_alloc(shards[0], class, objects, MOST);
+	unsigned n = size_classes[class].nr_objects;
 
-	assert_int_equal(n, size_classes[class].nr_objects);
+	assert_int_equal(slab_alloc(shards[0], class, objects, n), n);
 	return n;
 }
 
@@ -50,7 +50,7 @@ static void slabs_are_cut_from_the_bottom(void)
 		for (i = 0; i < n; i += 2)
 			slab_free(shards[0], class, &objects[i], 1);
 		slabs_check(shards[0]);
-		assert_int_equal(slab_alloc(shards[0], class, objects + MOST, MOST), (n + 1) / 2);
+		assert_int_equal(slab_alloc(shards[0], class, objects + MOST, (n + 1) / 2), (n + 1) / 2);
 		for (i = 0; i < n; i += 2)
 			assert_ptr_equal(objects[MOST + i / 2], objects[i]);
 		give_slab(class);
@@ -296,6 +296,30 @@ static void partial_slabs_first(void)
 	assert_int_equal(stats_shared.slabs_allocated, made + 3);
 }
 
+/* Who asks for more than a slab has gets as many whole ones, in order, and no part of one. */
+static void several_new_slabs(void)
+{
+	const unsigned of_one = size_classes[CLASS_64].nr_objects, n = 3 * of_one + of_one / 2;
+	u64 made = stats_shared.slabs_allocated;
+	unsigned i;
+
+	slabs_start(1);
+	errno = 0;
+	assert_int_equal(slab_alloc(shards[0], CLASS_64, objects, n), 3 * of_one);
+	assert_int_equal(stats_shared.slabs_allocated, made + 3);
+	slabs_check(shards[0]);
+	for (i = 0; i < 3 * of_one; i++)
+		if (i % of_one)
+			assert_ptr_equal((char *)objects[i], (char *)objects[i - 1] - 64);
+	/* Nothing of them is left. */
+	assert_int_equal(slab_alloc(shards[0], CLASS_64, objects + n, 1), 1);
+	assert_int_equal(stats_shared.slabs_allocated, made + 4);
+	assert_int_equal(errno, 0);
+	slab_free(shards[0], CLASS_64, objects, 3 * of_one);
+	slab_free(shards[0], CLASS_64, objects + n, 1);
+	slabs_check_gone(shards[0]);
+}
+
 /* Empty slabs stay for the next who asks, up to a bound; idle ones go with ageing. */
 static void empty_slabs_are_kept_for_a_while(void)
 {
@@ -467,6 +491,7 @@ UNIT_MAIN(CASE(slabs_are_cut_from_the_bottom),
 	  CASE(bad_pointers_among_good_ones),
 	  CASE(runs_of_neighbours),
 	  CASE(partial_slabs_first),
+	  CASE(several_new_slabs),
 	  CASE(empty_slabs_are_kept_for_a_while),
 	  CASE(single_objects),
 	  CASE(zeroed_single_objects),
