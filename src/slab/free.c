@@ -132,25 +132,28 @@ static out_of_line unsigned free_run(u64 pfn, const struct size_class *sc, void 
 	const char *base = pfn_to_virt(pfn);
 	const u64 recip = sc->recip, bad = recip << 24;
 	const unsigned nr_objects = sc->nr_objects;
+	u64 product = (u64)((const char *)ptrs[0] - base) * recip, index = product >> 40;
+	u64 at = index / 64, bits; /* one word of the map: not stored for each bit */
 	unsigned i = 0;
 
-	do {
-		u64 product = (u64)((const char *)ptrs[i] - base) * recip;
-		u64 index = product >> 40, bit = (u64)1 << index % 64;
-
+	if (n >= WIDE_LEAST && likely(index < nr_objects && product << 24 < bad))
+		i = free_neighbours(page, sc, (unsigned)index, ptrs, n);
+	for (bits = page->map[at]; i < n; i++) {
+		product = (u64)((const char *)ptrs[i] - base) * recip;
+		index = product >> 40;
 		/* Of another slab, or not the start of an object: see struct size_class. */
 		if (index >= nr_objects || unlikely(product << 24 >= bad))
 			break;
-		if (!i && n >= WIDE_LEAST) {
-			i = free_neighbours(page, sc, (unsigned)index, ptrs, n);
-			if (i)
-				continue;
+		if (index / 64 != at) {
+			page->map[at] = bits;
+			at = index / 64;
+			bits = page->map[at];
 		}
-		if (unlikely(page->map[index / 64] & bit))
+		if (unlikely(bits >> index % 64 & 1))
 			break;
-		page->map[index / 64] |= bit;
-		i++;
-	} while (i < n);
+		bits |= (u64)1 << index % 64;
+	}
+	page->map[at] = bits;
 	return i;
 }
 
