@@ -50,13 +50,13 @@ static void compact(struct tcache *tc)
 
 	for (class = 0; class < NR_SHEAVES; class++) {
 		u32 n = tc->stolen[class], used = sheaf_used(tc, class);
-		void **bottom = tc->bottom[class];
+		void **bottom = tc->sheaf[class].bottom;
 		u32 left = used - MIN(n, used);
 
 		if (!n)
 			continue;
 		/* In this order, so that a child of fork never finds what is gone. */
-		__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->sheaf[class].top, bottom, __ATOMIC_RELEASE);
 		__atomic_store_n(&tc->stolen[class], 0, __ATOMIC_RELEASE);
 		__builtin_memmove(bottom, bottom + n, left * sizeof(*bottom));
 		sheaf_set_top(tc, class, bottom + left);
@@ -147,7 +147,7 @@ static u64 fingerprint(const struct tcache *tc)
 
 	sum += (u64)(uintptr_t)__atomic_load_n(&tc->single, __ATOMIC_RELAXED);
 	for (class = 0; class < NR_SHEAVES; class++)
-		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
+		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->sheaf[class].top, __ATOMIC_RELAXED);
 	return sum;
 }
 
@@ -239,7 +239,7 @@ static bool empty_sheaf(struct tcache *tc, unsigned class)
 		/* One pop may still come through after we looked. */
 		n = used > tc->stolen[class] + 1u ? used - 1 - tc->stolen[class] : 0;
 		n = MIN(n, (u32)TAKE_MOST);
-		__builtin_memcpy(objects, tc->bottom[class] + tc->stolen[class],
+		__builtin_memcpy(objects, tc->sheaf[class].bottom + tc->stolen[class],
 				 n * sizeof(*objects));
 		tc->stolen[class] = (u16)(tc->stolen[class] + n);
 		unlock(&tc->seal_lock, LOCK_SEAL);

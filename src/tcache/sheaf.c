@@ -68,8 +68,8 @@ void sheaves_init(void)
 
 u32 sheaf_used(const struct tcache *tc, unsigned class)
 {
-	void **top = __atomic_load_n(&tc->top[class], __ATOMIC_RELAXED);
-	void **bottom = __atomic_load_n(&tc->bottom[class], __ATOMIC_RELAXED);
+	void **top = __atomic_load_n(&tc->sheaf[class].top, __ATOMIC_RELAXED);
+	void **bottom = __atomic_load_n(&tc->sheaf[class].bottom, __ATOMIC_RELAXED);
 
 	/* The two places are further apart than any sheaf is deep. */
 	return top >= bottom && top <= bottom + full_limit[class] ? (u32)(top - bottom) : 0;
@@ -90,11 +90,11 @@ void sheaf_setup(struct tcache *tc)
 		void **bottom = &tc->slots[first_place[class]];
 
 		/* The sentinel below the bottom is zero as the memory came. */
-		tc->bottom[class] = bottom;
+		tc->sheaf[class].bottom = bottom;
 		sheaf_set_top(tc, class, bottom);
-		tc->limit[class] = bottom;
+		tc->sheaf[class].limit = bottom;
 		if (tc->state == TCACHE_LIVE) {
-			tc->limit[class] += first_limit[class];
+			tc->sheaf[class].limit += first_limit[class];
 			tc->capacity += (size_t)first_limit[class] * size_classes[class].size;
 		}
 	}
@@ -102,7 +102,7 @@ void sheaf_setup(struct tcache *tc)
 
 static inline u32 sheaf_limit(struct tcache *tc, unsigned class)
 {
-	return (u32)(tc->limit[class] - sheaf_bottom(tc, class));
+	return (u32)(tc->sheaf[class].limit - sheaf_bottom(tc, class));
 }
 
 static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
@@ -110,18 +110,18 @@ static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
 	void **place = &tc->slots[limit <= MAX(first_limit[class], 1u) ? first_place[class] :
 									 full_place[class]];
 	void **bottom = sheaf_bottom(tc, class);
-	u32 used = (u32)(tc->top[class] - bottom);
+	u32 used = (u32)(tc->sheaf[class].top - bottom);
 
 	tc->capacity -= (size_t)sheaf_limit(tc, class) * size_classes[class].size;
 	tc->capacity += (size_t)limit * size_classes[class].size;
 	if (place != bottom) {
 		/* Between these stores sheaf_used sees an empty sheaf. */
 		__builtin_memcpy(place, bottom, used * sizeof(*bottom));
-		__atomic_store_n(&tc->top[class], bottom, __ATOMIC_RELEASE);
-		__atomic_store_n(&tc->bottom[class], place, __ATOMIC_RELEASE);
-		__atomic_store_n(&tc->top[class], place + used, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->sheaf[class].top, bottom, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->sheaf[class].bottom, place, __ATOMIC_RELEASE);
+		__atomic_store_n(&tc->sheaf[class].top, place + used, __ATOMIC_RELEASE);
 	}
-	tc->limit[class] = place + limit;
+	tc->sheaf[class].limit = place + limit;
 }
 
 /*
@@ -132,7 +132,7 @@ static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
 static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
 {
 	void **bottom = sheaf_bottom(tc, class);
-	u32 rest = (u32)(tc->top[class] - bottom) - n;
+	u32 rest = (u32)(tc->sheaf[class].top - bottom) - n;
 
 	sheaf_set_top(tc, class, bottom);
 	slab_free(tc->shard, class, bottom, n);
@@ -145,7 +145,7 @@ static void sheaf_flush(struct tcache *tc, unsigned class, u32 n)
 
 static void sheaf_drop(struct tcache *tc, unsigned class)
 {
-	u32 used = (u32)(tc->top[class] - sheaf_bottom(tc, class));
+	u32 used = (u32)(tc->sheaf[class].top - sheaf_bottom(tc, class));
 
 	if (used)
 		sheaf_flush(tc, class, used);
@@ -175,7 +175,7 @@ static void take_capacity(struct tcache *tc, unsigned class)
 static void look_at_next(struct tcache *tc, unsigned class)
 {
 	unsigned next = tc->look + 1u < NR_SHEAVES ? tc->look + 1u : 0;
-	u32 used = (u32)(tc->top[next] - sheaf_bottom(tc, next));
+	u32 used = (u32)(tc->sheaf[next].top - sheaf_bottom(tc, next));
 
 	tc->look = (u8)next;
 	if (used && used == tc->seen[next] && next != class)
@@ -371,7 +371,7 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 	u32 before = tcache_enter(tc);
 
 	tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
-	if (tc->top[class] == tc->limit[class] && !sheaf_grow(tc, class)) {
+	if (tc->sheaf[class].top == tc->sheaf[class].limit && !sheaf_grow(tc, class)) {
 		if (sheaf_limit(tc, class) < 2) {
 			tcache_leave(tc, before);
 			tcache_free_direct(p, tag);
@@ -380,7 +380,7 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 		sheaf_flush(tc, class, sheaf_limit(tc, class) / 2);
 		look_at_next(tc, class);
 	}
-	sheaf_push(tc, class, p);
+	sheaf_push(&tc->sheaf[class], p);
 	tcache_leave(tc, before);
 }
 

@@ -89,12 +89,12 @@ static inline void tcache_check(struct tcache *tc)
 	for (class = 0; class < NR_SHEAVES; class++) {
 		void **bottom = sheaf_bottom(tc, class);
 		u32 used = sheaf_used(tc, class);
-		u32 limit = (u32)(tc->limit[class] - bottom);
+		u32 limit = (u32)(tc->sheaf[class].limit - bottom);
 
-		assert_ptr_equal(tc->top[class], bottom + used);
+		assert_ptr_equal(tc->sheaf[class].top, bottom + used);
 		assert_true(used <= MAX(limit, 1u));
 		assert_null(bottom[-1]);
-		assert_ptr_equal(tc->head[class], tc->top[class][-1]);
+		assert_ptr_equal(tc->sheaf[class].head, tc->sheaf[class].top[-1]);
 		capacity += (size_t)limit * size_classes[class].size;
 		for (i = 0; i < used; i++) {
 			assert_int_equal(tag_read(virt_to_pfn(bottom[i])),
