@@ -227,9 +227,9 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	return bottom[n - 1];
 }
 
-void *tcache_refill(struct tcache *tc, size_t wide_class)
+void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 {
-	unsigned class = (unsigned)wide_class;
+	unsigned class = (unsigned)(sheaf - tc->sheaf);
 	void *object;
 	u32 before;
 

@@ -60,16 +60,10 @@ struct sheaf {
 };
 
 struct tcache {
-	struct sheaf sheaf[NR_SHEAVES];
 	/*
-	 * window.span as this thread last saw it; 0 sends every free to the slow
-	 * path. A copy, so that free reads no word that another thread writes.
+	 * The first line is for slow paths: in a page's first the fast paths were
+	 * slower by 10% where a tree of small nodes is built and dropped.
 	 */
-	u64 span;
-	u32 tag_base;			/* of the shard; tags below and far above are not ours */
-	u8 table[TABLE_MAX + 1];	/* size to class; 0 is as 1 */
-
-	/* From here on only slow paths look. */
 	u8 state;			/* enum tcache_state */
 	u8 exit_rounds;			/* of the thread's exit, rank 7's */
 	u8 clock;			/* class to take capacity from next */
@@ -80,6 +74,17 @@ struct tcache {
 	size_t capacity;		/* bytes all sheaves may hold, see sheaf.c */
 	struct shard *shard;		/* what the sheaves hold is of this one */
 	struct shard *home;		/* what the thread is bound to when in no heap or group */
+
+	struct sheaf sheaf[NR_SHEAVES] __attribute__((aligned(CACHE_LINE)));
+	/*
+	 * window.span as this thread last saw it; 0 sends every free to the slow
+	 * path. A copy, so that free reads no word that another thread writes.
+	 */
+	u64 span;
+	u32 tag_base;			/* of the shard; tags below and far above are not ours */
+	u8 table[TABLE_MAX + 1];	/* size to class; 0 is as 1 */
+
+	/* From here on only slow paths look. */
 	void *single;			/* the last object freed that was too large for a sheaf */
 	u32 single_class;
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
@@ -133,7 +138,7 @@ static inline struct tcache *tcache_shared(const struct tcache *tc)
 }
 
 /* Slow paths: out of line, one tail call away. */
-void *tcache_refill(struct tcache *tc, size_t class);
+void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf);
 /* Of a class above NR_SHEAVES (single.c). */
 void *tcache_alloc_single(struct tcache *tc, unsigned class);
 /* The same, its first `size` bytes zero. */
@@ -147,10 +152,10 @@ void tcache_free_slow(void *p, struct tcache *tc);
  */
 static fast_inline struct sheaf *sheaf_of(struct tcache *tc, size_t class)
 {
-	struct sheaf *sheaf = &tc->sheaf[class];
+	char *at = (char *)tc + class * sizeof(struct sheaf);
 
-	__asm__("" : "+r"(sheaf));
-	return sheaf;
+	__asm__("" : "+r"(at));
+	return (struct sheaf *)(void *)(at + offsetof(struct tcache, sheaf));
 }
 
 /*
@@ -164,7 +169,7 @@ static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
 	void **top;
 
 	if (unlikely(!object))
-		return tcache_refill(tc, class);
+		return tcache_refill(tc, sheaf);
 	top = sheaf->top;
 	/* Of the last object it is the NULL below the bottom. */
 	next = top[-2];
