@@ -13,6 +13,7 @@
 
 #include "base/report.h"
 #include "base/trace.h"
+#include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "tcache/tcache.h"
 
@@ -33,6 +34,9 @@
 
 /* Refills between two looks at the clock. */
 #define AGE_EVERY 64
+
+/* A sheaf that is as full as so long ago is out of use. */
+#define LOOK_EVERY_MS 4
 
 /*
  * Where the slots lie. Until a sheaf grows, it stands in a small place that all
@@ -168,20 +172,35 @@ static void take_capacity(struct tcache *tc, unsigned class)
 }
 
 /*
- * Each refill or flush of one class looks at one other. A sheaf that is as full
- * as when it was looked at last is out of use: its objects go home, for each of
- * them may be all that keeps a slab from becoming empty.
+ * Each refill or flush of one class looks at one other, in rounds that begin
+ * LOOK_EVERY_MS apart at least. A sheaf that is as full as in the round before is
+ * out of use: its objects go home, for each of them may be all that keeps a slab
+ * from becoming empty.
  */
 static void look_at_next(struct tcache *tc, unsigned class)
 {
-	unsigned next = tc->look + 1u < NR_SHEAVES ? tc->look + 1u : 0;
-	u32 used = (u32)(tc->sheaf[next].top - sheaf_bottom(tc, next));
+	unsigned next = tc->look;
+	u32 used;
 
-	tc->look = (u8)next;
+	if (next == NR_SHEAVES)
+		return;
+	tc->look = (u8)(next + 1);
+	used = (u32)(tc->sheaf[next].top - sheaf_bottom(tc, next));
 	if (used && used == tc->seen[next] && next != class)
 		sheaf_drop(tc, next);
 	else
 		tc->seen[next] = (u16)used;
+}
+
+/* Begins a round, if the last is over and old enough. */
+static void look_again(struct tcache *tc)
+{
+	u64 now = os_now_ms();
+
+	if (tc->look == NR_SHEAVES && now - tc->round_ms >= LOOK_EVERY_MS) {
+		tc->round_ms = now;
+		tc->look = 0;
+	}
 }
 
 /* Doubles the sheaf's limit if there is capacity for it. */
@@ -211,6 +230,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	if (unlikely(!--tc->age_in)) {
 		tc->age_in = AGE_EVERY;
 		reclaim_age();
+		look_again(tc);
 	}
 	look_at_next(tc, class);
 	/* Half of what it may hold: the other half is room for frees. */

@@ -67,7 +67,7 @@ struct tcache {
 	u8 state;			/* enum tcache_state */
 	u8 exit_rounds;			/* of the thread's exit, rank 7's */
 	u8 clock;			/* class to take capacity from next */
-	u8 look;			/* class that was looked at last for being idle */
+	u8 look;			/* class to look at next for being idle; NR_SHEAVES: not now */
 	u8 age_in;			/* refills until the clock is looked at */
 	u32 nr_remote;
 	size_t remote_bytes;
@@ -87,6 +87,7 @@ struct tcache {
 	/* From here on only slow paths look. */
 	void *single;			/* the last object freed that was too large for a sheaf */
 	u32 single_class;
+	u64 round_ms;			/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */

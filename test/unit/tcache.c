@@ -162,11 +162,20 @@ static void sheaves_out_of_use_are_emptied(void)
 	for (i = 0; i < NR_SHEAVES; i++) {
 		kept[i] = cache_alloc(old);
 		give(take(now, 4000));
+		fake.now_ms += 10;
 		assert_int_equal(sheaf_used(this_tcache, old), used - i - 1);
 	}
-	/* Each of these rounds has a refill and a flush at least. */
+	/* Within a moment nothing is out of use. Each turn has a refill and a flush at least. */
 	for (i = 0; i < NR_SHEAVES; i++)
 		give(take(now, 4000));
+	used = sheaf_used(this_tcache, old);
+	for (i = 0; i < 10 * NR_SHEAVES; i++)
+		give(take(now, 4000));
+	assert_true(used && sheaf_used(this_tcache, old) == used);
+	for (i = 0; i < 10 * NR_SHEAVES; i++) {
+		give(take(now, 4000));
+		fake.now_ms += 10;
+	}
 	assert_int_equal(sheaf_used(this_tcache, old), 0);
 	assert_true(sheaf_used(this_tcache, now) > 0);
 	for (i = 0; i < NR_SHEAVES; i++)
