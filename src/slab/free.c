@@ -131,18 +131,24 @@ static out_of_line unsigned free_run(u64 pfn, const struct size_class *sc, void 
 	struct page *page = pfn_to_page(pfn);
 	const char *base = pfn_to_virt(pfn);
 	const u64 recip = sc->recip, bad = recip << 24;
-	const unsigned nr_objects = sc->nr_objects;
-	u64 product = (u64)((const char *)ptrs[0] - base) * recip, index = product >> 40;
+	const u64 filled = (u64)sc->size * sc->nr_objects;
+	u64 offset = (u64)((const char *)ptrs[0] - base), product = offset * recip;
+	u64 index = product >> 40;
 	u64 at = index / 64, bits; /* one word of the map: not stored for each bit */
 	unsigned i = 0;
 
-	if (n >= WIDE_LEAST && likely(index < nr_objects && product << 24 < bad))
+	if (n >= WIDE_LEAST && likely(offset < filled && product << 24 < bad))
 		i = free_neighbours(page, sc, (unsigned)index, ptrs, n);
 	for (bits = page->map[at]; i < n; i++) {
-		product = (u64)((const char *)ptrs[i] - base) * recip;
+		offset = (u64)((const char *)ptrs[i] - base);
+		product = offset * recip;
 		index = product >> 40;
-		/* Of another slab, or not the start of an object: see struct size_class. */
-		if (index >= nr_objects || unlikely(product << 24 >= bad))
+		/*
+		 * Of another slab, or not the start of an object: see struct size_class.
+		 * The slab is told by the offset: of one far away the product wraps, and
+		 * its index may be any.
+		 */
+		if (offset >= filled || unlikely(product << 24 >= bad))
 			break;
 		if (index / 64 != at) {
 			page->map[at] = bits;

@@ -22,7 +22,8 @@ struct size_class {
 	 * offset is a multiple of size: for index * size they are index * e with
 	 * e = recip * size - 2^40 < size, at most 2^23; each further byte adds
 	 * recip, at least 2^25; and size - 1 of them stay below 2^40. (A slab of
-	 * one object has index 0 alone, and the same holds.)
+	 * one object has index 0 alone, and the same holds.) For offsets within a
+	 * slab only: from 2^24 * size on the product wraps.
 	 */
 	u64 recip;
 };
