@@ -195,9 +195,12 @@ static void look_at_next(struct tcache *tc, unsigned class)
 /* Begins a round, if the last is over and old enough. */
 static void look_again(struct tcache *tc)
 {
-	u64 now = os_now_ms();
+	u64 now;
 
-	if (tc->look == NR_SHEAVES && now - tc->round_ms >= LOOK_EVERY_MS) {
+	if (tc->look < NR_SHEAVES)
+		return;
+	now = os_now_ms();
+	if (now - tc->round_ms >= LOOK_EVERY_MS) {
 		tc->round_ms = now;
 		tc->look = 0;
 	}

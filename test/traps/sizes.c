@@ -374,7 +374,63 @@ static void no_thread_unasked(void)
 	CHECK(count_tasks() == 1, "%d threads", count_tasks());
 }
 
+/*
+ * Objects of 16 bytes 256 MiB apart, 2^24 times their size, freed in one batch: the
+ * index of each is reckoned from its own slab, not from the slab of the one before.
+ */
+#define APART ((uintptr_t)256 << 20)
+#define FIRST_NR (1 << 19)	/* 8 MiB of them before a large block */
+#define ALL_NR (11 << 19)	/* and 80 MiB behind it, somewhere in them the places wanted */
+#define VICTIMS 500
+
+static int by_address(const void *a, const void *b)
+{
+	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static bool have(const uintptr_t *sorted, uintptr_t at)
+{
+	return bsearch(&at, sorted, ALL_NR, sizeof(at), by_address) != NULL;
+}
+
+static void far_apart_in_one_batch(void)
+{
+	static uintptr_t all[ALL_NR];
+	char *victim[VICTIMS], *wide;
+	int i, nr = 0;
+
+	for (i = 0; i < FIRST_NR; i++)
+		all[i] = (uintptr_t)malloc(16);
+	wide = malloc(APART - (56 << 20));
+	CHECK(wide);
+	for (; i < ALL_NR; i++)
+		all[i] = (uintptr_t)malloc(16);
+	qsort(all, ALL_NR, sizeof(all[0]), by_address);
+	/* Two of one slab, then one whose place in that slab a third, live one has. */
+	for (i = 0; i < ALL_NR && nr < VICTIMS; i += 256) {
+		uintptr_t page = all[i] & ~(uintptr_t)4095, live = page + 1600;
+
+		if (!have(all, page + 48) || !have(all, page + 640) || !have(all, live) ||
+		    !have(all, live + APART))
+			continue;
+		victim[nr] = memset((void *)live, 0x55, 16);
+		nr++;
+		free((void *)(page + 48));
+		free((void *)(page + 640));
+		free((void *)(live + APART));
+	}
+	CHECK(nr > 100, "%d pairs", nr);
+	for (i = 0; i < 100000; i++)
+		memset(hide(malloc(16)), 0xaa, 16);
+	for (i = 0; i < nr; i++)
+		CHECK(victim[i][0] == 0x55, "number %d was handed out twice", i);
+	free(wide);
+}
+
 static const struct trap_case cases[] = {
+	{ .name = "far_apart_in_one_batch", .run = far_apart_in_one_batch },
 	{ .name = "every_size_is_aligned_to_16", .run = every_size_is_aligned_to_16 },
 	{ .name = "every_alignment", .run = every_alignment },
 	{ .name = "every_alignment_hardened", .run = every_alignment, .conf = "hardened:true" },
