@@ -25,7 +25,8 @@ CORE_SOURCES = \
 	src/tcache/idle.c src/tcache/sheaf.c src/tcache/single.c src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
-	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/derived.c src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
+	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/derived.c \
+	src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
 	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/page_api.c src/malloc/trace_api.c
 
 # -fexceptions: C++ exceptions pass through operator new.
