@@ -202,6 +202,7 @@ __attribute__((constructor)) static cold_path void start(int argc, char **argv, 
 	if (options.stats_print)
 		os_keep_stderr();
 	limit_init();
+	thp_init();
 	if (options.pressure == option_pressure_auto && !options.background_thread)
 		report("pressure: nothing is watched without background_thread:true");
 	if (options.background_thread) {

@@ -81,8 +81,8 @@ enum pageblock_state {
 	BLOCK_HIGHMEM,	/* part of a block that is mapped for itself */
 };
 
-/* What the system was told of huge pages. */
-enum thp { THP_DEFAULT, THP_HUGE, THP_SMALL };
+/* What the system was told of huge pages; THP_OWN: nothing, as it uses them of its own accord. */
+enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL };
 
 /* One for each 2 MiB. */
 struct pageblock {

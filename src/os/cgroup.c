@@ -8,30 +8,12 @@
  * tenth of its time.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "os/os.h"
+#include "os/read_file.h"
 
 #define PATH_MOST 1024
-
-/* Reads the file's first bytes, terminated; 0, or an errno. */
-static int read_file(const char *path, char *buf, size_t room)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int error = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return errno;
-	n = read(fd, buf, room - 1);
-	if (n < 0)
-		error = errno;
-	close(fd);
-	buf[n < 0 ? 0 : n] = '\0';
-	return error;
-}
 
 /* The first trouble is told; a file that is simply not there is none. */
 static void note_trouble(struct os_group_limit *out, int error, const char *file)

@@ -1,10 +1,13 @@
 /* rank 0: mappings and their pages: made, given back, moved, prepared. */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "os/os.h"
+#include "os/read_file.h"
 
 /* Newer than some headers. */
 #ifndef MAP_FIXED_NOREPLACE
@@ -18,6 +21,9 @@
 #endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
+#endif
+#ifndef PR_GET_THP_DISABLE
+#define PR_GET_THP_DISABLE 42
 #endif
 
 bool os_map_at(void *addr, size_t len)
@@ -143,4 +149,19 @@ void os_allow_huge_pages(void *addr, size_t len, bool allow)
 	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
 	syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	errno = saved;
+}
+
+bool os_huge_pages_unasked(void)
+{
+	static const char always[] = "[always]";
+	char mode[32];
+	int saved = errno;
+	/* What the kernel does not know cannot be forbidden. */
+	bool unasked = !read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode,
+				  sizeof(mode)) &&
+		       !strncmp(mode, always, sizeof(always) - 1) &&
+		       prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) <= 0;
+
+	errno = saved;
+	return unasked;
 }

@@ -186,6 +186,12 @@ void os_populate(void *addr, size_t len);
 /* Lets the system back [addr, addr + len) with huge pages as it is touched, or never. */
 void os_allow_huge_pages(void *addr, size_t len, bool allow);
 
+/*
+ * True where the system uses huge pages unasked: its mode is "always", and nobody has
+ * forbidden them to this process (PR_SET_THP_DISABLE). Reads a file: for start only.
+ */
+cold_start bool os_huge_pages_unasked(void);
+
 /* Sleeps about that long; may return early. */
 void os_sleep_ms(unsigned ms);
 

@@ -6,6 +6,7 @@
  * that allocates would come back to us in the middle of our own work.
  */
 #include "os/os.h"
+#include "os/read_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -344,8 +345,6 @@ unsigned os_node_distance(unsigned from, unsigned to)
 	char path[sizeof(before) + sizeof(after) + 8], text[512];
 	unsigned distance = from == to ? 10 : 20, value = 0, column = 0;
 	char *at = path;
-	ssize_t n, i;
-	int fd;
 
 	memcpy(at, before, sizeof(before) - 1);
 	at += sizeof(before) - 1;
@@ -353,15 +352,12 @@ unsigned os_node_distance(unsigned from, unsigned to)
 		*at++ = (char)('0' + from / 10);
 	*at++ = (char)('0' + from % 10);
 	memcpy(at, after, sizeof(after));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (read_file(path, text, sizeof(text)))
 		return distance;
-	n = read(fd, text, sizeof(text));
-	close(fd);
 	/* One number for each node that is online, in their order. */
-	for (i = 0; i < n; i++) {
-		if (text[i] >= '0' && text[i] <= '9') {
-			value = value * 10 + (unsigned)(text[i] - '0');
+	for (at = text; *at; at++) {
+		if (*at >= '0' && *at <= '9') {
+			value = value * 10 + (unsigned)(*at - '0');
 		} else {
 			if (column++ == to && value)
 				return value;

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "os/os.h"
+#include "os/read_file.h"
 
 #define THRESHOLD_US "150000"
 #define WINDOW_US "2000000"
@@ -71,16 +72,9 @@ static unsigned read_average(const char *file)
 {
 	static const char before[] = "some avg10=";
 	char text[128], *at;
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
 	unsigned value;
-	ssize_t n;
 
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	if (strncmp(text, before, sizeof(before) - 1))
+	if (read_file(file, text, sizeof(text)) || strncmp(text, before, sizeof(before) - 1))
 		return 0;
 	value = (unsigned)strtoul(text + sizeof(before) - 1, &at, 10) * 100;
 	if (at[0] == '.' && at[1] >= '0' && at[1] <= '9' && at[2] >= '0' && at[2] <= '9')

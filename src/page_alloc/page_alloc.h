@@ -139,6 +139,11 @@ void reclaim_age(void);
  */
 cold_path void limit_init(void);
 
+/* thp.c. At start, once the options are known: how the system uses huge pages. */
+cold_path void thp_init(void);
+/* Whether the page's pageblock may be a huge page. */
+bool thp_is_huge(u64 pfn);
+
 /*
  * The background thread. Start does nothing unless background_thread is on;
  * may allocate, so no lock may be held. In a child after fork it is not there.

@@ -21,25 +21,43 @@
 /* Pages of a zone from which on it grows by huge ones. */
 #define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)
 
+/*
+ * Pages of a zone, what it grows by included, from which on the system may use them of
+ * its own accord: 4 MiB that may lie idle at the ends of pageblocks are no more than a
+ * quarter then.
+ */
+#define OWN_FROM (((u64)16 << 20) >> PAGE_SHIFT)
+
 /* Idle pages for which ageing breaks a huge page up. */
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)
 
-static enum thp choose(const struct zone *zone, enum pageblock_state state)
+static bool system_always; /* written at start */
+
+void thp_init(void)
 {
+	system_always = options.thp == option_thp_auto && os_huge_pages_unasked();
+}
+
+static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr)
+{
+	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+
 	if (options.thp == option_thp_always)
 		return THP_HUGE;
 	if (options.thp == option_thp_never)
 		return THP_SMALL;
 	if (state == BLOCK_HIGHMEM)
 		return THP_DEFAULT;
-	return __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >= HUGE_FROM &&
-			       __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) == UINT64_MAX ?
-		       THP_HUGE : THP_SMALL;
+	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
+		return THP_SMALL;
+	if (managed >= HUGE_FROM)
+		return THP_HUGE;
+	return system_always && managed + (nr << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN : THP_SMALL;
 }
 
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr)
 {
-	enum thp thp = choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state);
+	enum thp thp = choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr);
 	u64 i;
 
 	for (i = 0; i < nr; i++)
@@ -59,10 +77,17 @@ void thp_repeat(u64 pfn, u64 nr)
 		do
 			pfn = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
 		while (pfn < end && pfn_to_block(pfn)->thp == thp);
-		if (thp != THP_DEFAULT)
+		if (thp == THP_HUGE || thp == THP_SMALL)
 			os_allow_huge_pages(pfn_to_addr(from), (size_t)(pfn - from) << PAGE_SHIFT,
 					    thp == THP_HUGE);
 	}
+}
+
+bool thp_is_huge(u64 pfn)
+{
+	u8 thp = pfn_to_block(pfn)->thp;
+
+	return thp == THP_HUGE || thp == THP_OWN;
 }
 
 bool thp_is_hot_locked(u64 pfn)
@@ -70,7 +95,7 @@ bool thp_is_hot_locked(u64 pfn)
 	const struct pageblock *block = pfn_to_block(pfn);
 	unsigned idle = 0, i;
 
-	if (block->thp != THP_HUGE)
+	if (!thp_is_huge(pfn))
 		return false;
 	for (i = 0; i < ARRAY_SIZE(block->free); i++)
 		idle += (unsigned)__builtin_popcountll(

@@ -127,7 +127,10 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 	}
 }
 
-/* With `all` every slab with a hole, else those that nobody touched since the last pass. */
+/*
+ * With `all` every slab with a hole, else those that nobody touched since the last pass,
+ * and no part of a huge page: its neighbours may be in use.
+ */
 static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, bool all)
 {
 	const struct page *page = pfn_to_page(pfn);
@@ -135,7 +138,7 @@ static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, bool all)
 	/* What is empty altogether is the shrinker's. */
 	if (page->nr_free == sc->nr_objects)
 		return false;
-	if (!all && (!seen || (u16)seen != page->nr_free))
+	if (!all && (!seen || (u16)seen != page->nr_free || thp_is_huge(pfn)))
 		return false;
 	return has_hole(pfn, sc);
 }

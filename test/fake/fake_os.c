@@ -484,6 +484,11 @@ void os_allow_huge_pages(void *addr, size_t len, bool allow)
 	enter(allow ? FAKE_HUGE : FAKE_SMALL);
 }
 
+bool os_huge_pages_unasked(void)
+{
+	return fake.huge_unasked;
+}
+
 void os_sleep_ms(unsigned ms)
 {
 	enter(FAKE_SLEEP);

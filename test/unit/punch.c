@@ -201,6 +201,22 @@ static void idle_slabs_are_punched_by_ageing(void)
 	slabs_check(shards[0]);
 }
 
+/* A huge page in use is not broken up for some pages; in need, or when all is idle, it is. */
+static void huge_pages_stay_whole_while_busy(void)
+{
+	options.decay_ms = -1;
+	options.thp = option_thp_always;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	assert_int_equal(slab_punch(GIVE_IDLE), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE), 0);
+	assert_int_equal(slab_punch(GIVE_AGED), 2);
+	slab_free(shards[0], CLASS_A, objects + 8, 4);
+	assert_int_equal(slab_punch(GIVE_ALL), 1);
+	slabs_check(shards[0]);
+}
+
 /* What happens while the pages are with the system. */
 static void free_the_rest(void *addr, size_t len)
 {
@@ -375,6 +391,7 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(pages_without_a_live_object_go),
 	  CASE(in_whole_pages_of_the_system),
 	  CASE(idle_slabs_are_punched_by_ageing),
+	  CASE(huge_pages_stay_whole_while_busy),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
 	  CASE(nobody_is_handed_a_page_that_is_dropped),
 	  CASE(who_finds_nothing_waits),

@@ -6,13 +6,15 @@
 
 #define MOVABLE (BM_GFP_KERNEL | BM_GFP_MOVABLE)
 
-static void start(unsigned thp, u64 hard_limit)
+static void start(unsigned thp, u64 hard_limit, bool unasked)
 {
+	fake.huge_unasked = unasked;
 	options.thp = thp;
 	options.decay_ms = 1000;
 	options.hard_limit = hard_limit;
 	pages_start();
 	limit_init();
+	thp_init();
 }
 
 /* Blocks of 8 MiB until the zone has so many bytes. */
@@ -31,7 +33,7 @@ static void large_heaps_get_them(void)
 {
 	u64 pfn;
 
-	start(option_thp_auto, 0);
+	start(option_thp_auto, 0, false);
 	grow_to((u64)1 << 30);
 	assert_int_equal(nr_huge(), 0);
 	assert_true(fake_calls(FAKE_SMALL) > 0);
@@ -46,14 +48,55 @@ static void large_heaps_get_them(void)
 
 static void heaps_with_a_limit_do_not(void)
 {
-	start(option_thp_auto, (u64)1 << 40);
+	start(option_thp_auto, (u64)1 << 40, false);
 	grow_to((u64)1300 << 20);
 	assert_int_equal(nr_huge(), 0);
 }
 
+/* The thp of what the heap grows by at first, and when it has 32 MiB. */
+static void check_growth(enum thp first, enum thp later)
+{
+	u64 pfn = alloc_pages_exact(MOVABLE, 1, 0);
+
+	assert_int_equal(pfn_to_block(pfn)->thp, first);
+	grow_to((u64)32 << 20);
+	pfn = alloc_pages_exact(MOVABLE, 2048, 0);
+	assert_int_equal(pfn_to_block(pfn)->thp, later);
+	assert_int_equal(nr_huge(), 0);
+}
+
+/* Where the system uses them unasked, small heaps and limited ones are kept from them. */
+static void unasked_for_larger_heaps(void)
+{
+	start(option_thp_auto, 0, true);
+	check_growth(THP_SMALL, THP_OWN);
+}
+
+static void unasked_for_the_first_large_block(void)
+{
+	u64 pfn;
+
+	start(option_thp_auto, 0, true);
+	pfn = alloc_pages_exact(MOVABLE, 4096, 0);
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_OWN);
+	assert_int_equal(fake_calls(FAKE_SMALL) + nr_huge(), 0);
+}
+
+static void unasked_but_limited(void)
+{
+	start(option_thp_auto, (u64)1 << 40, true);
+	check_growth(THP_SMALL, THP_SMALL);
+}
+
+static void unasked_but_never(void)
+{
+	start(option_thp_never, 0, true);
+	check_growth(THP_SMALL, THP_SMALL);
+}
+
 static void always(void)
 {
-	start(option_thp_always, (u64)1 << 40);
+	start(option_thp_always, (u64)1 << 40, false);
 	grow_to((u64)1300 << 20);
 	assert_true(nr_huge() > 0);
 	assert_int_equal(fake_calls(FAKE_SMALL), 0);
@@ -61,7 +104,7 @@ static void always(void)
 
 static void never(void)
 {
-	start(option_thp_never, 0);
+	start(option_thp_never, 0, false);
 	grow_to((u64)1300 << 20);
 	assert_int_equal(nr_huge(), 0);
 	assert_true(fake_calls(FAKE_SMALL) > 0);
@@ -80,7 +123,7 @@ static void told_again_when_renewed(void)
 {
 	u64 pfn, before;
 
-	start(option_thp_always, 0);
+	start(option_thp_always, 0, false);
 	pfn = alloc_pages_exact(MOVABLE, 3 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
 	pfn_to_block(pfn + PAGEBLOCK_PAGES)->thp = THP_SMALL;
 	before = nr_huge();
@@ -107,24 +150,33 @@ static u64 dirty_after_ageing(unsigned nr)
 
 static void hot_huge_pages_stay_whole(void)
 {
-	start(option_thp_always, 0);
+	start(option_thp_always, 0, false);
 	assert_int_equal(dirty_after_ageing(3), 16 * 3 * 64);
 	/* Whoever asks for memory gets it all the same. */
 	assert_int_equal(reclaim_purge(UINT64_MAX), 16 * 3 * 64);
 }
 
+static void hot_ones_of_the_system_too(void)
+{
+	start(option_thp_auto, 0, true);
+	grow_to((u64)32 << 20);
+	assert_int_equal(dirty_after_ageing(3), 16 * 3 * 64);
+}
+
 static void cold_ones_are_broken_up(void)
 {
-	start(option_thp_always, 0);
+	start(option_thp_always, 0, false);
 	assert_int_equal(dirty_after_ageing(5), 0);
 }
 
 static void small_pages_age_one_by_one(void)
 {
-	start(option_thp_never, 0);
+	start(option_thp_never, 0, false);
 	assert_int_equal(dirty_after_ageing(3), 0);
 }
 
-UNIT_MAIN(CASE(large_heaps_get_them), CASE(heaps_with_a_limit_do_not), CASE(always),
-	  CASE(never), CASE(told_again_when_renewed), CASE(hot_huge_pages_stay_whole),
-	  CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
+UNIT_MAIN(CASE(large_heaps_get_them), CASE(heaps_with_a_limit_do_not),
+	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
+	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
+	  CASE(told_again_when_renewed), CASE(hot_huge_pages_stay_whole),
+	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
