@@ -38,6 +38,11 @@ static struct {
 	struct shard *shard;
 	unsigned nr;
 	u64 pfn[ISOLATED_MOST];
+	/*
+	 * Their maps as the lock showed them. What is freed later may have been written
+	 * to by its last owner, without our lock between that and the madvise.
+	 */
+	u64 map[ISOLATED_MOST][SLAB_MAX_OBJECTS / 64];
 } punch;
 
 static u64 unit_pages(void)
@@ -51,8 +56,8 @@ static u64 first_unit(u64 pfn)
 	return round_up(pfn, unit_pages()) - pfn;
 }
 
-/* True if no object that touches [at, at + nr) of the slab, in pages, is in use. */
-static bool is_hole(const struct page *page, const struct size_class *sc, u64 at, u64 nr)
+/* True if no object that touches [at, at + nr) of the slab, in pages, is in use, by its map. */
+static bool is_hole(const u64 *map, const struct size_class *sc, u64 at, u64 nr)
 {
 	u32 first = object_index(sc, (u32)(at << PAGE_SHIFT));
 	u32 last = object_index(sc, (u32)(((at + nr) << PAGE_SHIFT) - 1));
@@ -60,7 +65,7 @@ static bool is_hole(const struct page *page, const struct size_class *sc, u64 at
 
 	last = MIN(last, (u32)sc->nr_objects - 1);
 	for (i = first; i <= last; i++) {
-		u64 bits = __atomic_load_n(&page->map[i / 64], __ATOMIC_RELAXED) >> i % 64;
+		u64 bits = map[i / 64] >> i % 64;
 		u64 rest = ~bits;
 
 		/* On to the first object in use of this word. */
@@ -71,14 +76,14 @@ static bool is_hole(const struct page *page, const struct size_class *sc, u64 at
 	return true;
 }
 
-/* Whether a page of the slab at pfn could be given back. */
+/* Whether a page of the slab at pfn could be given back. Under the node's lock. */
 static bool has_hole(u64 pfn, const struct size_class *sc)
 {
-	const struct page *page = pfn_to_page(pfn);
+	const u64 *map = pfn_to_page(pfn)->map;
 	u64 unit = unit_pages(), at;
 
 	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit)
-		if (pages_nr_dirty(pfn + at, unit) && is_hole(page, sc, at, unit))
+		if (pages_nr_dirty(pfn + at, unit) && is_hole(map, sc, at, unit))
 			return true;
 	return false;
 }
@@ -90,14 +95,14 @@ static u64 give_back(u64 pfn, u64 nr, bool aged)
 	return pages_give_back(pfn, nr, aged);
 }
 
-/* Gives back the holes of an isolated slab; pages given. */
-static u64 punch_slab(u64 pfn, const struct size_class *sc, bool aged)
+/* Gives back what are holes of an isolated slab by the map; pages given. */
+static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, bool aged)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 unit = unit_pages(), at, start = 0, nr = 0, given = 0;
 
 	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit) {
-		if (pages_nr_dirty(pfn + at, unit) && is_hole(page, sc, at, unit)) {
+		if (pages_nr_dirty(pfn + at, unit) && is_hole(map, sc, at, unit)) {
 			if (!nr)
 				start = at;
 			nr += unit;
@@ -120,7 +125,7 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit) {
 		u64 clean = unit - pages_nr_dirty(pfn + at, unit);
 
-		if (!clean || is_hole(page, sc, at, unit))
+		if (!clean || is_hole(page->map, sc, at, unit))
 			continue;
 		pages_set_dirty(pfn + at, unit);
 		page->nr_clean = (u8)(page->nr_clean - clean);
@@ -164,6 +169,7 @@ static bool isolate_some(struct cache_node *node, const struct size_class *sc, b
 		partial_del(node, pfn);
 		if (wanted(pfn, sc, seen, all)) {
 			page->flags |= SLAB_ISOLATED;
+			__builtin_memcpy(punch.map[punch.nr], page->map, sizeof(page->map));
 			punch.pfn[punch.nr++] = pfn;
 		} else {
 			partial_add_tail(node, pfn);
@@ -213,7 +219,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 		if (!punch.nr)
 			continue;
 		for (i = 0; i < punch.nr; i++)
-			given += punch_slab(punch.pfn[i], sc, how != GIVE_ALL);
+			given += punch_slab(punch.pfn[i], punch.map[i], sc, how != GIVE_ALL);
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
