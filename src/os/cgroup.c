@@ -13,7 +13,7 @@
 #include "os/os.h"
 #include "os/read_file.h"
 
-#define PATH_MOST 1024
+#define PATH_MOST OS_PATH_MOST
 
 /* The first trouble is told; a file that is simply not there is none. */
 static void note_trouble(struct os_group_limit *out, int error, const char *file)
@@ -171,9 +171,21 @@ static char *find_group(char *text, bool *unified)
 	return found;
 }
 
+static const char own[] = "/proc/self/cgroup";
+
+bool os_group_file(const char *name, char path[OS_PATH_MOST])
+{
+	char text[4096];
+	int saved = errno;
+	bool unified = false;
+	char *group = read_file(own, text, sizeof(text)) ? NULL : find_group(text, &unified);
+
+	errno = saved;
+	return group && unified && join_path(path, "/sys/fs/cgroup", group, name);
+}
+
 void os_cgroup_limit(struct os_group_limit *out)
 {
-	static const char own[] = "/proc/self/cgroup";
 	char text[4096], first[PATH_MOST];
 	int saved = errno, error;
 	bool unified = false, found, is_root;

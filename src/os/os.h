@@ -56,6 +56,15 @@ cold_start void os_container_limit(struct os_group_limit *out);
  */
 cold_start void os_cgroup_limit(struct os_group_limit *out);
 
+/* The longest path of a control group's file, its end included. */
+#define OS_PATH_MOST 1024
+
+/*
+ * The path that a file of the process's control group has; false when that is not of
+ * version 2. Opens a file below /proc.
+ */
+bool os_group_file(const char *name, char path[OS_PATH_MOST]);
+
 /*
  * Maps len zeroed bytes, readable and writable, at exactly addr. False with
  * errno EEXIST when something is mapped there already, ENOMEM when the
@@ -154,11 +163,12 @@ void os_yield(void);
  * Memory pressure as the system tells of it (PSI, Linux 4.20): tasks that stand
  * still for want of memory. Used by one thread at a time.
  *
- * Open names the file that is watched from then on, NULL when there is none:
- * with `container` that of the control group which looks like the root, else
- * the whole system's.
+ * Open names the file that is watched from then on, NULL when there is none: with
+ * `group` the one that the environment names in MEMORY_PRESSURE_WATCH, as service
+ * managers do ("/dev/null": none), or the control group's, the group which looks like the
+ * root (a container's) else; without, or where none of these is, the whole system's.
  */
-const char *os_pressure_open(bool container);
+const char *os_pressure_open(bool group);
 
 /*
  * Sleeps for ms milliseconds, or until there is pressure: true then. Where the

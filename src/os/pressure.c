@@ -7,6 +7,10 @@
  * multiple of 2 s. Where it is refused (a read-only file in a container, a kernel
  * before 6.5 without privilege) the average over ten seconds is read instead.
  *
+ * Which file that is a service manager tells in MEMORY_PRESSURE_WATCH (the protocol is
+ * systemd's, "Memory Pressure Handling"); what it tells to write there is not used, since
+ * the threshold is ours. So a FIFO or socket, which it may name too, is not for us.
+ *
  * A program may close all descriptors, and open others by the same number: so
  * this one is polled, never read or written again, and closed only if it is
  * still the same file.
@@ -34,6 +38,7 @@
 
 static struct {
 	const char *file;
+	char group[OS_PATH_MOST]; /* what file may point to */
 	int fd;		/* with the trigger; -1: the average is read */
 	struct stat stat;
 	uint64_t read_at; /* when the average is due */
@@ -82,16 +87,47 @@ static unsigned read_average(const char *file)
 	return value;
 }
 
-const char *os_pressure_open(bool container)
+static const char *if_readable(const char *file)
 {
-	static const char group[] = "/sys/fs/cgroup/memory.pressure";
-	static const char all[] = "/proc/pressure/memory";
+	return access(file, R_OK) == 0 ? file : NULL;
+}
+
+/* We write there: nothing but a file of the kernel's that tells of pressure. */
+static bool tells_of_pressure(const char *file)
+{
+	static const char groups[] = "/sys/fs/cgroup/", all[] = "/proc/pressure/";
+
+	return !strncmp(file, groups, sizeof(groups) - 1) || !strncmp(file, all, sizeof(all) - 1);
+}
+
+/* Of the group that the process is in; NULL: none that can be read. */
+static const char *find_group_file(void)
+{
+	const char *file = NULL;
+
+	if (os_group_file("memory.pressure", watch.group))
+		file = if_readable(watch.group);
+	/* A container that still sees its group's outer name has it here only. */
+	return file ? file : if_readable("/sys/fs/cgroup/memory.pressure");
+}
+
+const char *os_pressure_open(bool group)
+{
+	/* Whoever starts a privileged program must not make it open files. */
+	const char *told = group && !os_secure() ? getenv("MEMORY_PRESSURE_WATCH") : NULL;
 	int saved = errno;
 
-	watch.file = container && access(group, R_OK) == 0 ? group :
-		     access(all, R_OK) == 0		   ? all : NULL;
+	watch.file = NULL;
 	watch.fd = -1;
 	watch.read_at = 0;
+	if (told && !strcmp(told, "/dev/null"))
+		return NULL;
+	if (told && tells_of_pressure(told))
+		watch.file = if_readable(told);
+	if (!watch.file && group)
+		watch.file = find_group_file();
+	if (!watch.file)
+		watch.file = if_readable("/proc/pressure/memory");
 	if (watch.file)
 		set_trigger(watch.file);
 	errno = saved;

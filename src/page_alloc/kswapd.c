@@ -98,7 +98,7 @@ static bool watch_pressure(void)
 	if (file)
 		report_verbose("pressure: %s is watched", file);
 	else
-		report_verbose("pressure: this system does not tell of it");
+		report_verbose("pressure: nothing tells of it");
 	return file;
 }
 

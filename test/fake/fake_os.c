@@ -612,9 +612,17 @@ void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
 		fake_on_wait(ms);
 }
 
-const char *os_pressure_open(bool container)
+bool os_group_file(const char *name, char path[OS_PATH_MOST])
 {
-	(void)container;
+	if (!fake.group)
+		return false;
+	snprintf(path, OS_PATH_MOST, "/sys/fs/cgroup%s/%s", fake.group, name);
+	return true;
+}
+
+const char *os_pressure_open(bool group)
+{
+	(void)group;
 	return fake.pressure_file;
 }
 

@@ -23,6 +23,7 @@ struct fake_machine {
 	uint64_t memory_bytes;
 	uint64_t rlimit_bytes;
 	uint64_t cgroup_bytes;	/* of a container or any group */
+	const char *group;	/* the control group's name, version 2; NULL: none */
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
 	uint64_t random;

@@ -338,7 +338,7 @@ static const struct trap_case cases[] = {
 	  .prepare = ignore_signal, .conf = "background_thread:true,decay_ms:300" },
 	{ .name = "watching_for_pressure", .run = watching_for_pressure,
 	  .conf = "background_thread:true,pressure:auto,decay_ms:300,verbose:true",
-	  .says = "buddymalloc: pressure: (/[a-z/.]* is watched|this system does not tell of it)\n" },
+	  .says = "buddymalloc: pressure: (/[a-z/.]* is watched|nothing tells of it)\n" },
 	{ .name = "pressure_ends_at_once", .run = ends_at_once,
 	  .conf = "background_thread:true,pressure:auto,decay_ms:3600000" },
 	{ .name = "pressure_wants_the_thread", .run = ends_at_once, .conf = "pressure:auto",

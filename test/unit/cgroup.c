@@ -43,8 +43,10 @@ static int test_access(const char *path, int mode)
 #define access test_access
 #define os_container_limit container_limit
 #define os_cgroup_limit cgroup_limit
+#define os_group_file group_file
 void container_limit(struct os_group_limit *out);
 void cgroup_limit(struct os_group_limit *out);
+bool group_file(const char *name, char path[OS_PATH_MOST]);
 #include "os/cgroup.c" /* under other names than the fake's */
 #undef open
 #undef access
@@ -166,6 +168,21 @@ static void a_group_without_a_file(void)
 	clean_up();
 }
 
+/* Where a file of the group would be; of version 1 only limits are read. */
+static void the_path_of_a_file(void)
+{
+	char path[OS_PATH_MOST];
+
+	start();
+	assert_false(group_file("memory.pressure", path));
+	write_to("/proc/self/cgroup", "1:cpu:/x\n0::/a/b.service\n");
+	assert_true(group_file("memory.pressure", path));
+	assert_string_equal(path, "/sys/fs/cgroup/a/b.service/memory.pressure");
+	write_to("/proc/self/cgroup", "0::/a\n3:cpuset,memory:/b\n");
+	assert_false(group_file("memory.pressure", path));
+	clean_up();
+}
+
 static void a_refused_file(void)
 {
 	start();
@@ -205,5 +222,6 @@ UNIT_MAIN(CASE(nothing_is_there),
 	  CASE(a_container_of_version_1),
 	  CASE(the_least_of_a_group_and_those_above),
 	  CASE(a_group_without_a_file),
+	  CASE(the_path_of_a_file),
 	  CASE(a_refused_file),
 	  CASE(nonsense))

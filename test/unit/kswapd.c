@@ -177,7 +177,7 @@ static void no_pressure_to_watch(void)
 	at_wait = stop_after_ageing;
 	fake_thread();
 	assert_int_equal(nr_dirty(), 0);
-	unit_said("buddymalloc: pressure: this system does not tell of it\n");
+	unit_said("buddymalloc: pressure: nothing tells of it\n");
 }
 
 /* Watching, it still ages by steps, and is quiet when nothing is left. */

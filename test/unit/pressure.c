@@ -67,13 +67,14 @@ static int test_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *t, con
 #define os_pressure_open pressure_open
 #define os_pressure_wait pressure_wait
 #define os_pressure_close pressure_close
-const char *pressure_open(bool container);
+const char *pressure_open(bool group);
 bool pressure_wait(uint64_t ms);
 void pressure_close(void);
 #include "os/pressure.c" /* under other names than the fake's */
 #undef open
 #undef access
 
+#define OWN "/sys/fs/cgroup/a.slice/memory.pressure"
 #define GROUP "/sys/fs/cgroup/memory.pressure"
 #define ALL "/proc/pressure/memory"
 
@@ -94,6 +95,7 @@ static void start(void)
 static void clean_up(void)
 {
 	unlink(real_path(GROUP));
+	unlink(real_path(OWN));
 	unlink(real_path(ALL));
 	assert_int_equal(rmdir(root), 0);
 }
@@ -131,6 +133,54 @@ static void the_group_before_the_system(void)
 	write_to(GROUP, "");
 	assert_string_equal(pressure_open(true), GROUP);
 	pressure_close();
+	assert_string_equal(pressure_open(false), ALL);
+	pressure_close();
+	clean_up();
+}
+
+/* Its own group's, wherever that is; of the whole system when groups do not matter. */
+static void the_own_group_first(void)
+{
+	start();
+	fake.group = "/a.slice";
+	write_to(ALL, "");
+	write_to(GROUP, "");
+	write_to(OWN, "");
+	assert_string_equal(pressure_open(true), OWN);
+	pressure_close();
+	assert_string_equal(pressure_open(false), ALL);
+	pressure_close();
+	unlink(real_path(OWN));
+	assert_string_equal(pressure_open(true), GROUP);
+	pressure_close();
+	clean_up();
+}
+
+/* The service manager's word counts, but not in a privileged program. */
+static void what_the_environment_names(void)
+{
+	start();
+	write_to(ALL, "");
+	write_to(GROUP, "");
+	setenv("MEMORY_PRESSURE_WATCH", ALL, 1);
+	assert_string_equal(pressure_open(true), ALL);
+	pressure_close();
+	fake.secure = true;
+	assert_string_equal(pressure_open(true), GROUP);
+	pressure_close();
+	fake.secure = false;
+	setenv("MEMORY_PRESSURE_WATCH", "/proc/pressure/no-such-file", 1);
+	assert_string_equal(pressure_open(true), GROUP);
+	pressure_close();
+	/* What is no file of the kernel's is not written to. */
+	write_to("/tmp/a", "");
+	setenv("MEMORY_PRESSURE_WATCH", "/tmp/a", 1);
+	assert_string_equal(pressure_open(true), GROUP);
+	pressure_close();
+	unlink(real_path("/tmp/a"));
+	setenv("MEMORY_PRESSURE_WATCH", "/dev/null", 1);
+	assert_null(pressure_open(true));
+	assert_false(pressure_wait(10));
 	assert_string_equal(pressure_open(false), ALL);
 	pressure_close();
 	clean_up();
@@ -200,5 +250,7 @@ static void a_lost_descriptor(void)
 
 UNIT_MAIN(CASE(a_trigger_is_set_and_polled),
 	  CASE(the_group_before_the_system),
+	  CASE(the_own_group_first),
+	  CASE(what_the_environment_names),
 	  CASE(else_the_average_is_read),
 	  CASE(a_lost_descriptor))
