@@ -445,11 +445,13 @@ void pages_moved(u64 pfn, u64 nr)
 
 bool pages_renew(u64 pfn, u64 nr)
 {
-	/* With several nodes a new mapping would lack what binds it to its own. */
-	if (nr_nodes > 1 || !os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT))
+	if (!os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT))
 		return false;
 	pages_clear_dirty(pfn, nr);
+	/* What the system was told of its neighbours, or they would not be one. */
 	thp_repeat(pfn, nr);
+	if (unlikely(nr_nodes > 1))
+		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
 	return true;
 }
 

@@ -212,16 +212,20 @@ static void renewed_pages_are_given_back(void)
 	pages_check(0);
 }
 
-/* With several nodes a mapping has its node, which a new one would not have. */
-static void with_nodes_nothing_is_renewed(void)
+/* With several nodes a mapping has its node, which a new one must be told. */
+static void with_nodes_what_is_renewed_is_bound_again(void)
 {
-	u64 pfn;
+	u64 pfn, before;
 
 	fake.node_mask = 3;
+	fake_node = 1;
 	pages_start();
 	pfn = alloc_pages_exact(BM_GFP_KERNEL, 1024, 0);
-	assert_false(pages_renew(pfn, 1024));
-	assert_int_equal(fake_calls(FAKE_RENEW), 0);
+	before = fake_calls(FAKE_PREFER);
+	assert_true(pages_renew(pfn + 24, 1000));
+	assert_int_equal(fake_calls(FAKE_PREFER), before + 1);
+	assert_int_equal(fake_bound_node(pfn_to_virt(pfn + 24)), 1);
+	assert_int_equal(fake_bound_node(pfn_to_virt(pfn + 1023)), 1);
 	free_pages(pfn);
 }
 
@@ -469,7 +473,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(known_zero_pages_are_not_cleared),
 	  CASE(moved_pages_are_known_to_be_zero),
 	  CASE(renewed_pages_are_given_back),
-	  CASE(with_nodes_nothing_is_renewed),
+	  CASE(with_nodes_what_is_renewed_is_bound_again),
 	  CASE(shrinking_always_works),
 	  CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind),
