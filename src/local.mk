@@ -28,7 +28,8 @@ CORE_SOURCES = \
 MALLOC_SOURCES = \
 	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/derived.c \
 	src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
-	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/page_api.c src/malloc/trace_api.c
+	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/move.c \
+	src/malloc/page_api.c src/malloc/trace_api.c
 
 # -fexceptions: C++ exceptions pass through operator new.
 # -fno-semantic-interposition: our own calls of exported names are ours, and inline.

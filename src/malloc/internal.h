@@ -52,6 +52,21 @@ void large_destroy(u64 pfn);
 void free_other(void *p);
 /* Resizes a large block, in place if possible; NULL with ENOMEM leaves it as it is. */
 void *large_realloc(void *p, u64 pfn, size_t size);
+/* move.c: what was moved by page tables. */
+
+/* A block is new. */
+void large_never_moved(u64 pfn);
+/* A block is about to be freed, or cut to nr pages. */
+void large_forget_move(u64 pfn);
+void large_cut_move(u64 pfn, u64 nr);
+/*
+ * Puts the first nr pages of what `from` holds into `to`, which is new, by page tables as
+ * far as that pays; what `from` holds then, nobody knows. False when `to` is gone, a hole
+ * in the heap, and `from` is as it was.
+ */
+bool large_move(u64 to, u64 from, u64 nr);
+
+/* large.c */
 /* Bytes in live large blocks, and their number. */
 u64 large_bytes(void);
 u64 large_count(void);

@@ -16,26 +16,7 @@
 #include "os/os.h"
 #include "page_alloc/scope.h"
 
-/* From here on page tables are moved instead of bytes. */
-#define MOVE_LEAST ((size_t)1 << 20)
-
-/*
- * Pages that were moved are a mapping of their own, for good, and part what lies
- * around them. vm.max_map_count limits mappings for the whole process (65530 by
- * default), and every fault looks one up: with so many scars in the heap bytes are
- * copied instead. Blocks so large that one more does not count may leave more.
- *
- * A scar is healed when its block is freed, by mapping it anew. That gives warm
- * pages back, which the next block would have used: so the first scars stay.
- * The head's `private` is BLOCK_MOVED and the number of pages that were moved there.
- */
-#define SCARS_MOST 64
-#define SCARS_KEPT 32
-#define HUGE_BYTES ((size_t)32 << 20)
-#define HUGE_SCARS_MOST 4096
-#define BLOCK_MOVED ((u64)1 << 63)
-
-static u64 bytes_live, count_live, nr_scars; /* relaxed atomics */
+static u64 bytes_live, count_live; /* relaxed atomics */
 
 static void account(u64 bytes, int blocks)
 {
@@ -80,6 +61,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	}
 	if (pfn_to_page(pfn)->kind != PAGE_HIGHMEM)
 		page_set_kind(pfn_to_page(pfn), PAGE_LARGE);
+	large_never_moved(pfn);
 	tag_write(pfn, TAG_LARGE);
 	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
 	stat_add_shared(large_allocated, 1);
@@ -87,36 +69,9 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	return pfn_to_virt(pfn);
 }
 
-/* Pages from `from` on of a block that was moved are no longer needed; true if the scar is gone. */
-static bool heal(u64 pfn, u64 from)
-{
-	u64 moved = pfn_to_page(pfn)->private & ~BLOCK_MOVED;
-
-	if (from >= moved || !scope_may_map())
-		return false;
-	return pages_renew(pfn + from, moved - from);
-}
-
-/* A block that was moved, or was moved away from here, is about to be freed. */
-static cold_path void forget_move(u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-	bool is_empty = !pages_nr_dirty(pfn, page->nr_pages);
-
-	if ((is_empty || __atomic_load_n(&nr_scars, __ATOMIC_RELAXED) > SCARS_KEPT) && heal(pfn, 0))
-		__atomic_fetch_sub(&nr_scars, 1, __ATOMIC_RELAXED);
-	page->private = 0;
-}
-
-static inline bool was_moved(u64 pfn)
-{
-	return pfn_to_page(pfn)->private & BLOCK_MOVED && pfn_to_page(pfn)->kind != PAGE_HIGHMEM;
-}
-
 static void large_free(u64 pfn)
 {
-	if (unlikely(was_moved(pfn)))
-		forget_move(pfn);
+	large_forget_move(pfn);
 	account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
 	stat_add_shared(large_freed, 1);
 	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0,
@@ -191,9 +146,7 @@ static bool resize_in_place(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
 
-	/* What is cut off must not stay behind as a scar of nobody's. */
-	if (unlikely(nr < old && was_moved(pfn)) && heal(pfn, nr))
-		pfn_to_page(pfn)->private = BLOCK_MOVED | nr;
+	large_cut_move(pfn, nr);
 	if (!resize_pages(pfn, nr))
 		return false;
 	account((nr - old) << PAGE_SHIFT, 0);
@@ -201,28 +154,16 @@ static bool resize_in_place(u64 pfn, u64 nr)
 	return true;
 }
 
-/* Puts the old block's pages where the new block is, by page tables. */
-static bool move_pages(void *to, void *from, size_t bytes)
+/* Nothing is mapped at the new block any more: it is nobody's, for good. */
+static cold_path void abandon(u64 pfn)
 {
-	u64 scars = __atomic_load_n(&nr_scars, __ATOMIC_RELAXED);
-	struct page *page = pfn_to_page(virt_to_pfn(to));
+	u64 nr = pfn_to_page(pfn)->nr_pages;
 
-	if (bytes < MOVE_LEAST || !scope_may_map() ||
-	    scars >= (bytes < HUGE_BYTES ? SCARS_MOST : HUGE_SCARS_MOST))
-		return false;
-	/* Moving drops the pages that are there. A copy into warm pages costs an
-	 * eighth of the faults that it takes to have them again. */
-	if (page->private > bytes >> PAGE_SHIFT >> 1)
-		return false;
-	if (!os_move_pages(to, from, bytes))
-		return false;
-	if (page->kind != PAGE_HIGHMEM) {
-		__atomic_fetch_add(&nr_scars, 1, __ATOMIC_RELAXED);
-		page->private = BLOCK_MOVED | bytes >> PAGE_SHIFT;
-	}
-	stat_add_shared(large_realloc_moved, 1);
-	pages_moved(virt_to_pfn(from), bytes >> PAGE_SHIFT);
-	return true;
+	report_verbose("%lu bytes at %p are lost: mremap unmapped them and failed",
+		       (unsigned long)nr << PAGE_SHIFT, (void *)pfn_to_addr(pfn));
+	tag_write(pfn, TAG_NONE);
+	account(-(nr << PAGE_SHIFT), -1);
+	pages_moved(pfn, nr);
 }
 
 void *large_alloc_with_room(size_t size)
@@ -256,8 +197,15 @@ void *large_realloc(void *p, u64 pfn, size_t size)
 	q = size > old ? large_alloc_with_room(size) : do_malloc(size);
 	if (unlikely(!q))
 		return size <= old ? p : NULL;
-	if (size <= old || !move_pages(q, p, old))
+	/* Only from one large block to another. */
+	if (size <= old || size <= MAX_CLASS_SIZE) {
 		memcpy(q, p, MIN(old, size));
+	} else if (unlikely(!large_move(virt_to_pfn(q), pfn, old >> PAGE_SHIFT))) {
+		abandon(virt_to_pfn(q));
+		errno = ENOMEM;
+		return NULL;
+	}
+	errno = saved;
 	do_free(p);
 	return q;
 }

@@ -62,9 +62,8 @@ struct page {
 	u8 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u8 from_head;	/* of every page of a slab that is not aligned: pages back to its head */
 	u64 nr_pages;	/* of an allocated block */
-	u64 private;	/* the owner's; of a large block at first: how many of its pages were
-			 * warm; when it was moved, see malloc/large.c */
-	u64 map[4];	/* PAGE_SLAB: 1 = the object is free */
+	u64 private;	/* the owner's; of a large block: how many of its pages were warm */
+	u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
 };
 static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one cache line");
 

@@ -1,6 +1,7 @@
 /* rank 0: mappings and their pages: made, given back, moved, prepared. */
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -112,12 +113,59 @@ bool os_renew(void *addr, size_t len)
 	return done;
 }
 
-bool os_move_pages(void *to, void *from, size_t len)
+/*
+ * Asked to grow a mapping up to the stack, which is in the way, the kernel refuses and
+ * changes nothing; but with EFAULT, before all else, what is more than one mapping.
+ */
+static bool is_one_mapping(void *addr, size_t len)
 {
-	void *got = (void *)syscall(SYS_mremap, from, len, len,
-				    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+	uintptr_t end = (getauxval(AT_RANDOM) | (os_page_size() - 1)) + 1; /* in the stack */
 
-	return got == to;
+	return syscall(SYS_mremap, addr, len, end - (uintptr_t)addr, 0) != -1 || errno != EFAULT;
+}
+
+size_t os_mapping_length(void *addr, size_t len)
+{
+	size_t page = os_page_size(), one = page, more = len;
+	int saved = errno;
+
+	if (is_one_mapping(addr, len))
+		one = len;
+	while (one < more - page && one < len) {
+		size_t middle = (one + (more - one) / 2) & ~(page - 1);
+
+		if (is_one_mapping(addr, middle))
+			one = middle;
+		else
+			more = middle;
+	}
+	errno = saved;
+	return one;
+}
+
+/*
+ * With MREMAP_FIXED the kernel unmaps `to` first and refuses afterwards: a source of
+ * several mappings (before Linux 6.17; later it moves some), or what is beyond a limit that
+ * was lowered meanwhile. So the pages go to a place of the kernel's choice first, where a
+ * refusal does no harm. The second step asks for nothing that could be refused but the
+ * kernel's own memory.
+ */
+enum os_moved os_move_pages(void *to, void *from, size_t len)
+{
+	void *at = (void *)syscall(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP,
+				   NULL);
+
+	if (at == MAP_FAILED)
+		return OS_NOT_MOVED;
+	if ((void *)syscall(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
+		return OS_MOVED;
+	memcpy(from, at, len);
+	os_unmap(at, len);
+	/* At the limit of mappings `to` is there still: this advice, which changes nothing,
+	 * finds holes. */
+	if (os_map_at(to, len) || syscall(SYS_madvise, to, len, MADV_NORMAL) == 0)
+		return OS_NOT_MOVED;
+	return OS_TARGET_GONE;
 }
 
 bool os_lock_pages(void *addr, size_t len)

@@ -98,13 +98,21 @@ bool os_purge_clears(void);
  */
 bool os_renew(void *addr, size_t len);
 
+/* How many of [addr, addr + len), mapped by os_map_at, are one mapping of the kernel's from addr on. */
+size_t os_mapping_length(void *addr, size_t len);
+
 /*
  * Moves the pages of [from, from + len) to [to, to + len), both mapped by
  * os_map_at and not overlapping; `from` stays mapped and reads as zero. The
  * previous content of `to` is lost, and it is a mapping of its own from then on.
- * False when the kernel cannot (before 5.7).
  */
-bool os_move_pages(void *to, void *from, size_t len);
+enum os_moved {
+	OS_MOVED,
+	OS_NOT_MOVED,	/* all is as it was: the kernel cannot (before 5.7), or refuses, as
+			 * it does where `from` is several mappings */
+	OS_TARGET_GONE,	/* the same, but nothing of ours is mapped at `to` any more */
+};
+enum os_moved os_move_pages(void *to, void *from, size_t len);
 
 /* Monotonic time in milliseconds, cheap and coarse (a few ms). */
 uint64_t os_now_ms(void);

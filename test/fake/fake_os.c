@@ -520,7 +520,7 @@ void os_prefer_node(void *addr, size_t len, unsigned node)
 	tell(r, (int)node);
 }
 
-bool os_move_pages(void *to, void *from, size_t len)
+enum os_moved os_move_pages(void *to, void *from, size_t len)
 {
 	struct range t = checked_range("os_move_pages", to, len);
 	struct range f = checked_range("os_move_pages", from, len);
@@ -531,10 +531,10 @@ bool os_move_pages(void *to, void *from, size_t len)
 		misuse("os_move_pages(%p, %p, %#zx): not mapped", to, from, len);
 	if (enter(FAKE_MOVE)) {
 		errno = EINVAL;
-		return false;
+		return OS_NOT_MOVED;
 	}
 	memcpy(to, from, len);
-	return madvise(from, len, MADV_DONTNEED) == 0;
+	return madvise(from, len, MADV_DONTNEED) == 0 ? OS_MOVED : OS_NOT_MOVED;
 }
 
 uint64_t os_now_ms(void)

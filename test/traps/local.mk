@@ -12,6 +12,7 @@ trap_programs = \
 	test/traps/limits \
 	test/traps/mappings \
 	test/traps/misuse \
+	test/traps/moves \
 	test/traps/options \
 	test/traps/pages \
 	test/traps/reclaim \
@@ -78,6 +79,11 @@ test_traps_misuse_SOURCES = test/traps/misuse.c
 test_traps_misuse_CFLAGS = $(TEST_CFLAGS)
 test_traps_misuse_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_misuse_LDADD = test/lib/libtest.a
+
+test_traps_moves_SOURCES = test/traps/moves.c
+test_traps_moves_CFLAGS = $(TEST_CFLAGS)
+test_traps_moves_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_moves_LDADD = test/lib/libtest.a
 
 test_traps_options_SOURCES = test/traps/options.c
 test_traps_options_CFLAGS = $(TEST_CFLAGS)

@@ -238,7 +238,8 @@ static void moved_pages_are_known_to_be_zero(void)
 	from = alloc_pages_exact(BM_GFP_KERNEL, 1024, PAGEBLOCK_ORDER);
 	to = alloc_pages_exact(BM_GFP_KERNEL, 1024, PAGEBLOCK_ORDER);
 	fill_pages(from, 1024, 3);
-	assert_true(os_move_pages(pfn_to_virt(to), pfn_to_virt(from), 1024 << PAGE_SHIFT));
+	assert_int_equal(os_move_pages(pfn_to_virt(to), pfn_to_virt(from), 1024 << PAGE_SHIFT),
+			 OS_MOVED);
 	pages_moved(from, 1024);
 	assert_int_equal(pages_nr_dirty(from, 1024), 0);
 	assert_int_equal(pages_nr_dirty(to, 1024), 1024);

@@ -1,0 +1,291 @@
+/*
+ * moves.c - realloc moves page tables, and the kernel may refuse in the midst of it
+ *
+ * With MREMAP_FIXED the kernel unmaps the target first and then looks whether it can
+ * move: before Linux 6.17 not what is more than one mapping, and never beyond a limit. All
+ * the library's calls of mremap and mmap go through syscall(), so this program has one
+ * that behaves as other kernels do, or as this one seldom does.
+ */
+#define _GNU_SOURCE
+#include <buddymalloc/page_alloc.h>
+#include <buddymalloc/group.h>
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "trap.h"
+
+#pragma weak bm_scope_save
+#pragma weak bm_scope_restore
+
+#define MIB ((size_t)1 << 20)
+
+static enum {
+	AS_IT_IS,
+	ONE_MAPPING,	/* is moved, not more: before Linux 6.17 */
+	REFUSED,	/* to a fixed place nothing is moved, and the target stays */
+	NO_MEMORY,	/* the same, but the target is gone, and nothing can be mapped there */
+} kernel;
+static long moves, refusals;
+static uintptr_t gone;
+
+typedef long syscall_t(long nr, ...);
+
+static syscall_t *real_syscall(void)
+{
+	static syscall_t *real;
+
+	if (!real)
+		real = (syscall_t *)dlsym(RTLD_NEXT, "syscall");
+	return real;
+}
+
+static bool is_one_mapping(uintptr_t from, uintptr_t to)
+{
+	static char text[1 << 20];
+	int fd = open("/proc/self/maps", O_RDONLY);
+	size_t n = 0;
+	ssize_t got;
+	char *line;
+
+	while ((got = read(fd, text + n, sizeof(text) - 1 - n)) > 0)
+		n += (size_t)got;
+	close(fd);
+	text[n] = '\0';
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start <= from && from < end)
+			return to <= end;
+	}
+	return false;
+}
+
+/* mremap to a fixed place. */
+static long move(const long *arg)
+{
+	moves++;
+	if (kernel == ONE_MAPPING &&
+	    !is_one_mapping((uintptr_t)arg[0], (uintptr_t)arg[0] + (size_t)arg[1])) {
+		real_syscall()(SYS_munmap, arg[4], arg[2]);
+		refusals++;
+		errno = EFAULT;
+		return -1;
+	}
+	if (kernel == REFUSED || kernel == NO_MEMORY) {
+		if (kernel == NO_MEMORY) {
+			real_syscall()(SYS_munmap, arg[4], arg[2]);
+			gone = (uintptr_t)arg[4];
+		}
+		refusals++;
+		errno = ENOMEM;
+		return -1;
+	}
+	return real_syscall()(SYS_mremap, arg[0], arg[1], arg[2], arg[3], arg[4]);
+}
+
+__attribute__((visibility("default"))) long syscall(long nr, ...)
+{
+	long arg[6];
+	va_list ap;
+	int i;
+
+	va_start(ap, nr);
+	for (i = 0; i < 6; i++)
+		arg[i] = va_arg(ap, long);
+	va_end(ap);
+	if (nr == SYS_mremap && arg[3] & MREMAP_FIXED)
+		return move(arg);
+	if (nr == SYS_mmap && gone && (uintptr_t)arg[0] == gone) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return real_syscall()(nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
+struct buffer {
+	unsigned char *p;
+	size_t size;
+};
+
+static void fill_buffer(struct buffer *b, size_t from)
+{
+	for (; from < b->size; from += 512)
+		b->p[from] = (unsigned char)(from >> 9 ^ (uintptr_t)b >> 4);
+}
+
+static void check_buffer(const struct buffer *b)
+{
+	size_t i;
+
+	for (i = 0; i < b->size; i += 512)
+		CHECK(b->p[i] == (unsigned char)(i >> 9 ^ (uintptr_t)b >> 4), "byte %zu of %zu", i,
+		      b->size);
+}
+
+static void grow(struct buffer *b, size_t size)
+{
+	unsigned char *p = realloc(b->p, size);
+	size_t old = b->size;
+
+	CHECK(p, "realloc to %zu bytes", size);
+	*b = (struct buffer){ p, size };
+	fill_buffer(b, old);
+}
+
+/* Buffers that grow in turns stand in each other's way, and move again and again. */
+static void grow_in_turns(size_t step, size_t most)
+{
+	struct buffer b[3] = { { NULL, 0 } };
+	size_t size, i;
+
+	for (size = step; size <= most; size += step)
+		for (i = 0; i < 3; i++)
+			grow(&b[i], size);
+	for (i = 0; i < 3; i++)
+		check_buffer(&b[i]);
+	CHECK(moves, "nothing was moved");
+	for (i = 0; i < 3; i++)
+		free(b[i].p);
+}
+
+static void growing(void)
+{
+	grow_in_turns(64 << 10, 32 * MIB);
+	grow_in_turns(MIB, 64 * MIB);
+}
+
+static void growing_with_an_older_kernel(void)
+{
+	kernel = ONE_MAPPING;
+	growing();
+	CHECK(!refusals, "%ld of %ld moves were of several mappings", refusals, moves);
+}
+
+/* A block of 2 MiB that cannot grow where it is, and free memory elsewhere that is not warm. */
+static void block_that_must_move(struct buffer *b)
+{
+	char *room = malloc(64 * MIB), *wall;
+
+	*b = (struct buffer){ malloc(2 * MIB), 2 * MIB };
+	wall = malloc(2 * MIB);
+	CHECK(room && b->p && wall);
+	fill_buffer(b, 0);
+	memset(wall, 1, 2 * MIB);
+	free(room);
+	malloc_trim(0);
+}
+
+static void below_what_there_is(int resource)
+{
+	static struct buffer b;
+	struct rlimit limit;
+
+	block_that_must_move(&b);
+	CHECK(getrlimit(resource, &limit) == 0);
+	limit.rlim_cur = MIB;
+	CHECK(setrlimit(resource, &limit) == 0);
+	grow(&b, 4 * MIB);
+	check_buffer(&b);
+}
+
+static void a_lowered_limit_of_address_space(void)
+{
+	below_what_there_is(RLIMIT_AS);
+}
+
+static void a_lowered_limit_of_data(void)
+{
+	below_what_there_is(RLIMIT_DATA);
+}
+
+static void a_refused_move(void)
+{
+	static struct buffer b;
+
+	kernel = REFUSED;
+	block_that_must_move(&b);
+	grow(&b, 4 * MIB);
+	check_buffer(&b);
+	CHECK(refusals == 1);
+}
+
+/* The kernel's own memory is short: realloc fails, the block is as it was, and the heap goes on. */
+static void a_lost_target(void)
+{
+	static struct buffer b;
+	unsigned char *p;
+
+	kernel = NO_MEMORY;
+	block_that_must_move(&b);
+	errno = 0;
+	p = realloc(b.p, hide_size(4 * MIB));
+	CHECK(!p && errno == ENOMEM && refusals == 1);
+	check_buffer(&b);
+	kernel = AS_IT_IS;
+	gone = 0;
+	grow(&b, 6 * MIB);
+	check_buffer(&b);
+	free(b.p);
+	grow_in_turns(MIB, 32 * MIB);
+}
+
+#define NR 48
+
+/*
+ * Blocks that were moved shrink where no mapping may change; what they leave is another's
+ * by the time they are freed.
+ */
+static void a_scar_that_cannot_heal(void)
+{
+	static struct buffer moved[NR], others[NR];
+	bm_scope_t before;
+	size_t i;
+
+	for (i = 0; i < NR; i++) {
+		grow(&moved[i], 8 * MIB);
+		CHECK(malloc(2 * MIB)); /* in its way */
+	}
+	for (i = 0; i < NR; i++) {
+		malloc_trim(0);
+		grow(&moved[i], 12 * MIB);
+	}
+	CHECK(moves > 40, "%ld moves", moves);
+	before = bm_scope_save(BM_SCOPE_NOSYSCALL, -1, NULL);
+	for (i = 0; i < NR; i++) {
+		moved[i].size = 2 * MIB;
+		moved[i].p = realloc(moved[i].p, moved[i].size);
+	}
+	bm_scope_restore(before);
+	for (i = 0; i < NR; i++)
+		grow(&others[i], 4 * MIB);
+	/* The last first: what they left was taken first, and it is the first that heal. */
+	for (i = NR; i-- > 0;) {
+		check_buffer(&moved[i]);
+		free(moved[i].p);
+	}
+	for (i = 0; i < NR; i++)
+		check_buffer(&others[i]);
+}
+
+static const struct trap_case cases[] = {
+	{ .name = "growing", .run = growing },
+	{ .name = "growing_with_an_older_kernel", .run = growing_with_an_older_kernel },
+	{ .name = "a_lowered_limit_of_address_space", .run = a_lowered_limit_of_address_space },
+	{ .name = "a_lowered_limit_of_data", .run = a_lowered_limit_of_data },
+	{ .name = "a_refused_move", .run = a_refused_move },
+	{ .name = "a_lost_target", .run = a_lost_target },
+	{ .name = "a_scar_that_cannot_heal", .run = a_scar_that_cannot_heal },
+};
+TRAP_MAIN(cases)
