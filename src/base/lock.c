@@ -12,6 +12,7 @@
  * usually wins; a longer one would burn the quantum of a preempted holder.
  */
 #define SPINS 100
+#define YIELDS 20
 
 static inline void cpu_relax(void)
 {
@@ -69,13 +70,20 @@ void lock_for_fork(struct lock *l, enum lock_rank rank)
 
 static void poll_for(struct lock *l, u32 state)
 {
+	unsigned yields = 0;
+
 	while (!lock_word_cas(l, LOCK_FREE, state, __ATOMIC_ACQUIRE)) {
 		int i;
 
 		for (i = 0; i < SPINS && __atomic_load_n(&l->word, __ATOMIC_RELAXED); i++)
 			cpu_relax();
-		if (i == SPINS)
+		if (i < SPINS)
+			continue;
+		/* To a holder of lower priority a real-time thread yields in vain. */
+		if (yields++ < YIELDS)
 			os_yield();
+		else
+			os_futex_wait_ms(&l->word, LOCK_HELD, 1);
 	}
 }
 

@@ -420,7 +420,8 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr;
 
-	if (nr && !pfn_has_block(end - 1))
+	/* Both in the window, or both below 4 GiB: then all between have pageblocks. */
+	if (nr && (!pfn_has_block(end - 1) || pfn_is_low(pfn) != pfn_is_low(end - 1)))
 		return false;
 	while (pfn < end) {
 		const struct pageblock *block = pfn_to_block(pfn);

@@ -86,18 +86,17 @@ void pages_set_dirty(u64 pfn, u64 nr)
 
 void pages_clear_dirty(u64 pfn, u64 nr)
 {
-	long gone = 0;
-
 	while (nr) {
 		struct piece p = first_piece(pfn, nr);
+		u64 gone = p.mask & __atomic_fetch_and(&pfn_to_block(pfn)->dirty[p.word], ~p.mask,
+						       __ATOMIC_RELAXED);
 
-		gone += __builtin_popcountll(
-			p.mask & __atomic_fetch_and(&pfn_to_block(pfn)->dirty[p.word], ~p.mask,
-						    __ATOMIC_RELAXED));
+		/* At once: a child that is forked meanwhile is wrong by one word at most. */
+		if (gone)
+			pages_count_backed(-(long)__builtin_popcountll(gone));
 		pfn += p.nr;
 		nr -= p.nr;
 	}
-	pages_count_backed(-gone);
 }
 
 /* Before a page is given: whoever gets it next must find the flag. */

@@ -76,10 +76,19 @@ static cold_path void read_options(char *const *env)
 		options_parse(conf);
 }
 
+/*
+ * glibc's fork takes the list of stdio's streams after our locks. Whoever holds it,
+ * flushing all streams, may allocate in a stream's write function: so it is taken before
+ * them. (It can be taken twice, and the child's is made anew.)
+ */
+__attribute__((weak)) void _IO_list_lock(void), _IO_list_unlock(void);
+
 static void prepare_fork(void)
 {
 	if (lock_fork_nested())
 		return;
+	if (_IO_list_lock && _IO_list_unlock)
+		_IO_list_lock();
 	groups_lock_all();
 	tcache_lock_all();
 	slab_lock_all();
@@ -95,6 +104,8 @@ static void parent_after_fork(void)
 	slab_unlock_all();
 	tcache_unlock_all();
 	groups_unlock_all();
+	if (_IO_list_lock && _IO_list_unlock)
+		_IO_list_unlock();
 }
 
 static void child_after_fork(void)

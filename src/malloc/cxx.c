@@ -25,9 +25,21 @@ static cold_path void *next_definition(const char *name)
 	return dlsym(RTLD_NEXT, name);
 }
 
-/* Where nobody can throw, the program cannot go on. */
-static cold_path void cannot_throw(size_t size)
+/* What that does, for programs that are linked statically as a whole and have no next one. */
+typedef void new_handler_t(void);
+__attribute__((weak)) new_handler_t *_ZSt15get_new_handlerv(void); /* std::get_new_handler */
+__attribute__((weak)) void _ZSt17__throw_bad_allocv(void); /* std::__throw_bad_alloc */
+
+static new_handler_t *new_handler(void)
 {
+	return _ZSt15get_new_handlerv ? _ZSt15get_new_handlerv() : NULL;
+}
+
+/* Where nobody can throw, the program cannot go on. */
+static cold_path void throw_bad_alloc(size_t size)
+{
+	if (_ZSt17__throw_bad_allocv)
+		_ZSt17__throw_bad_allocv();
 	report_fatal("operator new of %lu bytes failed and no C++ runtime can throw",
 		     (unsigned long)size);
 }
@@ -68,7 +80,19 @@ static cold_path void cannot_throw(size_t size)
 
 /* NEW: an operator that allocates, and what to hand on when that fails. */
 #define NEW(name, params, allocate, args)                                                      \
-	FAILED(name, params, args, cannot_throw(size))                                         \
+	FAILED(name, params, args, {                                                           \
+		new_handler_t *handler;                                                        \
+                                                                                               \
+		while ((handler = new_handler()) != NULL) {                                    \
+			void *p;                                                               \
+                                                                                               \
+			handler();                                                             \
+			p = allocate;                                                          \
+			if (p)                                                                 \
+				return p;                                                      \
+		}                                                                              \
+		throw_bad_alloc(size);                                                         \
+	})                                                                                     \
 	DEFINE(void *, name, params)                                                           \
 	{                                                                                      \
 		void *p = allocate;                                                            \

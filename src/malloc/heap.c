@@ -118,7 +118,7 @@ BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)
 /* Gives back what begins at pfn if it is the heap's; pages to go on by. */
 static u64 destroy_at(const struct shard *shard, u64 pfn)
 {
-	u16 tag = tag_read(pfn);
+	u16 tag = __atomic_load_n(tag_of(pfn), __ATOMIC_ACQUIRE);
 	const struct page *page = pfn_to_page(pfn);
 	unsigned class = (unsigned)tag - shard->tag_base;
 	u64 nr;
@@ -128,7 +128,7 @@ static u64 destroy_at(const struct shard *shard, u64 pfn)
 		slab_destroy(pfn, class);
 		return nr;
 	}
-	if (tag == TAG_LARGE && page->owner == shard->owner) {
+	if (tag == TAG_LARGE && __atomic_load_n(&page->owner, __ATOMIC_RELAXED) == shard->owner) {
 		nr = page->nr_pages;
 		large_destroy(pfn);
 		return nr;

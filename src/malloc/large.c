@@ -62,7 +62,8 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	if (pfn_to_page(pfn)->kind != PAGE_HIGHMEM)
 		page_set_kind(pfn_to_page(pfn), PAGE_LARGE);
 	large_never_moved(pfn);
-	tag_write(pfn, TAG_LARGE);
+	/* Who looks for a heap's blocks reads the tag, then the owner. */
+	__atomic_store_n(tag_of(pfn), TAG_LARGE, __ATOMIC_RELEASE);
 	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
 	stat_add_shared(large_allocated, 1);
 	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), size, 0, 0);

@@ -199,7 +199,9 @@ static enum pageblock_state block_state(u64 block)
 static u64 find_absent(u64 from, u64 nr, u64 align)
 {
 	u64 last = window.limit >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
-	u64 at = round_up(from, align), i;
+	/* Addresses are to be aligned, and the window's base is to 1 GiB only. */
+	u64 base = (u64)(uintptr_t)window_base >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+	u64 at = round_up(base + from, align) - base, i;
 
 	while (at + nr <= last) {
 		if (at >= map.end)
@@ -208,7 +210,7 @@ static u64 find_absent(u64 from, u64 nr, u64 align)
 			;
 		if (i == nr)
 			return at;
-		at = round_up(at + i + 1, align);
+		at = round_up(base + at + i + 1, align) - base;
 	}
 	return 0;
 }
@@ -344,6 +346,16 @@ bool section_unmap(u64 pfn, u64 nr)
 	map.hint = MIN(map.hint, block);
 	unlock(&map.lock, LOCK_SECTION);
 	return true;
+}
+
+void section_adopt(u64 pfn, u64 nr)
+{
+	u64 i;
+
+	lock(&map.lock, LOCK_SECTION);
+	for (i = 0; i < nr; i++)
+		pfn_to_block(pfn)[i].state = BLOCK_PRESENT;
+	unlock(&map.lock, LOCK_SECTION);
 }
 
 bool memmap_charge_locked(u64 heap, u64 meta)

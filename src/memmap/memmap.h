@@ -51,14 +51,15 @@ struct page {
 	u32 next, prev;	/* pfns; free area, pcp list or partial list */
 	u8 kind;	/* enum page_kind; relaxed atomic, read by reports */
 	u8 flags;	/* PAGE_SLAB: SLAB_ISOLATED */
+	u16 owner;	/* of an allocated block: who pays, see page_alloc/scope.h; else 0, as
+			 * bm_heap_destroy may look at any time */
 	union {
 		struct {
 			u8 order;	/* of a PAGE_BUDDY or PAGE_PCP block */
 			u8 migratetype;	/* PAGE_PCP: the list it goes back to */
 		};
-		u16 owner;	/* of an allocated block: who pays, see page_alloc/scope.h */
+		u16 nr_free;	/* PAGE_SLAB: bits set in map */
 	};
-	u16 nr_free;	/* PAGE_SLAB: bits set in map */
 	u8 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u8 from_head;	/* of every page of a slab that is not aligned: pages back to its head */
 	u64 nr_pages;	/* of an allocated block */
@@ -261,6 +262,9 @@ void section_forget(u64 pfn, u64 nr);
  * when the system refuses: they stay as they are, but their pages were given back.
  */
 bool section_unmap(u64 pfn, u64 nr);
+
+/* Pageblocks mapped as BLOCK_HIGHMEM belong to their zone from now on. */
+void section_adopt(u64 pfn, u64 nr);
 
 /* Takes the resource limits as they are now. */
 void memmap_set_budget(void);

@@ -42,7 +42,10 @@ extern const unsigned int __rseq_size __attribute__((weak));
  */
 static unsigned find_address_bits(void)
 {
-	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	/* What lies in the initial stack, not in the caller's, which a coroutine may have
+	 * in the program's data. */
+	uintptr_t stack = getauxval(AT_RANDOM);
+	uintptr_t here = stack ? stack : (uintptr_t)__builtin_frame_address(0);
 	unsigned bits = 64 - (unsigned)__builtin_clzll(here);
 
 	/* With 5-level tables the kernel still places everything below 2^47
@@ -133,7 +136,8 @@ void os_write(int fd, const char *buf, size_t len)
 	int saved = errno;
 
 	while (len) {
-		ssize_t n = write(fd, buf, len);
+		/* The wrapper is a cancellation point, which free is not. */
+		ssize_t n = syscall(SYS_write, fd, buf, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -62,12 +62,18 @@ static void set_trigger(const char *file)
 	close(fd);
 }
 
-static void drop_trigger(void)
+/* Nobody has closed it and opened another by its number. */
+static bool is_ours(void)
 {
 	struct stat st;
 
-	if (watch.fd >= 0 && fstat(watch.fd, &st) == 0 && st.st_dev == watch.stat.st_dev &&
-	    st.st_ino == watch.stat.st_ino)
+	return watch.fd >= 0 && fstat(watch.fd, &st) == 0 && st.st_dev == watch.stat.st_dev &&
+	       st.st_ino == watch.stat.st_ino;
+}
+
+static void drop_trigger(void)
+{
+	if (is_ours())
 		close(watch.fd);
 	watch.fd = -1;
 }
@@ -153,7 +159,7 @@ bool os_pressure_wait(uint64_t ms)
 
 	/* A negative descriptor is none: then this only sleeps. */
 	if (ppoll(&p, 1, &t, NULL) > 0) {
-		if (p.revents & (POLLERR | POLLNVAL))
+		if (p.revents & ~POLLPRI || !is_ours())
 			/* The group is gone, or somebody closed what he did not open. */
 			drop_trigger();
 		else

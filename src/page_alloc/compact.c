@@ -45,7 +45,12 @@ static bool unmap_isolated(const struct isolated *run)
 	/* Whoever maps here next finds what it describes as new as the pages. */
 	pages_clear_dirty(run->pfn, run->nr);
 	memset(pfn_to_page(run->pfn), 0, run->nr * sizeof(struct page));
-	return section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER);
+	if (section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER))
+		return true;
+	/* They are the zone's again, given back if they can be: not if they are locked. */
+	pages_set_dirty(run->pfn, run->nr);
+	pages_give_back(run->pfn, run->nr, false);
+	return false;
 }
 
 u64 zones_return_blocks(void)

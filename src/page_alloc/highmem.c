@@ -2,6 +2,8 @@
  * rank 4: the HighMem zone: blocks beyond what the buddy serves, each mapped for
  * itself and unmapped when it is freed. The head's `private` counts its pageblocks.
  */
+#include <string.h>
+
 #include "base/stats.h"
 #include "base/trace.h"
 #include "page_alloc/internal.h"
@@ -42,19 +44,50 @@ void highmem_free(u64 pfn)
 	/* The struct page must be zero again before the range can be reused. */
 	page->nr_pages = 0;
 	page->private = 0;
+	memset(page->map, 0, sizeof(page->map));
 	page_set_kind(page, PAGE_NONE);
-	section_unmap(pfn, blocks);
+	if (likely(section_unmap(pfn, blocks)))
+		return;
+	/* At the limit of mappings: the zone can use them, or unmap them later. */
+	pages_set_dirty(pfn, blocks << PAGEBLOCK_ORDER);
+	pages_give_back(pfn, blocks << PAGEBLOCK_ORDER, false);
+	section_adopt(pfn, blocks);
+	zone_add_blocks(pfn_zone(pfn), pfn, blocks, MIGRATE_MOVABLE);
+	zones_set_reserves();
+}
+
+/* Maps or unmaps pageblocks at the block's end, so that it has so many; false when that is refused. */
+static bool resize_mapping(u64 pfn, u64 blocks)
+{
+	u64 had = pfn_to_page(pfn)->private;
+	u64 end = pfn + (MIN(blocks, had) << PAGEBLOCK_ORDER);
+	struct zone *zone = pfn_zone(pfn);
+
+	if (!scope_may_map())
+		return false;
+	if (blocks < had)
+		return section_unmap(end, had - blocks);
+	if (!section_map_at(end, blocks - had, BLOCK_HIGHMEM, zone->index))
+		return false;
+	zone_bind(zone, end, blocks - had);
+	return true;
 }
 
 bool highmem_resize(u64 pfn, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 old = page->nr_pages;
+	u64 blocks = round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 
-	if (round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER != page->private)
-		return false;
 	if (nr > old && !limit_allows(nr - old, scope_gfp(BM_GFP_KERNEL)))
 		return false;
+	if (blocks != page->private) {
+		if (resize_mapping(pfn, blocks))
+			page->private = blocks;
+		else if (blocks > page->private)
+			return false;
+		/* What cannot be unmapped stays the block's, empty. */
+	}
 	pages_count_backed((long)(nr - old));
 	page->nr_pages = nr;
 	return true;

@@ -97,6 +97,8 @@ u64 reclaim_nr_dirty(void);
 /* limit.c: the least of all marks in pages, above which a request is looked at. */
 extern u64 limit_first_mark HIDDEN;
 bool limit_allows_slow(u64 need, bm_gfp_t gfp);
+/* No block can have more pages, whatever is given back. */
+u64 limit_most(void);
 
 /* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
 static inline bool limit_allows(u64 need, bm_gfp_t gfp)

@@ -113,6 +113,11 @@ void limit_init(void)
 	__atomic_store_n(&limit_first_mark, MIN(limit.low, soft), __ATOMIC_RELAXED);
 }
 
+u64 limit_most(void)
+{
+	return limit.hard;
+}
+
 /* Everything that can be had back, the kernel's direct reclaim. */
 static void reclaim_directly(void)
 {

@@ -240,10 +240,16 @@ static out_of_line u64 alloc_pages_heart(unsigned node, bm_gfp_t gfp, u64 nr, un
 		errno = ENOMEM;
 		return 0;
 	}
-	if (ac->nr > (u64)1 << MAX_ORDER && ac->gfp & BM_GFP_HIGHMEM && scope_may_map()) {
+	if ((ac->nr > (u64)1 << MAX_ORDER || align_order > MAX_ORDER) && ac->gfp & BM_GFP_HIGHMEM &&
+	    scope_may_map()) {
 		pfn = highmem_alloc(ac);
 		if (pfn)
 			return pfn;
+	}
+	/* Zones know pfns, which are aligned as addresses are up to the largest order. */
+	if (unlikely(align_order > MAX_ORDER)) {
+		errno = ENOMEM;
+		return 0;
 	}
 	pfn = take_block(ac);
 	if (unlikely(!pfn))

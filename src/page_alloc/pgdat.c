@@ -206,12 +206,18 @@ void page_alloc_after_fork(void)
 {
 	u64 pfn;
 
-	if (!dma_zone.managed)
-		return;
+	bool any = false;
+
+	/* Those that a thread was about to hand to the zone are not counted by it. */
 	for (pfn = window.low; pfn < window.low + LOW_PAGES; pfn += PAGEBLOCK_PAGES)
-		if (pfn_to_block(pfn)->state == BLOCK_PRESENT &&
-		    pfn_to_block(pfn)->zone == dma_zone.index)
+		if (pfn_has_block(pfn) && pfn_to_block(pfn)->state == BLOCK_PRESENT &&
+		    pfn_to_block(pfn)->zone == dma_zone.index) {
+			pages_clear_dirty(pfn, PAGEBLOCK_PAGES);
 			section_forget(pfn, 1);
+			any = true;
+		}
+	if (!any)
+		return;
 	memset(&dma_zone, 0, sizeof(dma_zone));
 	zone_init(&dma_zone, 2, ZONE_DMA, (u8)first_node, os_nr_cpus());
 	zones_set_reserves();

@@ -85,12 +85,26 @@ struct run {
 #define RUN_BLOCKS 32
 #define MAX_RUNS (PAGEBLOCK_PAGES / 2)
 
+/* One dirty page makes all of a page of the system dirty, which is `unit` of ours. */
+static u64 spread(u64 bits, unsigned unit)
+{
+	u64 all = ((u64)1 << unit) - 1;
+	unsigned shift;
+
+	for (shift = 1; shift < unit; shift *= 2)
+		bits |= bits >> shift;
+	return (bits & ~(u64)0 / all) * all;
+}
+
+/* Of 64 pages, those that are free and can be given back. */
 static u64 dirty_free_word(u64 pfn)
 {
 	const struct pageblock *block = pfn_to_block(pfn);
+	unsigned unit = (unsigned)(os_page_size() >> PAGE_SHIFT);
 	u64 word = pfn % PAGEBLOCK_PAGES / 64;
+	u64 dirty = __atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED);
 
-	return block->free[word] & __atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED);
+	return block->free[word] & (unit == 1 ? dirty : spread(dirty, unit));
 }
 
 static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
@@ -375,7 +389,9 @@ void reclaim_age_now(void)
 		return;
 	if (__atomic_exchange_n(&decay.busy, 1, __ATOMIC_ACQUIRE))
 		return;
-	decay_step(now, step_ms);
+	/* Another may have made the step since we looked at the clock. */
+	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED))
+		decay_step(now, step_ms);
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 

@@ -26,8 +26,11 @@ static bool resize_block(u64 pfn, u64 nr)
 	need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES) - end;
 	lock(&zone->lock, LOCK_ZONE);
 	done = zone_take_range_locked(zone, pfn + old, nr - old);
-	/* At the end of the heap, the heap itself can grow behind us. */
-	may_map = !done && need && scope_may_map() &&
+	/*
+	 * At the end of the heap, the heap itself can grow behind us: not for what a limit
+	 * will refuse, nor for what is large enough to be mapped, and unmapped, for itself.
+	 */
+	may_map = !done && need && scope_may_map() && nr <= MIN(limit_most(), (u64)1 << MAX_ORDER) &&
 		  zone_range_is_free_locked(zone, pfn + old, end - pfn - old);
 	unlock(&zone->lock, LOCK_ZONE);
 	if (!done) {

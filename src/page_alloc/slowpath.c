@@ -49,7 +49,8 @@ static bool grow_zone(const struct alloc_context *ac)
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 	u64 pfn, want;
 
-	if (!scope_may_map())
+	/* What will be refused in any case needs no room, which would stay mapped. */
+	if (!scope_may_map() || ac->nr > limit_most())
 		return false;
 	/* Locked memory is dear: no more of it than needed. */
 	want = zone->type == ZONE_DMA ? need : MAX(need, MIN(managed / GROW_FRACTION, GROW_MOST));

@@ -243,6 +243,8 @@ void slab_class_totals(unsigned class, struct class_totals *t)
 		t->free += __atomic_load_n(&node->nr_free, __ATOMIC_RELAXED);
 	}
 	t->objects = t->slabs * size_classes[class].nr_objects;
+	/* A slab may have come between the two. */
+	t->free = MIN(t->free, t->objects);
 }
 
 static void check_node(const struct shard *shard, unsigned class)

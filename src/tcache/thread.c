@@ -11,6 +11,7 @@
 #include "base/report.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
+#include "page_alloc/scope.h"
 #include "tcache/tcache.h"
 
 /* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant. */
@@ -211,6 +212,9 @@ void tcache_exit(struct tcache *tc)
 	tcache_forbid_seal(tc);
 	/* Whatever this thread still does goes to the shards directly. */
 	this_tcache = tcache_shared(&tcache_gone);
+	/* The cache will be another thread's, and so may the heap be. */
+	home_tcache = NULL;
+	this_scope.owner = 0;
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	leave_shards(tc);
@@ -314,8 +318,9 @@ bool tcache_reap_later(void)
 
 	if (likely(!left))
 		return false;
-	__atomic_store_n(&reap_after, left - 1, __ATOMIC_RELAXED);
-	if (left != 1)
+	/* One of the threads that see the last step makes it. */
+	if (!__atomic_compare_exchange_n(&reap_after, &left, left - 1, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED) || left != 1)
 		return false;
 	tcache_reap_orphans();
 	if (tcache_hooks.late_in_child)

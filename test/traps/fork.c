@@ -447,6 +447,90 @@ static void free_pages_are_not_copied(void)
 	_exit(0);
 }
 
+/* A stream that allocates when it is flushed, with all streams locked. */
+static ssize_t write_and_allocate(void *cookie, const char *text, size_t n)
+{
+	const char *wrong = churn((uintptr_t)cookie, 100, 20, 100000);
+
+	(void)text;
+	CHECK(!wrong, "%s", wrong);
+	return (ssize_t)n;
+}
+
+static void *flusher(void *unused)
+{
+	FILE *f = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = write_and_allocate });
+
+	CHECK(f);
+	while (!atomic_load(&stop)) {
+		fputs("something", f);
+		fflush(NULL);
+	}
+	return unused;
+}
+
+static void streams_that_allocate(void)
+{
+	pthread_t thread;
+	int i, status;
+
+	CHECK(pthread_create(&thread, NULL, flusher, NULL) == 0);
+	for (i = 0; i < 1000; i++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (!pid) {
+			free(malloc(100));
+			_exit(0);
+		}
+		CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+}
+
+/* The thread forks after its cache has gone to another one. */
+static pthread_key_t last_key;
+
+static void fork_at_the_end(void *rounds)
+{
+	int status;
+	pid_t pid;
+
+	if ((uintptr_t)rounds < 4) {
+		pthread_setspecific(last_key, (char *)rounds + 1);
+		return;
+	}
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		free(malloc(100));
+		_exit(malloc_trim(0) < 0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void *ends_with_a_fork(void *unused)
+{
+	free(malloc(100));
+	pthread_setspecific(last_key, (void *)1);
+	return unused;
+}
+
+static void forks_of_ending_threads(void)
+{
+	pthread_t busy_ones[2], thread;
+	int i;
+
+	CHECK(pthread_key_create(&last_key, fork_at_the_end) == 0);
+	start_busy(busy_ones, 2);
+	for (i = 0; i < 200; i++) {
+		CHECK(pthread_create(&thread, NULL, ends_with_a_fork, NULL) == 0);
+		pthread_join(thread, NULL);
+	}
+	end_busy(busy_ones, 2);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "children_go_on", .run = children_go_on },
 	{ .name = "children_go_on_hardened", .run = children_go_on, .conf = "hardened:true" },
@@ -456,6 +540,8 @@ static const struct trap_case cases[] = {
 	  .conf = "decay_ms:-1" },
 	{ .name = "forks_do_not_leak", .run = forks_do_not_leak },
 	{ .name = "handlers_allocate", .run = handlers_allocate },
+	{ .name = "streams_that_allocate", .run = streams_that_allocate },
+	{ .name = "forks_of_ending_threads", .run = forks_of_ending_threads },
 	{ .name = "first_handlers_may_allocate", .run = first_handlers_may_allocate },
 	{ .name = "prepare_handler_forks", .run = prepare_handler_forks },
 	{ .name = "parent_handler_forks", .run = parent_handler_forks },

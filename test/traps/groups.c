@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -294,6 +295,118 @@ static void scopes(void)
 	bm_scope_restore(outer);
 }
 
+/* A thread ends within a heap or group; what its last destructor allocates is nobody's. */
+static pthread_key_t end_key;
+static struct bm_heap *end_heap;
+static struct bm_group *end_group;
+static char *from_the_end;
+
+static void at_the_end(void *rounds)
+{
+	if ((uintptr_t)rounds < 3) {
+		pthread_setspecific(end_key, (char *)rounds + 1);
+		return;
+	}
+	/* The thread's cache is gone by now, and has left. */
+	CHECK(end_heap ? bm_heap_destroy(end_heap) == 0 : bm_group_destroy(end_group) == 0);
+	from_the_end = malloc(3 * MIB);
+	CHECK(from_the_end);
+	fill(from_the_end, 3 * MIB, 1);
+}
+
+static void *ends_within(void *unused)
+{
+	pthread_setspecific(end_key, (void *)1);
+	if (end_heap)
+		bm_heap_set_default(end_heap);
+	else
+		bm_group_enter(end_group);
+	free(malloc(100));
+	return unused;
+}
+
+static void end_a_thread_within(void)
+{
+	pthread_t thread;
+
+	CHECK(pthread_key_create(&end_key, at_the_end) == 0);
+	CHECK(pthread_create(&thread, NULL, ends_within, NULL) == 0);
+	pthread_join(thread, NULL);
+}
+
+static void threads_that_end_in_a_heap(void)
+{
+	struct bm_heap *next;
+	char *other;
+
+	end_heap = bm_heap_create();
+	end_a_thread_within();
+	next = bm_heap_create();
+	CHECK(bm_heap_destroy(next) == 0);
+	other = malloc(3 * MIB);
+	memset(other, 2, 3 * MIB);
+	CHECK(is_filled(from_the_end, 3 * MIB, 1));
+	free(from_the_end);
+}
+
+static void threads_that_end_in_a_group(void)
+{
+	struct bm_group *next;
+
+	end_group = bm_group_create("ends", 0);
+	end_a_thread_within();
+	next = bm_group_create("next", 64 * MIB);
+	CHECK(bm_group_usage(next) == 0);
+	free(from_the_end);
+	CHECK(bm_group_usage(next) == 0, "%zu", bm_group_usage(next));
+}
+
+/* Heaps go while others free large blocks, whose pages then are of the zone's. */
+static volatile bool enough;
+
+static void *uses_large_blocks(void *seed)
+{
+	uint64_t s = (uintptr_t)seed;
+	char *p[16] = { NULL };
+
+	while (!enough) {
+		size_t i = random_below(&s, 16), n = (2 + random_below(&s, 3)) * MIB;
+
+		if (p[i])
+			CHECK(p[i][0] == (char)i + 1);
+		free(p[i]);
+		p[i] = malloc(n);
+		CHECK(p[i]);
+		p[i][0] = (char)i + 1;
+	}
+	return NULL;
+}
+
+static void heaps_destroyed_beside_others(void)
+{
+	pthread_t thread[2];
+	struct bm_heap *first[4], *h[10];
+	time_t end = time(NULL) + 5;
+	size_t i;
+
+	/* So that the heaps' numbers look like orders. */
+	for (i = 0; i < 4; i++)
+		first[i] = bm_heap_create();
+	for (i = 0; i < 2; i++)
+		CHECK(pthread_create(&thread[i], NULL, uses_large_blocks, (void *)(i + 1)) == 0);
+	while (time(NULL) < end) {
+		for (i = 0; i < 10; i++)
+			CHECK((h[i] = bm_heap_create()));
+		for (i = 0; i < 10; i++)
+			CHECK(bm_heap_destroy(h[i]) == 0);
+	}
+	enough = true;
+	for (i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	for (i = 0; i < 4; i++)
+		CHECK(bm_heap_destroy(first[i]) == 0);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "heap_calls", .run = heap_calls },
 	{ .name = "heap_destroy_gives_all_back", .run = heap_destroy_gives_all_back },
@@ -306,6 +419,10 @@ static const struct trap_case cases[] = {
 	{ .name = "objects_outlive_their_group", .run = objects_outlive_their_group },
 	{ .name = "threads_in_a_group", .run = threads_in_a_group },
 	{ .name = "scopes", .run = scopes },
+	{ .name = "threads_that_end_in_a_heap", .run = threads_that_end_in_a_heap },
+	{ .name = "threads_that_end_in_a_group", .run = threads_that_end_in_a_group },
+	{ .name = "heaps_destroyed_beside_others", .run = heaps_destroyed_beside_others,
+	  .conf = "mobility:false" },
 };
 
 TRAP_MAIN(cases)

@@ -131,6 +131,15 @@ static void bulk_and_split(void)
 	}
 }
 
+/* A block that is mapped for itself is no block of an order. */
+static void split_of_a_huge_block(void)
+{
+	void *p = bm_alloc_pages_exact((size_t)2 << 30, BM_GFP_HIGHUSER_MOVABLE);
+
+	CHECK(p);
+	bm_split_page(bm_virt_to_page(p), 19);
+}
+
 static void bad_flags(void)
 {
 	static const bm_gfp_t bad[] = {
@@ -413,6 +422,8 @@ static const struct trap_case cases[] = {
 	{ .name = "exact_sizes", .run = exact_sizes },
 	{ .name = "bulk_and_split", .run = bulk_and_split },
 	{ .name = "bad_flags", .run = bad_flags },
+	{ .name = "split_of_a_huge_block", .run = split_of_a_huge_block,
+	  .dies = "buddymalloc: invalid bm_split_page of 0x[0-9a-f]+: no block of order 19\n" },
 	{ .name = "too_large_an_order", .run = too_large_an_order,
 	  .says = "buddymalloc: no block has order 20: the largest order is 18\n" },
 	{ .name = "below_four_gib", .run = below_four_gib },

@@ -123,6 +123,29 @@ static void every_alignment(void)
 	}
 }
 
+/* Up to what no address space has: aligned, or refused. */
+static void huge_alignments(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(aligned) / sizeof(aligned[0]); i++)
+		for (unsigned shift = 27; shift < 8 * sizeof(size_t); shift++) {
+			size_t align = (size_t)1 << shift;
+			char *p[3];
+
+			for (int k = 0; aligned[i].align_max && k < 3; k++) {
+				p[k] = aligned[i].f(hide_size(align), 1000 * (size_t)(k + 1));
+				CHECK(((uintptr_t)p[k] & (align - 1)) == 0, "%s(2^%u) is %p",
+				      aligned[i].name, shift, (void *)p[k]);
+				CHECK(p[k] || shift > 30, "%s(2^%u)", aligned[i].name, shift);
+				if (p[k])
+					fill(p[k], 1000, shift);
+			}
+			for (int k = 0; aligned[i].align_max && k < 3; k++)
+				free(p[k]);
+		}
+}
+
 /* ------------------------------------------------------------------- slack */
 
 /* Programs write into all of what malloc_usable_size says is theirs. */
@@ -432,6 +455,7 @@ static void far_apart_in_one_batch(void)
 static const struct trap_case cases[] = {
 	{ .name = "far_apart_in_one_batch", .run = far_apart_in_one_batch },
 	{ .name = "every_size_is_aligned_to_16", .run = every_size_is_aligned_to_16 },
+	{ .name = "huge_alignments", .run = huge_alignments },
 	{ .name = "every_alignment", .run = every_alignment },
 	{ .name = "every_alignment_hardened", .run = every_alignment, .conf = "hardened:true" },
 	{ .name = "slack_is_kept_by_realloc", .run = slack_is_kept_by_realloc },

@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -182,6 +184,39 @@ static void opened_many_times(void)
 	}
 }
 
+/* A coroutine's stack may lie low in the address space; it says nothing of where that ends. */
+static void *first_from_there;
+
+static void call_from_low_stack(void)
+{
+	void *handle = dlopen(trap_library(), RTLD_NOW);
+	void *(*f)(size_t);
+
+	CHECK(handle, "%s", dlerror());
+	f = dlsym(handle, "malloc");
+	CHECK(f);
+	first_from_there = f(100);
+}
+
+static void started_on_a_low_stack(void)
+{
+	static ucontext_t here, there;
+	const size_t size = (size_t)1 << 20;
+	void *stack = mmap((void *)0x20000000, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(stack != MAP_FAILED);
+	if ((uintptr_t)stack >> 32)
+		trap_skip("nothing can be mapped low");
+	CHECK(getcontext(&there) == 0);
+	there.uc_stack.ss_sp = stack;
+	there.uc_stack.ss_size = size;
+	there.uc_link = &here;
+	makecontext(&there, call_from_low_stack, 0);
+	CHECK(swapcontext(&here, &there) == 0);
+	CHECK(first_from_there && (uintptr_t)first_from_there >> 36, "%p", first_from_there);
+}
+
 /* ----------------------------------------------------------------- odd starts */
 
 static void run_and_expect(const char *command, int status)
@@ -240,6 +275,7 @@ static const struct trap_case cases[] = {
 	{ .name = "load_and_unload_in_threads", .run = load_and_unload_in_threads },
 	{ .name = "closed_while_in_use", .run = closed_while_in_use, .flags = TRAP_BARE },
 	{ .name = "opened_many_times", .run = opened_many_times, .flags = TRAP_BARE },
+	{ .name = "started_on_a_low_stack", .run = started_on_a_low_stack, .flags = TRAP_BARE },
 	{ .name = "bare_starts", .run = bare_starts },
 	{ .name = "without_rseq", .run = without_rseq, .prepare = disable_rseq },
 };

@@ -453,7 +453,28 @@ static void mapped_anew_it_is_zero(void)
 	assert_int_equal(pfn_to_block(pfn)->stale, 0);
 }
 
+/* Neither unmapped nor given back (they are locked, at the limit of mappings): not zero. */
+static void what_cannot_go_is_dirty(void)
+{
+	u64 pfn;
+
+	options.decay_ms = -1;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 4 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	memset(pfn_to_virt(pfn), 0x55, 4 * PAGEBLOCK_SIZE);
+	free_pages(pfn);
+	fake_fail(FAKE_UNMAP, 1, 100);
+	fake_fail(FAKE_PURGE, 1, 100);
+	zones_return_blocks();
+	fake_fail(FAKE_UNMAP, 0, 0);
+	fake_fail(FAKE_PURGE, 0, 0);
+	pages_check(0);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, 4 * PAGEBLOCK_PAGES, 0);
+	assert_true(is_zeroed(pfn, 4 * PAGEBLOCK_PAGES));
+}
+
 UNIT_MAIN(CASE(peak_melts_evenly),
+	  CASE(what_cannot_go_is_dirty),
 	  CASE(each_peak_has_its_time),
 	  CASE(steady_load_keeps_its_pages),
 	  CASE(a_load_keeps_what_it_uses),

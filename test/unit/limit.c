@@ -294,7 +294,22 @@ static void resizing_is_limited_too(void)
 	give(1);
 }
 
+/* What can never be had maps nothing, neither as a new block nor by growing. */
+static void what_is_refused_leaves_no_room(void)
+{
+	u64 pfn, heap;
+
+	start(32 << 20, 0, UINT64_MAX);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 1000, 0);
+	heap = memmap_heap_bytes();
+	assert_int_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 100000, 0), 0);
+	assert_int_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, (u64)1 << 20, 0), 0);
+	assert_false(resize_pages(pfn, 100000));
+	assert_int_equal(memmap_heap_bytes(), heap);
+}
+
 UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
+	  CASE(what_is_refused_leaves_no_room),
 	  CASE(a_reserve_is_left_for_the_urgent),
 	  CASE(the_urgent_do_not_reclaim),
 	  CASE(free_memory_is_given_for_it),

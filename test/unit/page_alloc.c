@@ -58,7 +58,7 @@ static void every_alignment(void)
 
 	pages_start();
 	/* Address spaces of 39 bits have no place for half a dozen blocks of each. */
-	most = fake.address_bits < 47 ? 12 : 20;
+	most = fake.address_bits < 47 ? 12 : MAX_ORDER;
 	for (order = 0; order <= most; order++)
 		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 			u64 pfn = alloc_pages_exact(kinds[i % 3], sizes[i], order);
@@ -71,6 +71,26 @@ static void every_alignment(void)
 			}
 			pages_check(used);
 		}
+}
+
+/* Larger than the window itself is aligned: mapped for themselves, or not at all. */
+static void alignments_beyond_the_zones(void)
+{
+	unsigned order;
+
+	pages_start();
+	if (fake.address_bits < 47)
+		return;
+	for (order = MAX_ORDER + 1; order <= MAX_ORDER + 6; order++) {
+		u64 pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 1, order);
+
+		assert_int_not_equal(pfn, 0);
+		assert_int_equal((uintptr_t)pfn_to_virt(pfn) & (((u64)PAGE_SIZE << order) - 1), 0);
+		free_pages(pfn);
+		assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL, 1, order), 0);
+		assert_int_equal(errno, ENOMEM);
+	}
+	pages_check(0);
 }
 
 static void every_order(void)
@@ -430,11 +450,6 @@ static void highmem_blocks(void)
 	assert_int_equal(pfn_to_virt(pfn + HUGE_PAGES)[-1], 0);
 	pages_mark(pfn, HUGE_PAGES, 1);
 	pages_check(1);
-	/* Within its last pageblock it can be resized, not beyond. */
-	assert_true(resize_pages(pfn, HUGE_PAGES + PAGEBLOCK_PAGES - 1));
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, HUGE_PAGES + PAGEBLOCK_PAGES - 1);
-	assert_false(resize_pages(pfn, HUGE_PAGES + PAGEBLOCK_PAGES));
-	assert_false(resize_pages(pfn, HUGE_PAGES - 1));
 	free_pages(pfn);
 	assert_int_equal(memmap_heap_bytes(), heap);
 	assert_false(fake_is_mapped(pfn_to_virt(pfn), PAGEBLOCK_SIZE));
@@ -447,6 +462,61 @@ static void highmem_blocks(void)
 	free_pages(pfn);
 	free_pages(other);
 	pages_check(0);
+}
+
+/* The backing of a block that grows and shrinks follows, and so do the counts. */
+static void check_highmem(u64 pfn, u64 nr, u64 heap)
+{
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
+	assert_int_equal(memmap_heap_bytes(), heap + (round_up(nr, PAGEBLOCK_PAGES) << PAGE_SHIFT));
+	assert_int_equal(pages_nr_backed(), nr);
+	assert_true(fake_is_mapped(pfn_to_virt(pfn), (size_t)nr << PAGE_SHIFT));
+	assert_false(fake_is_mapped(pfn_to_virt(pfn) + (round_up(nr, PAGEBLOCK_PAGES) << PAGE_SHIFT),
+				    PAGEBLOCK_SIZE));
+}
+
+static void highmem_blocks_are_resized(void)
+{
+	u64 pfn, heap;
+
+	pages_start();
+	heap = memmap_heap_bytes();
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
+	assert_true(resize_pages(pfn, HUGE_PAGES + PAGEBLOCK_PAGES - 1));
+	check_highmem(pfn, HUGE_PAGES + PAGEBLOCK_PAGES - 1, heap);
+	assert_true(resize_pages(pfn, HUGE_PAGES + 5 * PAGEBLOCK_PAGES));
+	check_highmem(pfn, HUGE_PAGES + 5 * PAGEBLOCK_PAGES, heap);
+	fake_fail(FAKE_MAP, 1, 3);
+	assert_false(resize_pages(pfn, 2 * HUGE_PAGES));
+	fake_fail(FAKE_MAP, 0, 0);
+	check_highmem(pfn, HUGE_PAGES + 5 * PAGEBLOCK_PAGES, heap);
+	assert_true(resize_pages(pfn, 1000));
+	check_highmem(pfn, 1000, heap);
+	/* At the limit of mappings the tail stays, empty. */
+	fake_fail(FAKE_UNMAP, 1, 1);
+	assert_true(resize_pages(pfn, 100));
+	assert_int_equal(pages_nr_backed(), 100);
+	assert_true(fake_is_mapped(pfn_to_virt(pfn), 1000 << PAGE_SHIFT));
+	free_pages(pfn);
+	assert_int_equal(memmap_heap_bytes(), heap);
+	assert_int_equal(pages_nr_backed(), 0);
+}
+
+/* What cannot be unmapped is not lost: the zone has it. */
+static void highmem_blocks_that_cannot_go(void)
+{
+	u64 pfn;
+
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
+	memset(pfn_to_virt(pfn), 1, 100 << PAGE_SHIFT);
+	fake_fail(FAKE_UNMAP, 1, 1);
+	free_pages(pfn);
+	pages_check(0);
+	assert_int_equal(pages_nr_backed(), 0);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO,
+					   (u64)1 << MAX_ORDER, 0), pfn);
+	assert_true(is_zero(pfn_to_virt(pfn), 512 << PAGE_SHIFT));
 }
 
 /* Without the flag the zone itself grows; an aligned one is aligned. */
@@ -467,6 +537,7 @@ static void huge_blocks_of_the_zone_and_aligned_ones(void)
 
 UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(every_alignment),
+	  CASE(alignments_beyond_the_zones),
 	  CASE(every_order),
 	  CASE(freed_pages_are_reused),
 	  CASE(errno_is_left_alone),
@@ -482,4 +553,6 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(a_growing_block_gets_room),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),
+	  CASE(highmem_blocks_are_resized),
+	  CASE(highmem_blocks_that_cannot_go),
 	  CASE(huge_blocks_of_the_zone_and_aligned_ones))

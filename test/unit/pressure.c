@@ -236,7 +236,25 @@ static void a_lost_descriptor(void)
 	write_to(ALL, "some avg10=80.00");
 	assert_true(pressure_wait(10));
 	assert_int_equal(polled_fd, -1);
-	/* Another's file is left alone. */
+	/* Another's file is left alone, and so is what it says. */
+	revents = POLLPRI;
+	pressure_open(false);
+	assert_true(pressure_wait(10));
+	fd = polled_fd;
+	other = open("/dev/null", O_RDONLY);
+	assert_int_equal(dup2(other, fd), fd);
+	assert_false(pressure_wait(10));
+	assert_int_equal(polled_fd, fd);
+	write_to(ALL, "");
+	assert_false(pressure_wait(10));
+	assert_int_equal(polled_fd, -1);
+	assert_int_not_equal(fcntl(fd, F_GETFD), -1);
+	close(fd);
+	revents = POLLHUP;
+	pressure_open(false);
+	assert_false(pressure_wait(10));
+	assert_false(pressure_wait(10));
+	assert_int_equal(polled_fd, -1);
 	revents = 0;
 	pressure_open(false);
 	pressure_wait(10);

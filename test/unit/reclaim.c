@@ -68,15 +68,10 @@ static bool all(const bool *what, u32 at, u32 nr)
 	return true;
 }
 
-/* Purging drops a page of the system when all of it is free and dirty, or its pageblock is free. */
+/* Purging drops a page of the system when all of it is free. */
 static bool may_go(u32 page, u32 unit)
 {
-	u32 block = (u32)round_down(page, (u32)PAGEBLOCK_PAGES);
-	u32 head = round_down(page, unit);
-
-	if (all(is_free, block, PAGEBLOCK_PAGES))
-		return true;
-	return all(is_free, head, unit) && all(was_dirty, head, unit);
+	return all(is_free, round_down(page, unit), unit);
 }
 
 /* Takes back what was freed, so that all is allocated again. */

@@ -272,11 +272,29 @@ static void child_forgets_locked_pages(void)
 	page_alloc_reinit_locks();
 	page_alloc_after_fork();
 	lock_fork_done();
+	assert_int_equal(pages_nr_backed(), 0);
 	assert_false(addr_is_ours(pfn_to_addr(pfn)));
 	assert_int_equal(zone_table[2]->managed, 0);
 	again = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA | BM_GFP_ZERO, 5);
 	assert_int_not_equal(again, 0);
 	pages_check_zone(zone_table[2]);
+}
+
+/* Behind the window's last page comes none, though the next pfn is of one below 4 GiB. */
+static void ranges_end_with_the_window(void)
+{
+	u64 pfn, nr;
+
+	pages_start();
+	alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, 0);
+	pfn = alloc_pages(BM_GFP_KERNEL, 0);
+	free_pages(pfn);
+	pcp_drain_all(zone_table[0]);
+	nr = window.low + (LOW_PAGES / 2) - pfn;
+	lock(&zone_table[0]->lock, LOCK_ZONE);
+	assert_false(zone_range_is_free_locked(zone_table[0], pfn, nr));
+	unlock(&zone_table[0]->lock, LOCK_ZONE);
+	assert_false(addr_is_ours(pfn_to_virt(window.low)));
 }
 
 /* Who must not fail waits until somebody frees. */
@@ -505,7 +523,7 @@ UNIT_MAIN(CASE(fallback_with_watermarks), CASE(fallback_with_larger_reserves),
 	  CASE(single_pages_follow_the_model), CASE(cached_pages_need_no_system),
 	  CASE(windows_pages_only), CASE(low_zones_are_where_they_say),
 	  CASE(refusal_to_lock_fails_the_request), CASE(low_mappings_fail_one_by_one),
-	  CASE(child_forgets_locked_pages), CASE(nofail_waits),
+	  CASE(child_forgets_locked_pages), CASE(ranges_end_with_the_window), CASE(nofail_waits),
 	  CASE(nofail_waits_at_the_limit), CASE(pageblocks_are_returned),
 	  CASE(nodes_and_zonelists), CASE(memory_is_local_and_bound), CASE(nodemask_and_thisnode),
 	  CASE(node_options), CASE(one_node_costs_nothing), CASE(grouping_frees_whole_pageblocks))
