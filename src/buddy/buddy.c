@@ -8,8 +8,6 @@
 #include "base/stats.h"
 #include "base/trace.h"
 
-struct zone *zone_table[MAX_NR_ZONES];
-
 /*
  * The three mutators of the free lists: a block's kind, order and list change
  * here and nowhere else.
@@ -482,23 +480,6 @@ bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migrat
 	return true;
 }
 
-void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus)
-{
-	static const char *const names[NR_ZONES] = { "DMA", "DMA32", "Normal", "HighMem" };
-
-	zone->index = index;
-	zone->type = (u8)type;
-	zone->node = node;
-	zone->name = names[type];
-	/* CPUs may come later or be numbered beyond the mask seen now; a list is
-	 * only ever used under its lock, so sharing one is merely slower. */
-	zone->nr_pcps = 1;
-	while (zone->nr_pcps < nr_cpus && zone->nr_pcps < NR_PCPS)
-		zone->nr_pcps *= 2;
-	zone->tick = 1;
-	zone_table[index] = zone;
-}
-
 void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	lock(&zone->lock, LOCK_ZONE);
@@ -507,31 +488,4 @@ void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 			 __ATOMIC_RELAXED);
 	zone_free_range_locked(zone, pfn, nr << PAGEBLOCK_ORDER);
 	unlock(&zone->lock, LOCK_ZONE);
-}
-
-void zone_lock_all(struct zone *zone)
-{
-	unsigned i;
-
-	for (i = 0; i < zone->nr_pcps; i++)
-		lock_polled_for_fork(&zone->pcps[i].lock, LOCK_PCP);
-	lock_for_fork(&zone->lock, LOCK_ZONE);
-}
-
-void zone_unlock_all(struct zone *zone)
-{
-	unsigned i;
-
-	unlock_for_fork(&zone->lock, LOCK_ZONE);
-	for (i = 0; i < zone->nr_pcps; i++)
-		unlock_for_fork(&zone->pcps[i].lock, LOCK_PCP);
-}
-
-void zone_reinit_locks(struct zone *zone)
-{
-	unsigned i;
-
-	lock_reinit(&zone->lock);
-	for (i = 0; i < zone->nr_pcps; i++)
-		lock_reinit(&zone->pcps[i].lock);
 }

@@ -18,6 +18,7 @@
 
 #include "base/options.h"
 #include "base/report.h"
+#include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
 
@@ -221,4 +222,55 @@ void page_alloc_after_fork(void)
 	memset(&dma_zone, 0, sizeof(dma_zone));
 	zone_init(&dma_zone, 2, ZONE_DMA, (u8)first_node, os_nr_cpus());
 	zones_set_reserves();
+}
+
+unsigned page_node(u64 pfn)
+{
+	return pfn_zone(pfn)->node;
+}
+
+bool node_exists(unsigned nid)
+{
+	return nid < MAX_NODES && nodes[nid];
+}
+
+void page_alloc_totals(struct page_totals *t)
+{
+	unsigned i;
+
+	*t = (struct page_totals){ 0 };
+	for (i = 0; i < nr_zones; i++) {
+		t->managed += __atomic_load_n(&zone_table[i]->managed, __ATOMIC_RELAXED);
+		t->free += __atomic_load_n(&zone_table[i]->nr_free, __ATOMIC_RELAXED);
+		t->dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
+		t->pcp += pcp_nr_pages(zone_table[i]);
+	}
+}
+
+void page_alloc_lock_all(void)
+{
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		zone_lock_all(zone_table[i]);
+	memmap_lock();
+}
+
+void page_alloc_unlock_all(void)
+{
+	unsigned i;
+
+	memmap_unlock();
+	for (i = nr_zones; i-- > 0;)
+		zone_unlock_all(zone_table[i]);
+}
+
+void page_alloc_reinit_locks(void)
+{
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		zone_reinit_locks(zone_table[i]);
+	reclaim_reinit();
+	memmap_reinit_lock();
 }

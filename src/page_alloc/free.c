@@ -1,0 +1,107 @@
+/* rank 4: blocks of pages back to their zone, and what becomes of their pages. */
+#include <errno.h>
+
+#include "base/options.h"
+#include "base/trace.h"
+#include "buddy/pcp.h"
+#include "os/os.h"
+#include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
+#include "page_alloc/watch.h"
+
+void split_pages(u64 pfn)
+{
+	u64 nr = pfn_to_page(pfn)->nr_pages, i;
+
+	for (i = 0; i < nr; i++) {
+		pfn_to_page(pfn + i)->nr_pages = 1;
+		pfn_to_page(pfn + i)->owner = pfn_to_page(pfn)->owner;
+		page_set_kind(pfn_to_page(pfn + i), PAGE_PAGES);
+	}
+}
+
+out_of_line void age_for_free(void)
+{
+	int saved = errno;
+
+	reclaim_age();
+	errno = saved;
+}
+
+/* decay_ms:0: what waits in a list of a CPU's would not be given back. */
+static void free_at_once(u64 pfn, u64 nr)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (page->owner) {
+		owner_uncharge(page->owner, nr);
+		page->owner = 0;
+	}
+	page_set_kind(page, PAGE_NONE);
+	zone_free_range(pfn_zone(pfn), pfn, nr);
+	age_for_free();
+}
+
+/* True when the block has been freed already. */
+static cold_path bool watch_free(u64 pfn, u64 nr)
+{
+	bm_trace_fn hook = __atomic_load_n(&trace_hook, __ATOMIC_RELAXED);
+
+	if (hook)
+		hook(BM_TRACE_MM_PAGE_FREE, pfn, nr, pfn_to_page(pfn)->owner, 0);
+	if (page_kind(pfn_to_page(pfn)) == PAGE_HIGHMEM)
+		return false;
+	pages_poison(pfn, nr);
+	if (options.decay_ms)
+		return false;
+	free_at_once(pfn, nr);
+	return true;
+}
+
+void free_pages(u64 pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+	u64 nr = page->nr_pages;
+	struct zone *zone;
+	unsigned order;
+
+	PROBE(mm_page_free, pfn, nr, page->owner, 0);
+	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)) && watch_free(pfn, nr))
+		return;
+	if (unlikely(page->owner)) {
+		owner_uncharge(page->owner, nr);
+		page->owner = 0;
+	}
+	if (unlikely(page->kind == PAGE_HIGHMEM)) {
+		highmem_free(pfn);
+		return;
+	}
+	page_set_kind(page, PAGE_NONE);
+	zone = pfn_zone(pfn);
+	order = ilog2(nr);
+	if (nr == (u64)1 << order && pcp_order_index(order) >= 0 &&
+	    !(pfn & (nr - 1))) {
+		if (likely(!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype)))
+			return;
+	} else {
+		zone_free_range(zone, pfn, nr);
+	}
+	age_for_free();
+}
+
+void pages_moved(u64 pfn, u64 nr)
+{
+	pages_clear_dirty(pfn, nr);
+}
+
+bool pages_renew(u64 pfn, u64 nr)
+{
+	if (!os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT))
+		return false;
+	pages_clear_dirty(pfn, nr);
+	/* What the system was told of its neighbours, or they would not be one. */
+	thp_repeat(pfn, nr);
+	if (unlikely(nr_nodes > 1))
+		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
+	return true;
+}
