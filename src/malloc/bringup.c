@@ -235,7 +235,8 @@ __attribute__((destructor)) static cold_path void finish(void)
 {
 	struct tcache *tc = this_tcache->state == TCACHE_SEALED ? tcache_get() : this_tcache;
 
-	kswapd_stop();
+	if (options.background_thread)
+		kswapd_stop();
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	if (options.stats_print || options.stats_file[0])

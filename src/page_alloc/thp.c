@@ -31,11 +31,13 @@
 /* Idle pages for which ageing breaks a huge page up. */
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)
 
-static bool system_always; /* written at start */
+static bool system_always; /* written by thp_init */
 
 void thp_init(void)
 {
-	system_always = options.thp == option_thp_auto && os_huge_pages_unasked();
+	/* Not written for nothing: it may be the only word of its page that is. */
+	if (options.thp == option_thp_auto && os_huge_pages_unasked())
+		system_always = true;
 }
 
 static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr)
