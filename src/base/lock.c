@@ -73,9 +73,10 @@ static void poll_for(struct lock *l, u32 state)
 	unsigned yields = 0;
 
 	while (!lock_word_cas(l, LOCK_FREE, state, __ATOMIC_ACQUIRE)) {
+		u32 seen = LOCK_FREE;
 		int i;
 
-		for (i = 0; i < SPINS && __atomic_load_n(&l->word, __ATOMIC_RELAXED); i++)
+		for (i = 0; i < SPINS && (seen = __atomic_load_n(&l->word, __ATOMIC_RELAXED)); i++)
 			cpu_relax();
 		if (i < SPINS)
 			continue;
@@ -83,7 +84,7 @@ static void poll_for(struct lock *l, u32 state)
 		if (yields++ < YIELDS)
 			os_yield();
 		else
-			os_futex_wait_ms(&l->word, LOCK_HELD, 1);
+			os_futex_wait_ms(&l->word, seen, 1);
 	}
 }
 

@@ -9,6 +9,7 @@
  * it reaches.
  */
 #include "buddy/zone.h"
+#include "os/os.h"
 
 /* Blocks looked at in each list. */
 #define RUN_TRIES 32
@@ -138,7 +139,9 @@ u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
 
 		if (!pfn || !block_fits(zone, pfn, mt) || !pages_nr_dirty(pfn, nr))
 			continue;
-		at = pfn - free_below(zone, pfn, ROOM_BELOW, mt);
+		/* Where a page of the system's begins, or it could not be moved. */
+		at = round_up(pfn - free_below(zone, pfn, ROOM_BELOW, mt),
+			      (u64)os_page_size() >> PAGE_SHIFT);
 		if (!zone_take_range_locked(zone, at, nr))
 			return 0;
 		zone_claim_pageblocks_locked(zone, at, nr, mt);

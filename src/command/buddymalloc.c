@@ -389,7 +389,8 @@ static void refuse_option(int shape, char **argv)
 {
 	if (shape == ':')
 		die(STATUS_OWN_ERROR, "-o needs a CONF; see buddymalloc --help");
-	if (!strncmp(argv[optind - 1], "--", 2))
+	/* 0: a long one that is not known; beyond a character: one that takes no argument. */
+	if (!optopt || optopt > 255)
 		die(STATUS_OWN_ERROR, "bad option '%s'; see buddymalloc --help",
 		    argv[optind - 1]);
 	die(STATUS_OWN_ERROR, "bad option '-%c'; see buddymalloc --help", optopt);

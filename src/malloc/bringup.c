@@ -79,9 +79,9 @@ static cold_path void read_options(char *const *env)
 /*
  * glibc's fork takes the list of stdio's streams after our locks. Whoever holds it,
  * flushing all streams, may allocate in a stream's write function: so it is taken before
- * them. (It can be taken twice, and the child's is made anew.)
+ * them. (It can be taken twice.)
  */
-__attribute__((weak)) void _IO_list_lock(void), _IO_list_unlock(void);
+__attribute__((weak)) void _IO_list_lock(void), _IO_list_unlock(void), _IO_list_resetlock(void);
 
 static void prepare_fork(void)
 {
@@ -110,6 +110,9 @@ static void parent_after_fork(void)
 
 static void child_after_fork(void)
 {
+	/* glibc does that only where the parent has several threads. */
+	if (_IO_list_resetlock)
+		_IO_list_resetlock();
 	lock_reinit(&bringup_lock);
 	groups_reinit_lock();
 	page_alloc_reinit_locks();

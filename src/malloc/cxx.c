@@ -78,19 +78,21 @@ static cold_path void throw_bad_alloc(size_t size)
 		return NULL;                                                                   \
 	}
 
+/* As often as there is a handler. */
+#define TRY_AGAIN(allocate)                                                                    \
+	for (new_handler_t *handler; (handler = new_handler()) != NULL;) {                     \
+		void *p;                                                                       \
+                                                                                               \
+		handler();                                                                     \
+		p = allocate;                                                                  \
+		if (p)                                                                         \
+			return p;                                                              \
+	}
+
 /* NEW: an operator that allocates, and what to hand on when that fails. */
 #define NEW(name, params, allocate, args)                                                      \
 	FAILED(name, params, args, {                                                           \
-		new_handler_t *handler;                                                        \
-                                                                                               \
-		while ((handler = new_handler()) != NULL) {                                    \
-			void *p;                                                               \
-                                                                                               \
-			handler();                                                             \
-			p = allocate;                                                          \
-			if (p)                                                                 \
-				return p;                                                      \
-		}                                                                              \
+		TRY_AGAIN(allocate)                                                            \
 		throw_bad_alloc(size);                                                         \
 	})                                                                                     \
 	DEFINE(void *, name, params)                                                           \
@@ -104,10 +106,14 @@ static cold_path void throw_bad_alloc(size_t size)
 
 /*
  * One that does not throw. When what it goes by is replaced, the runtime calls
- * that, and catches, which C cannot.
+ * that, and catches, which C cannot: without a runtime what it throws goes on.
  */
-#define NEW_NOTHROW(name, params, goes_by_own, allocate, args)                                 \
-	FAILED(name, params, args, )                                                           \
+#define NEW_NOTHROW(name, params, goes_by_own, other, allocate, args)                          \
+	FAILED(name, params, args, {                                                           \
+		if (!(goes_by_own))                                                            \
+			return other;                                                          \
+		TRY_AGAIN(allocate)                                                            \
+	})                                                                                     \
 	DEFINE(void *, name, params)                                                           \
 	{                                                                                      \
 		void *p = likely(goes_by_own) ? allocate : NULL;                               \
@@ -133,14 +139,16 @@ GOES_BY(void *, _Znam, (size_t size), _Znwm(size))
 GOES_BY(void *, _ZnamSt11align_val_t, (size_t size, size_t align),
 	_ZnwmSt11align_val_t(size, align))
 
-NEW_NOTHROW(_ZnwmRKSt9nothrow_t, (size_t size, const void *tag), IS_OWN(_Znwm),
+NEW_NOTHROW(_ZnwmRKSt9nothrow_t, (size_t size, const void *tag), IS_OWN(_Znwm), _Znwm(size),
 	    do_malloc(size), (HAND_ON(size), tag))
 NEW_NOTHROW(_ZnamRKSt9nothrow_t, (size_t size, const void *tag),
-	    IS_OWN(_Znam) && IS_OWN(_Znwm), do_malloc(size), (HAND_ON(size), tag))
+	    IS_OWN(_Znam) && IS_OWN(_Znwm), _Znam(size), do_malloc(size), (HAND_ON(size), tag))
 NEW_NOTHROW(_ZnwmSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
-	    IS_OWN(_ZnwmSt11align_val_t), do_memalign(align, size), (HAND_ON(size), align, tag))
+	    IS_OWN(_ZnwmSt11align_val_t), _ZnwmSt11align_val_t(size, align),
+	    do_memalign(align, size), (HAND_ON(size), align, tag))
 NEW_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, const void *tag),
 	    IS_OWN(_ZnamSt11align_val_t) && IS_OWN(_ZnwmSt11align_val_t),
+	    _ZnamSt11align_val_t(size, align),
 	    do_memalign(align, size), (HAND_ON(size), align, tag))
 
 /* Size, alignment and tag only repeat what the page's tag says. */

@@ -158,13 +158,20 @@ static bool resize_in_place(u64 pfn, u64 nr)
 /* Nothing is mapped at the new block any more: it is nobody's, for good. */
 static cold_path void abandon(u64 pfn)
 {
-	u64 nr = pfn_to_page(pfn)->nr_pages;
+	struct page *page = pfn_to_page(pfn);
+	u64 nr = page->nr_pages;
 
 	report_verbose("%lu bytes at %p are lost: mremap unmapped them and failed",
 		       (unsigned long)nr << PAGE_SHIFT, (void *)pfn_to_addr(pfn));
 	tag_write(pfn, TAG_NONE);
 	account(-(nr << PAGE_SHIFT), -1);
-	pages_moved(pfn, nr);
+	if (page->owner)
+		owner_uncharge(page->owner, nr);
+	page->owner = 0;
+	if (page->kind == PAGE_HIGHMEM)
+		pages_count_backed(-(long)nr);
+	else
+		pages_moved(pfn, nr);
 }
 
 void *large_alloc_with_room(size_t size)

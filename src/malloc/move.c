@@ -126,7 +126,8 @@ bool large_move(u64 to, u64 from, u64 nr)
 		memcpy(pfn_to_virt(from), pfn_to_virt(to), at << PAGE_SHIFT);
 		if (pfn_to_page(from)->kind != PAGE_HIGHMEM)
 			pages_set_dirty(from, at);
-		pages_give_back(to, at, false);
+		if (at)
+			pages_give_back(to, at, false);
 		return false;
 	}
 	if (!moved)

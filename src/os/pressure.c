@@ -103,7 +103,8 @@ static bool tells_of_pressure(const char *file)
 {
 	static const char groups[] = "/sys/fs/cgroup/", all[] = "/proc/pressure/";
 
-	return !strncmp(file, groups, sizeof(groups) - 1) || !strncmp(file, all, sizeof(all) - 1);
+	return !strstr(file, "/..") && (!strncmp(file, groups, sizeof(groups) - 1) ||
+					!strncmp(file, all, sizeof(all) - 1));
 }
 
 /* Of the group that the process is in; NULL: none that can be read. */

@@ -12,6 +12,7 @@
 
 #include "base/stats.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/watch.h"
 
 /* A run of free pageblocks, taken out of use. */
 struct isolated {
@@ -49,7 +50,8 @@ static bool unmap_isolated(const struct isolated *run)
 		return true;
 	/* They are the zone's again, given back if they can be: not if they are locked. */
 	pages_set_dirty(run->pfn, run->nr);
-	pages_give_back(run->pfn, run->nr, false);
+	if (!pages_give_back(run->pfn, run->nr, false))
+		pages_poison(run->pfn, run->nr);
 	return false;
 }
 

@@ -54,7 +54,7 @@ u64 highmem_alloc(const struct alloc_context *ac);
 void highmem_free(u64 pfn);
 bool highmem_resize(u64 pfn, u64 nr);
 
-/* Whoever frees pays for ageing, and keeps its errno. */
+/* Whoever frees, or takes much, pays for ageing, and keeps its errno. */
 void age_for_free(void);
 
 /*

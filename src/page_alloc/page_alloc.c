@@ -260,7 +260,7 @@ static out_of_line u64 alloc_pages_heart(unsigned node, bm_gfp_t gfp, u64 nr, un
 	}
 	/* A program that only allocates now may have had a peak before. */
 	if (ac->nr >= AGE_PAGES && (ac->gfp & BM_GFP_RECLAIM) == BM_GFP_RECLAIM)
-		reclaim_age();
+		age_for_free();
 	return pfn;
 }
 

@@ -21,6 +21,7 @@
 #include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
+#include "page_alloc/watch.h"
 
 #define DECAY_STEPS 10
 
@@ -210,6 +211,9 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 		u64 given = pages_give_back(runs[i].pfn, runs[i].nr, aged);
 
 		purged += given;
+		/* A refusal may have come halfway, where a page of the run is locked. */
+		if (unlikely(!given))
+			pages_poison(runs[i].pfn, runs[i].nr);
 		if (given && runs[i].nr >= PAGEBLOCK_PAGES)
 			purge_mem_map(&runs[i]);
 		stat_add_shared(purge_calls, 1);

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "helpers.h"
@@ -13,6 +14,20 @@
 #pragma weak bm_trace_set
 #pragma weak bm_get_free_pages
 #pragma weak bm_free_pages
+
+/* A page of a freed block is locked still: it is given back in part. */
+static void poison_and_locked_pages(void)
+{
+	const size_t n = (size_t)2 << 20;
+	char *p = aligned_alloc(4096, n);
+
+	memset(p, 1, n);
+	if (mlock(p + n / 2, 4096) != 0)
+		trap_skip("no memory may be locked");
+	free(p);
+	malloc_trim(0);
+	CHECK(malloc(n) == hide(p));
+}
 
 static void poison_is_harmless(void)
 {
@@ -103,6 +118,8 @@ static void every_event_is_seen(void)
 	"written to after it was freed: byte "
 
 static const struct trap_case cases[] = {
+	{ .name = "poison_and_locked_pages", .run = poison_and_locked_pages,
+	  .conf = "page_poison:true" },
 	{ .name = "poison_is_harmless", .run = poison_is_harmless, .conf = "page_poison:true" },
 	{ .name = "written_after_free", .run = written_after_free, .conf = "page_poison:true",
 	  .dies = CHANGED "77 is 0x05\n" },

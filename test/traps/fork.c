@@ -489,6 +489,32 @@ static void streams_that_allocate(void)
 	pthread_join(thread, NULL);
 }
 
+/* A process of one thread forks, and its child has threads, as daemons do. */
+static void *opens_a_stream(void *unused)
+{
+	FILE *f = fopen("/dev/null", "w");
+
+	CHECK(f && fclose(f) == 0 && fflush(NULL) == 0);
+	return unused;
+}
+
+static void threads_of_a_child(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid) {
+		pthread_t thread;
+
+		alarm(20);
+		CHECK(pthread_create(&thread, NULL, opens_a_stream, NULL) == 0);
+		pthread_join(thread, NULL);
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0, "%#x", (unsigned)status);
+}
+
 /* The thread forks after its cache has gone to another one. */
 static pthread_key_t last_key;
 
@@ -541,6 +567,7 @@ static const struct trap_case cases[] = {
 	{ .name = "forks_do_not_leak", .run = forks_do_not_leak },
 	{ .name = "handlers_allocate", .run = handlers_allocate },
 	{ .name = "streams_that_allocate", .run = streams_that_allocate },
+	{ .name = "threads_of_a_child", .run = threads_of_a_child },
 	{ .name = "forks_of_ending_threads", .run = forks_of_ending_threads },
 	{ .name = "first_handlers_may_allocate", .run = first_handlers_may_allocate },
 	{ .name = "prepare_handler_forks", .run = prepare_handler_forks },

@@ -41,6 +41,21 @@ static void survive_failure_of(size_t n)
 	CHECK(churn(n, 2000, 200, 20000) == NULL);
 }
 
+/* ENOMEM it is, whatever else was refused on the way: locked pages are not given back. */
+static void errno_of_a_failure(void)
+{
+	char *p = malloc(3 * MIB), *kept;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		trap_skip("no memory may be locked");
+	memset(p, 1, 3 * MIB);
+	kept = malloc(3 * MIB);
+	free(p);
+	CHECK(kept);
+	errno = 0;
+	CHECK(!malloc(hide_size(64 * MIB)) && errno == ENOMEM);
+}
+
 static void absurd_sizes(void)
 {
 	for (int bits = 46; bits < 64; bits++) {
@@ -418,6 +433,8 @@ static void madvise_pretends(void)
 #endif
 
 static const struct trap_case cases[] = {
+	{ .name = "errno_of_a_failure", .run = errno_of_a_failure,
+	  .conf = "hard_limit:32M,decay_ms:0" },
 	{ .name = "absurd_sizes", .run = absurd_sizes },
 	{ .name = "address_space_limited", .run = under_system_limit,
 	  .prepare = limit_address_space },

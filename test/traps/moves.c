@@ -28,6 +28,10 @@
 
 #pragma weak bm_scope_save
 #pragma weak bm_scope_restore
+#pragma weak bm_group_create
+#pragma weak bm_group_enter
+#pragma weak bm_group_leave
+#pragma weak bm_group_usage
 
 #define MIB ((size_t)1 << 20)
 
@@ -176,13 +180,20 @@ static void growing_with_an_older_kernel(void)
 /* A block of 2 MiB that cannot grow where it is, and free memory elsewhere that is not warm. */
 static void block_that_must_move(struct buffer *b)
 {
-	char *room = malloc(64 * MIB), *wall;
+	char *room = malloc(64 * MIB);
+	unsigned char *block[16];
+	int i, k;
 
-	*b = (struct buffer){ malloc(2 * MIB), 2 * MIB };
-	wall = malloc(2 * MIB);
-	CHECK(room && b->p && wall);
+	CHECK(room);
+	*b = (struct buffer){ NULL, 2 * MIB };
+	for (i = 0; i < 16; i++)
+		CHECK((block[i] = malloc(2 * MIB)));
+	for (i = 0; i < 16; i++)
+		for (k = 0; k < 16; k++)
+			if (block[k] == block[i] + 2 * MIB)
+				b->p = block[i];
+	CHECK(b->p, "no two blocks stand side by side");
 	fill_buffer(b, 0);
-	memset(wall, 1, 2 * MIB);
 	free(room);
 	malloc_trim(0);
 }
@@ -241,6 +252,26 @@ static void a_lost_target(void)
 	grow_in_turns(MIB, 32 * MIB);
 }
 
+/* What is lost is charged to nobody. */
+static void a_lost_target_of_a_group(void)
+{
+	static struct buffer b;
+	struct bm_group *group = bm_group_create("loses", 0);
+	bm_scope_t before = bm_group_enter(group);
+	size_t usage;
+	void *p;
+
+	kernel = NO_MEMORY;
+	block_that_must_move(&b);
+	usage = bm_group_usage(group);
+	p = realloc(b.p, hide_size(4 * MIB));
+	CHECK(!p && refusals == 1, "%p, %ld refusals, %ld moves", (void *)p, refusals, moves);
+	CHECK(bm_group_usage(group) == usage, "%zu, %zu before", bm_group_usage(group), usage);
+	kernel = AS_IT_IS;
+	gone = 0;
+	bm_group_leave(before);
+}
+
 #define NR 48
 
 /*
@@ -286,6 +317,7 @@ static const struct trap_case cases[] = {
 	{ .name = "a_lowered_limit_of_data", .run = a_lowered_limit_of_data },
 	{ .name = "a_refused_move", .run = a_refused_move },
 	{ .name = "a_lost_target", .run = a_lost_target },
+	{ .name = "a_lost_target_of_a_group", .run = a_lost_target_of_a_group },
 	{ .name = "a_scar_that_cannot_heal", .run = a_scar_that_cannot_heal },
 };
 TRAP_MAIN(cases)

@@ -389,6 +389,24 @@ static void a_growing_block_gets_room(void)
 	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 380, 0), narrow);
 }
 
+/* What is going to be moved by page tables begins where a page of the system's does. */
+static void room_begins_with_a_page_of_the_system(void)
+{
+	const bm_gfp_t gfp = BM_GFP_KERNEL | BM_GFP_MOVABLE;
+	u64 first, wide, pfn;
+
+	fake.page_size = 65536;
+	pages_start();
+	options.decay_ms = -1;
+	first = alloc_pages_exact(gfp, 17, 0);
+	wide = alloc_pages_exact(gfp, 4 * PAGEBLOCK_PAGES + 303, 0);
+	assert_int_equal(wide, first + 17);
+	alloc_pages_exact(gfp, 20, 0);
+	free_pages(wide);
+	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 384, 0);
+	assert_int_equal(pfn, round_up(wide, 16u));
+}
+
 static void random_resizing(void)
 {
 	uint64_t seed = unit_seed();
@@ -551,6 +569,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(growing_maps_what_is_behind),
 	  CASE(growing_in_a_scope),
 	  CASE(a_growing_block_gets_room),
+	  CASE(room_begins_with_a_page_of_the_system),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),
 	  CASE(highmem_blocks_are_resized),

@@ -177,6 +177,9 @@ static void what_the_environment_names(void)
 	setenv("MEMORY_PRESSURE_WATCH", "/tmp/a", 1);
 	assert_string_equal(pressure_open(true), GROUP);
 	pressure_close();
+	setenv("MEMORY_PRESSURE_WATCH", "/sys/fs/cgroup/../../../tmp/a", 1);
+	assert_string_equal(pressure_open(true), GROUP);
+	pressure_close();
 	unlink(real_path("/tmp/a"));
 	setenv("MEMORY_PRESSURE_WATCH", "/dev/null", 1);
 	assert_null(pressure_open(true));
