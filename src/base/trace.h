@@ -18,11 +18,11 @@
 #define PROBE(name, a, b, c, d) ((void)0)
 #endif
 
-extern bm_trace_fn trace_hook HIDDEN; /* relaxed atomic */
+extern bm_trace_fn trace_hook HIDDEN; /* acquire/release: what it reads was written before it was set */
 
 #define TRACE(NAME, name, a, b, c, d)                                                           \
 	do {                                                                                    \
-		bm_trace_fn hook_ = __atomic_load_n(&trace_hook, __ATOMIC_RELAXED);             \
+		bm_trace_fn hook_ = __atomic_load_n(&trace_hook, __ATOMIC_ACQUIRE);             \
                                                                                                 \
 		PROBE(name, a, b, c, d);                                                        \
 		if (unlikely(hook_))                                                            \

@@ -45,7 +45,7 @@ static u64 shrink_orphans(bool all)
 /* What this thread itself keeps pins slabs like anything else. */
 static u64 shrink_own(bool all)
 {
-	struct tcache *tc = this_tcache;
+	struct tcache *tc = current_tcache();
 
 	if (all && tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
@@ -236,7 +236,10 @@ __attribute__((constructor)) static cold_path void start(int argc, char **argv, 
  */
 __attribute__((destructor)) static cold_path void finish(void)
 {
-	struct tcache *tc = this_tcache->state == TCACHE_SEALED ? tcache_get() : this_tcache;
+	struct tcache *tc = current_tcache();
+
+	if (tc->state == TCACHE_SEALED)
+		tc = tcache_get();
 
 	if (options.background_thread)
 		kswapd_stop();

@@ -94,7 +94,7 @@ BM_EXPORT void bm_group_leave(bm_scope_t scope)
  */
 static void reclaim_owner(u16 owner)
 {
-	struct tcache *tc = this_tcache;
+	struct tcache *tc = current_tcache();
 
 	if (tc->state == TCACHE_LIVE && tc->shard->owner == owner)
 		tcache_flush(tc);

@@ -1,5 +1,6 @@
 /* rank 0: mappings and their pages: made, given back, moved, prepared. */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -144,6 +145,46 @@ size_t os_mapping_length(void *addr, size_t len)
 }
 
 /*
+ * An emulator of a whole program (qemu-user) hands MREMAP_DONTUNMAP on and notes the
+ * source as unmapped nevertheless: the program would be killed at its next touch. So a
+ * system call, which answers where a touch would not, reads the source of a first move,
+ * of one page: it is a mask of no signals.
+ */
+static int try_source_stays(void)
+{
+	size_t page = os_page_size();
+	void *from = (void *)syscall(SYS_mmap, NULL, page, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, (off_t)0);
+	void *to;
+	int stays = -1;
+
+	if (from == MAP_FAILED)
+		return 0;
+	to = (void *)syscall(SYS_mremap, from, page, page, MREMAP_MAYMOVE | MREMAP_DONTUNMAP,
+			     NULL);
+	if (to == MAP_FAILED)
+		stays = errno == ENOMEM ? 0 : -1;
+	else if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, from, NULL, 8) == 0)
+		stays = 1;
+	if (to != MAP_FAILED)
+		os_unmap(to, page);
+	os_unmap(from, page);
+	return stays;
+}
+
+static bool source_stays(void)
+{
+	static int known; /* 1: yes, -1: no, 0: not yet; relaxed atomic: all who try find the same */
+	int stays = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+	if (!stays) {
+		stays = try_source_stays();
+		__atomic_store_n(&known, stays, __ATOMIC_RELAXED);
+	}
+	return stays > 0;
+}
+
+/*
  * With MREMAP_FIXED the kernel unmaps `to` first and refuses afterwards: a source of
  * several mappings (before Linux 6.17; later it moves some), or what is beyond a limit that
  * was lowered meanwhile. So the pages go to a place of the kernel's choice first, where a
@@ -152,9 +193,11 @@ size_t os_mapping_length(void *addr, size_t len)
  */
 enum os_moved os_move_pages(void *to, void *from, size_t len)
 {
-	void *at = (void *)syscall(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP,
-				   NULL);
+	void *at;
 
+	if (!source_stays())
+		return OS_NOT_MOVED;
+	at = (void *)syscall(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 	if (at == MAP_FAILED)
 		return OS_NOT_MOVED;
 	if ((void *)syscall(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)

@@ -45,7 +45,7 @@ static void free_at_once(u64 pfn, u64 nr)
 /* True when the block has been freed already. */
 static cold_path bool watch_free(u64 pfn, u64 nr)
 {
-	bm_trace_fn hook = __atomic_load_n(&trace_hook, __ATOMIC_RELAXED);
+	bm_trace_fn hook = __atomic_load_n(&trace_hook, __ATOMIC_ACQUIRE);
 
 	if (hook)
 		hook(BM_TRACE_MM_PAGE_FREE, pfn, nr, pfn_to_page(pfn)->owner, 0);

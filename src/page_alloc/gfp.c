@@ -30,8 +30,8 @@ bool gfp_is_valid_slow(bm_gfp_t gfp)
 /* A mistake of the program's, told once. */
 cold_path void warn_order(bm_gfp_t gfp, unsigned order)
 {
-	static bool warned;
+	static u32 warned; /* a word: no machine needs libatomic to exchange that */
 
-	if (!(gfp & BM_GFP_NOWARN) && !__atomic_exchange_n(&warned, true, __ATOMIC_RELAXED))
+	if (!(gfp & BM_GFP_NOWARN) && !__atomic_exchange_n(&warned, 1, __ATOMIC_RELAXED))
 		report("no block has order %u: the largest order is %u", order, MAX_ORDER);
 }

@@ -45,8 +45,9 @@ void owner_uncharge(u16 owner, u64 nr)
 {
 	struct page_group *g = __atomic_load_n(&page_groups[owner], __ATOMIC_ACQUIRE);
 
+	/* Who finds that nothing is charged any more frees the group. */
 	if (g)
-		__atomic_fetch_sub(&g->usage, nr, __ATOMIC_RELAXED);
+		__atomic_fetch_sub(&g->usage, nr, __ATOMIC_RELEASE);
 }
 
 u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned align_order,

@@ -118,8 +118,10 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 		compact(tc);
 	tc->sealed = 0;
 	if (mine) {
-		tc->pid = os_pid();
-		tc->tid = os_tid();
+		if (options.idle_reclaim) {
+			tc->pid = os_pid();
+			tc->tid = os_tid();
+		}
 		if (this_tcache == &tcache_sealed)
 			this_tcache = tc;
 	} else {

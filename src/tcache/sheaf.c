@@ -270,7 +270,7 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	}
 	/* May have allocated, so that there is something now. */
 	if (unlikely(tcache_reap_later()))
-		return tcache_alloc(this_tcache, class);
+		return tcache_alloc(current_tcache(), class);
 	before = tcache_enter(tc);
 	object = refill_live(tc, class);
 	tcache_leave(tc, before);

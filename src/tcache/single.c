@@ -20,7 +20,8 @@ static inline void *alloc_single(struct tcache *tc, unsigned class, bool *zeroed
 
 	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
 		tc = tcache_get();
-	if (tc->single && tc->single_class - class <= SINGLE_REACH) {
+	if (__atomic_load_n(&tc->single, __ATOMIC_RELAXED) &&
+	    tc->single_class - class <= SINGLE_REACH) {
 		before = tcache_enter(tc);
 		p = tc->single;
 		__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);

@@ -114,7 +114,7 @@ static void allow_seal(struct tcache *tc)
 
 struct tcache *tcache_get(void)
 {
-	struct tcache *tc = this_tcache;
+	struct tcache *tc = current_tcache();
 
 	if (unlikely(tc->state == TCACHE_SEALED)) {
 		tc = home_tcache;
@@ -142,8 +142,11 @@ struct tcache *tcache_get(void)
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
-	tc->pid = os_pid();
-	tc->tid = os_tid();
+	/* System calls that a filter may not let a new thread make. */
+	if (options.idle_reclaim) {
+		tc->pid = os_pid();
+		tc->tid = os_tid();
+	}
 	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
 	sheaf_setup(tc);
 	link_live(tc);

@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "helpers.h"
@@ -390,6 +392,69 @@ static void enter_sandbox(void)
 	install(filter, sizeof(filter) / sizeof(filter[0]));
 }
 
+/* What idle_reclaim calls beyond that. */
+static void enter_wider_sandbox(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		ALLOW(SYS_mmap),	  ALLOW(SYS_munmap),	   ALLOW(SYS_mremap),
+		ALLOW(SYS_mprotect),	  ALLOW(SYS_madvise),	   ALLOW(SYS_brk),
+		ALLOW(SYS_futex),	  ALLOW(SYS_sched_yield),  ALLOW(SYS_write),
+		ALLOW(SYS_clock_gettime), ALLOW(SYS_rt_sigreturn), ALLOW(SYS_exit_group),
+		ALLOW(SYS_exit),	  ALLOW(SYS_rt_sigprocmask), ALLOW(SYS_clock_nanosleep),
+		ALLOW(SYS_membarrier),	  ALLOW(SYS_getpid),	   ALLOW(SYS_gettid),
+		ALLOW(SYS_tgkill),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+
+	install(filter, sizeof(filter) / sizeof(filter[0]));
+}
+
+static pthread_barrier_t cached, done;
+
+/* Its cache is full, and it sleeps. */
+static void *idles(void *unused)
+{
+	const char *wrong = churn(5, 20000, 1000, 2000);
+
+	CHECK(!wrong, "%s", wrong);
+	pthread_barrier_wait(&cached);
+	pthread_barrier_wait(&done);
+	return unused;
+}
+
+static void sandbox_with_an_idle_thread(void (*enter)(void))
+{
+	pthread_t thread;
+	int i;
+
+	pthread_barrier_init(&cached, NULL, 2);
+	pthread_barrier_init(&done, NULL, 2);
+	CHECK(pthread_create(&thread, NULL, idles, NULL) == 0);
+	pthread_barrier_wait(&cached);
+	enter();
+	for (i = 0; i < 40; i++) {
+		const struct timespec pause = { 0, 5000000 };
+		const char *wrong = churn((uint64_t)i, 2000, 300, 20000);
+
+		CHECK(!wrong, "%s", wrong);
+		if (enter == enter_wider_sandbox)
+			nanosleep(&pause, NULL);
+	}
+	malloc_trim(0);
+	_exit(0);
+}
+
+static void idle_thread_in_a_sandbox(void)
+{
+	sandbox_with_an_idle_thread(enter_sandbox);
+}
+
+static void idle_thread_in_a_wider_sandbox(void)
+{
+	sandbox_with_an_idle_thread(enter_wider_sandbox);
+}
+
 static void in_a_sandbox(void)
 {
 	const char *wrong = churn(3, 1000, 100, MIB);
@@ -457,6 +522,10 @@ static const struct trap_case cases[] = {
 	{ .name = "everything_locked", .run = everything_locked },
 	{ .name = "never_overcommit", .run = never_overcommit },
 #ifdef THIS_ARCH
+	{ .name = "idle_thread_in_a_sandbox", .run = idle_thread_in_a_sandbox,
+	  .conf = "idle_reclaim:false,decay_ms:20" },
+	{ .name = "idle_thread_in_a_wider_sandbox", .run = idle_thread_in_a_wider_sandbox,
+	  .conf = "decay_ms:20" },
 	{ .name = "in_a_sandbox", .run = in_a_sandbox },
 	{ .name = "in_a_sandbox_when_purging", .run = in_a_sandbox, .conf = "decay_ms:0" },
 	{ .name = "madvise_pretends", .run = madvise_pretends },
