@@ -475,7 +475,7 @@ static void streams_that_allocate(void)
 	int i, status;
 
 	CHECK(pthread_create(&thread, NULL, flusher, NULL) == 0);
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 300; i++) {
 		pid_t pid = fork();
 
 		CHECK(pid >= 0);
