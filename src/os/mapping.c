@@ -184,26 +184,29 @@ static bool source_stays(void)
 	return stays > 0;
 }
 
+/* False when limits, which may have been lowered, are exceeded already. */
+static bool may_map_a_page(void)
+{
+	size_t page = os_page_size();
+	void *p = (void *)syscall(SYS_mmap, NULL, page, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, (off_t)0);
+
+	return p != MAP_FAILED && os_unmap(p, page);
+}
+
 /*
- * With MREMAP_FIXED the kernel unmaps `to` first and refuses afterwards: a source of
- * several mappings (before Linux 6.17; later it moves some), or what is beyond a limit that
- * was lowered meanwhile. So the pages go to a place of the kernel's choice first, where a
- * refusal does no harm. The second step asks for nothing that could be refused but the
- * kernel's own memory.
+ * The kernel unmaps `to` first and refuses afterwards: what is beyond a limit, or a source
+ * of several mappings (before Linux 6.17; later it moves some of them, so the caller asks
+ * for one). Where a page can be mapped, what was unmapped can be mapped again. (By way of
+ * another place, from where the last step cannot be refused, it would take twice as long.)
  */
 enum os_moved os_move_pages(void *to, void *from, size_t len)
 {
-	void *at;
-
-	if (!source_stays())
+	if (!source_stays() || !may_map_a_page())
 		return OS_NOT_MOVED;
-	at = (void *)syscall(SYS_mremap, from, len, len, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
-	if (at == MAP_FAILED)
-		return OS_NOT_MOVED;
-	if ((void *)syscall(SYS_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to)
+	if ((void *)syscall(SYS_mremap, from, len, len,
+			    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
 		return OS_MOVED;
-	memcpy(from, at, len);
-	os_unmap(at, len);
 	/* At the limit of mappings `to` is there still: this advice, which changes nothing,
 	 * finds holes. */
 	if (os_map_at(to, len) || syscall(SYS_madvise, to, len, MADV_NORMAL) == 0)
