@@ -4,10 +4,11 @@
  * A group is a budget inside the process, as a memory cgroup is one for
  * processes: it gives each tenant, plug-in or subsystem of a server its own.
  * While a thread is in a group, whatever it gets from malloc and its kin, and
- * pages asked for with BM_GFP_ACCOUNT, is charged to the group. Memory is
- * uncharged when it is freed, by whichever thread. Groups count whole pages:
- * small objects are charged with the slabs they lie in, which the group shares
- * with nobody.
+ * pages asked for with BM_GFP_ACCOUNT, is charged to the group. Groups count whole
+ * pages: small objects are charged with the slabs they lie in, which the group shares
+ * with nobody. Pages are uncharged when nothing in them is in use any more, whichever
+ * thread freed it; what a thread frees while it is in the group, it may keep until it
+ * leaves.
  *
  * Every function is thread-safe; none is async-signal-safe.
  */
@@ -34,7 +35,7 @@ typedef uint64_t bm_scope_t;
  * flags of the above; node, unless it is -1, on which all memory must lie;
  * group, unless NULL, which is charged. Returns what was before. On failure
  * nothing changes and errno is set, else errno is left alone: EINVAL for an
- * unknown flag or node, EAGAIN in a thread that is ending.
+ * unknown flag or node, EAGAIN for a group in a thread that is ending.
  * Kernel: memalloc_noreclaim_save() and its kin, set_active_memcg().
  */
 bm_scope_t bm_scope_save(unsigned int flags, int node, struct bm_group *group);
@@ -54,8 +55,8 @@ bm_scope_t bm_group_enter(struct bm_group *group);
 void bm_group_leave(bm_scope_t scope);
 
 /*
- * At its limit a group gives back what it caches; then requests fail with
- * ENOMEM. Bytes charged now and at most ever, and how many requests failed.
+ * At the limit the calling thread gives back what it keeps of the group's; then requests
+ * fail with ENOMEM. Bytes charged now and at most ever, and how many requests failed.
  */
 size_t bm_group_usage(const struct bm_group *group);
 size_t bm_group_peak(const struct bm_group *group);

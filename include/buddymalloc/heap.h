@@ -2,8 +2,9 @@
  * Heaps: private pools of malloc's, given back as a whole.
  *
  * Objects of a heap share no page with others. They are freed with free(3), by
- * any thread, resized with realloc(3) or bm_heap_realloc, or all go at once
- * with the heap. Functions that allocate behave as malloc, calloc, realloc and
+ * any thread, or all go at once with the heap. realloc(3) moves an object out of the
+ * heap, unless the heap is the thread's default; bm_heap_realloc moves it into the
+ * heap; one that need not move stays whose it is. Functions that allocate behave as malloc, calloc, realloc and
  * memalign do: 16-byte alignment, NULL with errno ENOMEM. Every function is
  * thread-safe; none is async-signal-safe.
  */

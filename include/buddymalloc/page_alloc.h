@@ -60,7 +60,7 @@ struct bm_page *bm_alloc_page(bm_gfp_t gfp);
 /*
  * Fills array[0] to array[nr - 1] with single pages, as far as they are NULL
  * now; the number of entries, from the first on, that hold a page then. Fewer
- * than nr when memory ran out (errno ENOMEM); 0 for bad flags (EINVAL).
+ * than nr with errno ENOMEM when memory ran out, EINVAL for bad flags.
  * Kernel: alloc_pages_bulk().
  */
 size_t bm_alloc_pages_bulk(bm_gfp_t gfp, size_t nr, struct bm_page **array);
@@ -79,7 +79,7 @@ void *bm_get_dma_pages(bm_gfp_t gfp, unsigned int order);
 
 /*
  * `size` bytes, rounded up to pages; the block is aligned as one of the next
- * power of two, and what that would have beyond is given back at once. NULL
+ * power of two (to 1 GiB at most), and what that would have beyond is given back at once. NULL
  * with EINVAL (flags, size 0) or ENOMEM. Kernel: alloc_pages_exact().
  */
 void *bm_alloc_pages_exact(size_t size, bm_gfp_t gfp);
@@ -96,7 +96,8 @@ void bm_free_pages_exact(void *addr, size_t size);
 
 /*
  * Makes 1 << order single pages of a block, each to be freed with bm_free_page.
- * The page must head a block of that order. Kernel: split_page().
+ * The page must head a block of exactly that many pages, 1 GiB at most; anything else is
+ * reported as corruption. Kernel: split_page().
  */
 void bm_split_page(struct bm_page *page, unsigned int order);
 
@@ -114,7 +115,7 @@ uint64_t bm_page_to_pfn(const struct bm_page *page);
 
 /*
  * The order of the block that the page heads, that of the next power of two for
- * an exact one; -1 for a page that heads no block of this interface.
+ * an exact one, which may be above BM_MAX_ORDER; -1 for a page that heads no block of this interface.
  * Kernel: compound_order().
  */
 int bm_page_order(const struct bm_page *page);

@@ -49,6 +49,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	u64 pfn;
 
 	if (unlikely(size > MAX_REQUEST)) {
+		stat_add_shared(failed, 1);
 		errno = ENOMEM;
 		return NULL;
 	}

@@ -31,6 +31,8 @@ static inline u64 hand_out(u64 pfn)
 {
 	if (likely(pfn))
 		tag_write(pfn, TAG_PAGES);
+	else
+		stat_add_shared(failed, 1);
 	return pfn;
 }
 

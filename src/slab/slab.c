@@ -194,6 +194,8 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 		got = alloc_partial(shard, class, out, n);
 	while (unlikely(!got) && scope_may_map() && slab_punch_wait())
 		got = alloc_partial(shard, class, out, n);
+	if (unlikely(!got))
+		stat_add_shared(failed, 1);
 	return got;
 }
 
@@ -217,8 +219,12 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	if (object)
 		return object;
 	pfn = new_slab(shard, class, zeroed ? BM_GFP_ZERO : 0);
-	if (unlikely(!pfn))
-		return alloc_kept_single(shard, class);
+	if (unlikely(!pfn)) {
+		object = alloc_kept_single(shard, class);
+		if (!object)
+			stat_add_shared(failed, 1);
+		return object;
+	}
 	take_objects(pfn, &size_classes[class], &object, 1);
 	__atomic_fetch_add(&shard->nodes[class].nr_slabs, 1, __ATOMIC_RELAXED);
 	if (zeroed)

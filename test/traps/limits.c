@@ -58,6 +58,27 @@ static void errno_of_a_failure(void)
 	CHECK(!malloc(hide_size(64 * MIB)) && errno == ENOMEM);
 }
 
+/* Small ones and pages, that a report may be believed that says there was none. */
+static void failures_are_counted(void)
+{
+	static void *list;
+
+	for (;;) {
+		void **p = malloc(100);
+
+		if (!p)
+			break;
+		*p = list;
+		list = p;
+	}
+	while (list) {
+		void *next = *(void **)list;
+
+		free(list);
+		list = next;
+	}
+}
+
 static void absurd_sizes(void)
 {
 	for (int bits = 46; bits < 64; bits++) {
@@ -498,6 +519,9 @@ static void madvise_pretends(void)
 #endif
 
 static const struct trap_case cases[] = {
+	{ .name = "failures_are_counted", .run = failures_are_counted,
+	  .conf = "hard_limit:16M,stats_print:true",
+	  .says = "^(buddymalloc: [^\n]*\n)+buddymalloc: failed 1\n(buddymalloc: [^\n]*\n)*$" },
 	{ .name = "errno_of_a_failure", .run = errno_of_a_failure,
 	  .conf = "hard_limit:32M,decay_ms:0" },
 	{ .name = "absurd_sizes", .run = absurd_sizes },
