@@ -4,9 +4,9 @@
  * Objects of a heap share no page with others. They are freed with free(3), by
  * any thread, or all go at once with the heap. realloc(3) moves an object out of the
  * heap, unless the heap is the thread's default; bm_heap_realloc moves it into the
- * heap; one that need not move stays whose it is. Functions that allocate behave as malloc, calloc, realloc and
- * memalign do: 16-byte alignment, NULL with errno ENOMEM. Every function is
- * thread-safe; none is async-signal-safe.
+ * heap; one that need not move stays whose it is. Functions that allocate behave as
+ * malloc, calloc, realloc and memalign do: 16-byte alignment, NULL with errno ENOMEM.
+ * Every function is thread-safe; none is async-signal-safe.
  */
 #ifndef BUDDYMALLOC_HEAP_H
 #define BUDDYMALLOC_HEAP_H

@@ -79,8 +79,8 @@ void *bm_get_dma_pages(bm_gfp_t gfp, unsigned int order);
 
 /*
  * `size` bytes, rounded up to pages; the block is aligned as one of the next
- * power of two (to 1 GiB at most), and what that would have beyond is given back at once. NULL
- * with EINVAL (flags, size 0) or ENOMEM. Kernel: alloc_pages_exact().
+ * power of two (to 1 GiB at most), and what that would have beyond is given back at
+ * once. NULL with EINVAL (flags, size 0) or ENOMEM. Kernel: alloc_pages_exact().
  */
 void *bm_alloc_pages_exact(size_t size, bm_gfp_t gfp);
 
@@ -115,8 +115,8 @@ uint64_t bm_page_to_pfn(const struct bm_page *page);
 
 /*
  * The order of the block that the page heads, that of the next power of two for
- * an exact one, which may be above BM_MAX_ORDER; -1 for a page that heads no block of this interface.
- * Kernel: compound_order().
+ * an exact one, which may be above BM_MAX_ORDER; -1 for a page that heads no block of
+ * this interface. Kernel: compound_order().
  */
 int bm_page_order(const struct bm_page *page);
 

@@ -52,6 +52,12 @@ void large_destroy(u64 pfn);
 void free_other(void *p);
 /* Resizes a large block, in place if possible; NULL with ENOMEM leaves it as it is. */
 void *large_realloc(void *p, u64 pfn, size_t size);
+/* Bytes in live large blocks, and their number. */
+u64 large_bytes(void);
+u64 large_count(void);
+/* Names what is wrong with a pointer that heads no block, and aborts by option. */
+cold_path void report_bad_pointer(const char *what, const void *p);
+
 /* move.c: what was moved by page tables. */
 
 /* A block is new. */
@@ -65,13 +71,6 @@ void large_cut_move(u64 pfn, u64 nr);
  * in the heap, and `from` is as it was.
  */
 bool large_move(u64 to, u64 from, u64 nr);
-
-/* large.c */
-/* Bytes in live large blocks, and their number. */
-u64 large_bytes(void);
-u64 large_count(void);
-/* Names what is wrong with a pointer that heads no block, and aborts by option. */
-cold_path void report_bad_pointer(const char *what, const void *p);
 
 /* malloc.c: not the common sizes. */
 void *malloc_medium(size_t size);

@@ -186,9 +186,7 @@ static cold_path void abandon(u64 pfn)
 		       (unsigned long)nr << PAGE_SHIFT, (void *)pfn_to_addr(pfn));
 	tag_write(pfn, TAG_NONE);
 	account(-(nr << PAGE_SHIFT), -1);
-	if (page->owner)
-		owner_uncharge(page->owner, nr);
-	page->owner = 0;
+	page_disown(page, nr);
 	if (page->kind == PAGE_HIGHMEM)
 		pages_count_backed(-(long)nr);
 	else

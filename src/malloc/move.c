@@ -18,7 +18,6 @@
  */
 #include <string.h>
 
-#include "base/report.h"
 #include "base/stats.h"
 #include "buddy/zone.h"
 #include "malloc/internal.h"
@@ -109,13 +108,13 @@ static enum os_moved move_piece(u64 to, u64 from, u64 nr)
 
 bool large_move(u64 to, u64 from, u64 nr)
 {
-	u64 at = 0, n = nr, moved = 0, pieces = 0;
+	u64 at, n, moved = 0, pieces = 0;
 
 	if (!may_move(pfn_to_page(to), nr << PAGE_SHIFT)) {
 		memcpy(pfn_to_virt(to), pfn_to_virt(from), nr << PAGE_SHIFT);
 		return true;
 	}
-	for (; at < nr; at += n, pieces++) {
+	for (at = 0; at < nr; at += n, pieces++) {
 		enum os_moved how;
 
 		n = os_mapping_length(pfn_to_virt(from + at), (nr - at) << PAGE_SHIFT) >> PAGE_SHIFT;

@@ -259,7 +259,7 @@ void section_forget(u64 pfn, u64 nr);
 
 /*
  * Unmaps nr pageblocks; their struct pages and tags must be zero again. False
- * when the system refuses: they stay as they are, but their pages were given back.
+ * when the system refuses: they stay as they are, given back unless they are locked.
  */
 bool section_unmap(u64 pfn, u64 nr);
 

@@ -144,6 +144,13 @@ size_t os_mapping_length(void *addr, size_t len)
 	return one;
 }
 
+/* One to try something with, anywhere. */
+static void *map_a_page(void)
+{
+	return (void *)syscall(SYS_mmap, NULL, os_page_size(), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, (off_t)0);
+}
+
 /*
  * An emulator of a whole program (qemu-user) hands MREMAP_DONTUNMAP on and notes the
  * source as unmapped nevertheless: the program would be killed at its next touch. So a
@@ -153,9 +160,7 @@ size_t os_mapping_length(void *addr, size_t len)
 static int try_source_stays(void)
 {
 	size_t page = os_page_size();
-	void *from = (void *)syscall(SYS_mmap, NULL, page, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, (off_t)0);
-	void *to;
+	void *from = map_a_page(), *to;
 	int stays = -1;
 
 	if (from == MAP_FAILED)
@@ -187,11 +192,9 @@ static bool source_stays(void)
 /* False when limits, which may have been lowered, are exceeded already. */
 static bool may_map_a_page(void)
 {
-	size_t page = os_page_size();
-	void *p = (void *)syscall(SYS_mmap, NULL, page, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, (off_t)0);
+	void *p = map_a_page();
 
-	return p != MAP_FAILED && os_unmap(p, page);
+	return p != MAP_FAILED && os_unmap(p, os_page_size());
 }
 
 /*

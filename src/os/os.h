@@ -98,7 +98,7 @@ bool os_purge_clears(void);
  */
 bool os_renew(void *addr, size_t len);
 
-/* How many of [addr, addr + len), mapped by os_map_at, are one mapping of the kernel's from addr on. */
+/* How many bytes of [addr, addr + len), mapped by os_map_at, are one mapping from addr on. */
 size_t os_mapping_length(void *addr, size_t len);
 
 /*

@@ -12,7 +12,6 @@
 
 #include "base/stats.h"
 #include "page_alloc/internal.h"
-#include "page_alloc/watch.h"
 
 /* A run of free pageblocks, taken out of use. */
 struct isolated {
@@ -48,10 +47,7 @@ static bool unmap_isolated(const struct isolated *run)
 	memset(pfn_to_page(run->pfn), 0, run->nr * sizeof(struct page));
 	if (section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER))
 		return true;
-	/* They are the zone's again, given back if they can be: not if they are locked. */
-	pages_set_dirty(run->pfn, run->nr);
-	if (!pages_give_back(run->pfn, run->nr, false))
-		pages_poison(run->pfn, run->nr);
+	pages_keep(run->pfn, run->nr);
 	return false;
 }
 

@@ -33,10 +33,7 @@ static void free_at_once(u64 pfn, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
 
-	if (page->owner) {
-		owner_uncharge(page->owner, nr);
-		page->owner = 0;
-	}
+	page_disown(page, nr);
 	page_set_kind(page, PAGE_NONE);
 	zone_free_range(pfn_zone(pfn), pfn, nr);
 	age_for_free();
@@ -68,10 +65,7 @@ void free_pages(u64 pfn)
 	PROBE(mm_page_free, pfn, nr, page->owner, 0);
 	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)) && watch_free(pfn, nr))
 		return;
-	if (unlikely(page->owner)) {
-		owner_uncharge(page->owner, nr);
-		page->owner = 0;
-	}
+	page_disown(page, nr);
 	if (unlikely(page->kind == PAGE_HIGHMEM)) {
 		highmem_free(pfn);
 		return;
@@ -89,6 +83,13 @@ void free_pages(u64 pfn)
 	age_for_free();
 }
 
+void pages_keep(u64 pfn, u64 nr)
+{
+	pages_set_dirty(pfn, nr);
+	if (!pages_give_back(pfn, nr, false))
+		pages_poison(pfn, nr);
+}
+
 void pages_moved(u64 pfn, u64 nr)
 {
 	pages_clear_dirty(pfn, nr);
@@ -101,7 +102,6 @@ bool pages_renew(u64 pfn, u64 nr)
 	pages_clear_dirty(pfn, nr);
 	/* What the system was told of its neighbours, or they would not be one. */
 	thp_repeat(pfn, nr);
-	if (unlikely(nr_nodes > 1))
-		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
+	pages_bind(pfn, nr);
 	return true;
 }

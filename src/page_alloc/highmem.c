@@ -8,7 +8,6 @@
 #include "base/trace.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
-#include "page_alloc/watch.h"
 
 u64 highmem_alloc(const struct alloc_context *ac)
 {
@@ -50,9 +49,7 @@ void highmem_free(u64 pfn)
 	if (likely(section_unmap(pfn, blocks)))
 		return;
 	/* At the limit of mappings: the zone can use them, or unmap them later. */
-	pages_set_dirty(pfn, blocks << PAGEBLOCK_ORDER);
-	if (!pages_give_back(pfn, blocks << PAGEBLOCK_ORDER, false))
-		pages_poison(pfn, blocks << PAGEBLOCK_ORDER);
+	pages_keep(pfn, blocks << PAGEBLOCK_ORDER);
 	section_adopt(pfn, blocks);
 	zone_add_blocks(pfn_zone(pfn), pfn, blocks, MIGRATE_MOVABLE);
 	zones_set_reserves();

@@ -58,6 +58,12 @@ bool highmem_resize(u64 pfn, u64 nr);
 void age_for_free(void);
 
 /*
+ * Pages that could not be unmapped are their owner's still: given back if they can be
+ * (not if they are locked), else they hold data.
+ */
+void pages_keep(u64 pfn, u64 nr);
+
+/*
  * While pages are purged they are not free for others. Waits until some thread
  * has given its pages back, or false when none is at it.
  */
@@ -76,6 +82,8 @@ static inline unsigned choose_node(void)
 u64 zone_map(struct zone *zone, u64 nr, u64 align);
 /* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
 void zone_bind(const struct zone *zone, u64 pfn, u64 nr);
+/* Lets the pages, mapped and not touched, come from their zone's node. */
+void pages_bind(u64 pfn, u64 nr);
 /* True if the request may be served from the zone at all. */
 bool zone_allowed(const struct zone *zone, const struct alloc_context *ac);
 

@@ -195,19 +195,23 @@ u64 zone_map(struct zone *zone, u64 nr, u64 align)
 	return pfn;
 }
 
+void pages_bind(u64 pfn, u64 nr)
+{
+	if (unlikely(nr_nodes > 1))
+		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
+}
+
 void zone_bind(const struct zone *zone, u64 pfn, u64 nr)
 {
 	thp_choose(zone, pfn, nr);
-	if (unlikely(nr_nodes > 1))
-		os_prefer_node(pfn_to_addr(pfn), nr << PAGEBLOCK_ORDER << PAGE_SHIFT, zone->node);
+	pages_bind(pfn, nr << PAGEBLOCK_ORDER);
 }
 
 /* The parent's locked pages are not here: no page of the zone is. */
 void page_alloc_after_fork(void)
 {
-	u64 pfn;
-
 	bool any = false;
+	u64 pfn;
 
 	/* Those that a thread was about to hand to the zone are not counted by it. */
 	for (pfn = window.low; pfn < window.low + LOW_PAGES; pfn += PAGEBLOCK_PAGES)

@@ -66,6 +66,15 @@ extern void (*owner_reclaim)(u16 owner);
 bool owner_charge(u16 owner, u64 nr);
 void owner_uncharge(u16 owner, u64 nr);
 
+/* A block of nr pages is nobody's any more. */
+static inline void page_disown(struct page *page, u64 nr)
+{
+	if (likely(!page->owner))
+		return;
+	owner_uncharge(page->owner, nr);
+	page->owner = 0;
+}
+
 /* As alloc_pages_exact and alloc_pages_nodemask, charged to the owner and marked as its. */
 u64 alloc_pages_owned(u16 owner, bm_gfp_t gfp, u64 nr, unsigned align_order);
 u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned align_order,

@@ -98,7 +98,7 @@ struct tcache {
 	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
-	int pid, tid;			/* of its thread; written before it is linked */
+	int pid, tid;			/* of its thread, with idle_reclaim; written before it is linked */
 	bool sealable;			/* slot may be set when the thread is in no heap or group */
 	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
 	struct lock seal_lock;

@@ -398,15 +398,17 @@ static void install(struct sock_filter *filter, size_t len)
 }
 
 /* What a strict sandbox lets an allocator do once the program runs. */
+#define SANDBOX_CALLS                                                                          \
+	ALLOW(SYS_mmap), ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_mprotect),            \
+		ALLOW(SYS_madvise), ALLOW(SYS_brk), ALLOW(SYS_futex), ALLOW(SYS_sched_yield),  \
+		ALLOW(SYS_write), ALLOW(SYS_clock_gettime), ALLOW(SYS_rt_sigreturn),           \
+		ALLOW(SYS_exit_group), ALLOW(SYS_exit), ALLOW(SYS_rt_sigprocmask)
+
 static void enter_sandbox(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		ALLOW(SYS_mmap),	  ALLOW(SYS_munmap),	   ALLOW(SYS_mremap),
-		ALLOW(SYS_mprotect),	  ALLOW(SYS_madvise),	   ALLOW(SYS_brk),
-		ALLOW(SYS_futex),	  ALLOW(SYS_sched_yield),  ALLOW(SYS_write),
-		ALLOW(SYS_clock_gettime), ALLOW(SYS_rt_sigreturn), ALLOW(SYS_exit_group),
-		ALLOW(SYS_exit),	  ALLOW(SYS_rt_sigprocmask),
+		SANDBOX_CALLS,
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
 
@@ -418,13 +420,9 @@ static void enter_wider_sandbox(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		ALLOW(SYS_mmap),	  ALLOW(SYS_munmap),	   ALLOW(SYS_mremap),
-		ALLOW(SYS_mprotect),	  ALLOW(SYS_madvise),	   ALLOW(SYS_brk),
-		ALLOW(SYS_futex),	  ALLOW(SYS_sched_yield),  ALLOW(SYS_write),
-		ALLOW(SYS_clock_gettime), ALLOW(SYS_rt_sigreturn), ALLOW(SYS_exit_group),
-		ALLOW(SYS_exit),	  ALLOW(SYS_rt_sigprocmask), ALLOW(SYS_clock_nanosleep),
-		ALLOW(SYS_membarrier),	  ALLOW(SYS_getpid),	   ALLOW(SYS_gettid),
-		ALLOW(SYS_tgkill),
+		SANDBOX_CALLS,
+		ALLOW(SYS_clock_nanosleep), ALLOW(SYS_membarrier), ALLOW(SYS_getpid),
+		ALLOW(SYS_gettid), ALLOW(SYS_tgkill),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
 
