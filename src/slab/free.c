@@ -44,7 +44,7 @@ static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *
 	if (unlikely(page->flags & SLAB_ISOLATED))
 		return 0;
 	if (likely(page->nr_free < sc->nr_objects)) {
-		partial_add_tail(node, pfn);
+		partial_add_ordered(node, pfn);
 		return 0;
 	}
 	/* Empty: to the end of the list, so that it is used last; single objects

@@ -30,6 +30,19 @@ static inline void partial_add_head(struct cache_node *node, u64 pfn)
 	node->partial_first = (u32)pfn;
 }
 
+/*
+ * To the end, where it gathers more free objects until its turn comes; but in front of a
+ * first one that lies above it. So what was dropped from its highest address down, as from
+ * its lowest up, is handed out in the order of addresses, which whoever walks it gains by.
+ */
+static inline void partial_add_ordered(struct cache_node *node, u64 pfn)
+{
+	if (pfn < node->partial_first)
+		partial_add_head(node, pfn);
+	else
+		partial_add_tail(node, pfn);
+}
+
 static inline void partial_del(struct cache_node *node, u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
