@@ -217,6 +217,10 @@ __attribute__((constructor)) static cold_path void start(int argc, char **argv, 
 		os_keep_stderr();
 	limit_init();
 	thp_init();
+	if (options.numa_node >= 0) {
+		tcache_get();
+		nodes_check_option();
+	}
 	if (options.pressure == option_pressure_auto && !options.background_thread)
 		report("pressure: nothing is watched without background_thread:true");
 	if (options.background_thread) {

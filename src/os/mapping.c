@@ -101,17 +101,33 @@ bool os_purge_lazy(void *addr, size_t len)
 	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
 }
 
-bool os_renew(void *addr, size_t len)
+/* What was unmapped, once there is memory for the kernel's own needs again. */
+static enum os_renewed map_again(void *addr, size_t len)
+{
+	unsigned ms;
+
+	for (ms = 0; ms < 1000; ms++) {
+		if (os_map_at(addr, len))
+			return OS_RENEWED;
+		if (errno == EEXIST)
+			return OS_NOT_RENEWED;
+		os_sleep_ms(1);
+	}
+	return OS_RENEWAL_LOST;
+}
+
+enum os_renewed os_renew(void *addr, size_t len)
 {
 	int saved = errno;
-	/* A kernel before 6.12 that refuses may have unmapped what was there:
-	 * then the second call fills the hole, else it finds the place taken. */
-	bool done = (void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-				    (off_t)0) == addr || os_map_at(addr, len);
+	enum os_renewed how = OS_RENEWED;
 
+	/* A kernel before 6.12 that refuses may have unmapped what was there. */
+	if ((void *)syscall(SYS_mmap, addr, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+			    (off_t)0) != addr)
+		how = map_again(addr, len);
 	errno = saved;
-	return done;
+	return how;
 }
 
 /*

@@ -94,9 +94,14 @@ bool os_purge_clears(void);
 /*
  * Maps [addr, addr + len) anew, all of it mapped by os_map_at: its pages are given
  * back and read as zero, and what os_move_pages put there no longer parts it from
- * its neighbours. False when nothing was done; errno stays.
+ * its neighbours. errno stays.
  */
-bool os_renew(void *addr, size_t len);
+enum os_renewed {
+	OS_RENEWED,
+	OS_NOT_RENEWED,	/* all is as it was */
+	OS_RENEWAL_LOST, /* unmapped, and in a second not to be mapped again */
+};
+enum os_renewed os_renew(void *addr, size_t len);
 
 /* How many bytes of [addr, addr + len), mapped by os_map_at, are one mapping from addr on. */
 size_t os_mapping_length(void *addr, size_t len);

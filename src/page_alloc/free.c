@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/options.h"
+#include "base/report.h"
 #include "base/trace.h"
 #include "buddy/pcp.h"
 #include "os/os.h"
@@ -97,7 +98,12 @@ void pages_moved(u64 pfn, u64 nr)
 
 bool pages_renew(u64 pfn, u64 nr)
 {
-	if (!os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT))
+	enum os_renewed how = os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT);
+
+	if (how == OS_RENEWAL_LOST)
+		report_fatal("%lu bytes at %p were unmapped, and the system does not map them again",
+			     (unsigned long)nr << PAGE_SHIFT, (void *)pfn_to_addr(pfn));
+	if (how != OS_RENEWED)
 		return false;
 	pages_clear_dirty(pfn, nr);
 	/* What the system was told of its neighbours, or they would not be one. */

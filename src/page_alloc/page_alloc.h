@@ -27,6 +27,8 @@
 
 /* Nodes, zones and zonelists; false when the first memory cannot be had. */
 bool page_alloc_init(void);
+/* Says so where the option numa_node names none of them. */
+void nodes_check_option(void);
 
 /*
  * 1 << order pages, naturally aligned, order up to MAX_ORDER, from node nid

@@ -120,6 +120,20 @@ bool page_alloc_init(void)
 	return true;
 }
 
+void nodes_check_option(void)
+{
+	u64 mask = 0;
+	unsigned n;
+
+	if (options.numa_node < 0 || nodes[options.numa_node])
+		return;
+	for (n = 0; n < MAX_NODES; n++)
+		mask |= (u64)(nodes[n] != NULL) << n;
+	report("numa_node: this process has no node %ld, its nodes are the bits of %#lx; "
+	       "memory comes from that of the running CPU",
+	       (long)options.numa_node, (unsigned long)mask);
+}
+
 unsigned choose_node_slow(void)
 {
 	unsigned n;

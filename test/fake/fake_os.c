@@ -409,14 +409,16 @@ bool os_purge_lazy(void *addr, size_t len)
 	return true;
 }
 
-bool os_renew(void *addr, size_t len)
+enum os_renewed os_renew(void *addr, size_t len)
 {
 	checked_range("os_renew", addr, len);
 	if (!fake_is_mapped(addr, len))
 		misuse("os_renew(%p, %#zx): not mapped", addr, len);
 	if (enter(FAKE_RENEW))
-		return false;
-	return !fake.map_for_real || madvise(addr, len, MADV_DONTNEED) == 0;
+		return OS_NOT_RENEWED;
+	if (fake.map_for_real && madvise(addr, len, MADV_DONTNEED) != 0)
+		return OS_NOT_RENEWED;
+	return OS_RENEWED;
 }
 
 static void tell(struct range r, int node)

@@ -213,10 +213,16 @@ static void wait_for_case(pid_t pid, int seconds, struct outcome *o)
 			if (fds[i].fd >= 0 && fds[i].revents && !listen_to(ears[i]))
 				fds[i].fd = -1;
 	}
-	if (o->timed_out)
+	/* It may have closed both and go on. */
+	while (!o->timed_out && waitpid(pid, &o->status, WNOHANG) == 0) {
+		usleep(1000);
+		o->timed_out = now() > deadline;
+	}
+	if (o->timed_out) {
 		kill(-pid, SIGKILL);
-	while (waitpid(pid, &o->status, 0) < 0 && errno == EINTR)
-		;
+		while (waitpid(pid, &o->status, 0) < 0 && errno == EINTR)
+			;
+	}
 	/* Whatever of its own children a case left behind ends with it. */
 	kill(-pid, SIGKILL);
 }

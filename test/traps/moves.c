@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,8 +45,10 @@ static enum {
 	ONE_MAPPING,	/* is moved, not more: before Linux 6.17 */
 	REFUSED,	/* to a fixed place nothing is moved, and the target stays */
 	NO_MEMORY,	/* the same, but the target is gone, and nothing can be mapped there */
+	UNMAPS_FIRST,	/* mmap over a mapping unmaps it and fails, and then fails for a while:
+			 * before Linux 6.12 */
 } kernel;
-static long moves, refusals;
+static long moves, refusals, failures_left;
 static uintptr_t gone;
 
 typedef long syscall_t(long nr, ...);
@@ -115,7 +118,14 @@ __attribute__((visibility("default"))) long syscall(long nr, ...)
 	va_end(ap);
 	if (nr == SYS_mremap && arg[3] & MREMAP_FIXED)
 		return move(arg);
+	if (nr == SYS_mmap && kernel == UNMAPS_FIRST && arg[3] & MAP_FIXED && !gone) {
+		real_syscall()(SYS_munmap, arg[0], arg[1]);
+		gone = (uintptr_t)arg[0];
+	}
 	if (nr == SYS_mmap && gone && (uintptr_t)arg[0] == gone) {
+		refusals += kernel == UNMAPS_FIRST;
+		if (kernel == UNMAPS_FIRST && !failures_left--)
+			gone = 0;
 		errno = ENOMEM;
 		return -1;
 	}
@@ -331,6 +341,36 @@ static void a_scar_that_cannot_heal(void)
 		check_buffer(&others[i]);
 }
 
+/* A block that was moved shrinks, and what it leaves is mapped anew. */
+static void shrink_with_failures(long failures)
+{
+	static struct buffer b;
+
+	skip_without_moves();
+	block_that_must_move(&b);
+	grow(&b, 4 * MIB);
+	CHECK(moves == 1);
+	kernel = UNMAPS_FIRST;
+	failures_left = failures;
+	b.size = MIB + MIB / 2;
+	b.p = realloc(b.p, b.size);
+	CHECK(b.p && refusals > failures);
+	kernel = AS_IT_IS;
+	grow(&b, 2 * MIB);
+	check_buffer(&b);
+}
+
+static void a_hole_that_is_filled(void)
+{
+	shrink_with_failures(20);
+	grow_in_turns(MIB, 32 * MIB);
+}
+
+static void a_hole_that_stays(void)
+{
+	shrink_with_failures(LONG_MAX);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "growing", .run = growing },
 	{ .name = "growing_with_an_older_kernel", .run = growing_with_an_older_kernel },
@@ -340,5 +380,9 @@ static const struct trap_case cases[] = {
 	{ .name = "a_lost_target", .run = a_lost_target },
 	{ .name = "a_lost_target_of_a_group", .run = a_lost_target_of_a_group },
 	{ .name = "a_scar_that_cannot_heal", .run = a_scar_that_cannot_heal },
+	{ .name = "a_hole_that_is_filled", .run = a_hole_that_is_filled },
+	{ .name = "a_hole_that_stays", .run = a_hole_that_stays,
+	  .dies = "^buddymalloc: [0-9]+ bytes at 0x[0-9a-f]+ were unmapped, and the system does "
+		  "not map them again\n$" },
 };
 TRAP_MAIN(cases)

@@ -279,6 +279,9 @@ static const struct trap_case cases[] = {
 	{ .name = "bad_word", .run = go_on, .conf = "cgroup:1",
 	  .says = "^buddymalloc: option cgroup: '1' is not accepted; "
 		  "it takes one of auto\\|off\\|any\n$" },
+	{ .name = "no_such_node", .run = go_on, .conf = "numa_node:63",
+	  .says = "^buddymalloc: numa_node: this process has no node 63, its nodes are the bits of "
+		  "0x[0-9a-f]+; memory comes from that of the running CPU\n$" },
 	{ .name = "every_word", .run = go_on, .conf = "cgroup:off,cgroup:any,cgroup:auto" },
 	{ .name = "empty", .run = go_on, .conf = "" },
 	{ .name = "only_commas", .run = go_on, .conf = ",,," },
