@@ -94,8 +94,9 @@ void thp_repeat(u64 pfn, u64 nr);
 /* Ageing leaves a pageblock with few idle pages alone: they are part of a huge page in use. */
 bool thp_is_hot_locked(u64 pfn);
 
-/* In a child after fork: whoever was ageing is not here any more. */
+/* In a child after fork: whoever was ageing, or purged, is not here any more. */
 void reclaim_reinit(void);
+void reclaim_after_fork(void);
 
 /* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */
 void reclaim_age_now(void);

@@ -86,6 +86,15 @@ struct run {
 #define RUN_BLOCKS 32
 #define MAX_RUNS (PAGEBLOCK_PAGES / 2)
 
+/* Runs that are being purged, on the stack of the thread that does it. */
+struct purge {
+	struct purge *next;
+	const struct scope *thread; /* the address of its scope names a thread */
+	unsigned nr;
+	struct run runs[MAX_RUNS];
+};
+static struct purge *purges[MAX_NR_ZONES]; /* of each zone; under its lock */
+
 /* One dirty page makes all of a page of the system dirty, which is `unit` of ours. */
 static u64 spread(u64 bits, unsigned unit)
 {
@@ -177,13 +186,42 @@ static void purge_mem_map(const struct run *run)
 		os_purge((void *)(uintptr_t)from, to - from);
 }
 
+static void purge_begin_locked(struct zone *zone, struct purge *p)
+{
+	unsigned i;
+
+	for (i = 0; i < p->nr; i++)
+		zone_take_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
+	p->thread = &this_scope;
+	p->next = purges[zone->index];
+	purges[zone->index] = p;
+	__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
+}
+
+static void purge_end(struct zone *zone, struct purge *p)
+{
+	struct purge **link = &purges[zone->index];
+	unsigned i;
+
+	lock(&zone->lock, LOCK_ZONE);
+	while (*link != p)
+		link = &(*link)->next;
+	*link = p->next;
+	for (i = 0; i < p->nr; i++)
+		zone_free_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
+	unlock(&zone->lock, LOCK_ZONE);
+	__atomic_fetch_sub(&purging, 1, __ATOMIC_SEQ_CST);
+	if (unlikely(__atomic_load_n(&purge_waiters, __ATOMIC_SEQ_CST)))
+		os_futex_wake(&purging, INT32_MAX);
+}
+
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
 static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool *more)
 {
-	struct run runs[MAX_RUNS];
+	struct purge p;
 	struct pageblock *block;
-	unsigned nr, i;
 	u64 purged = 0;
+	unsigned i;
 	u32 number;
 
 	lock(&zone->lock, LOCK_ZONE);
@@ -200,31 +238,24 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 		*more = true;
 		return 0;
 	}
-	nr = find_runs(zone, (u64)number << PAGEBLOCK_ORDER, most, runs);
-	for (i = 0; i < nr; i++)
-		zone_take_range_locked(zone, runs[i].pfn, runs[i].nr);
+	p.nr = find_runs(zone, (u64)number << PAGEBLOCK_ORDER, most, p.runs);
+	purge_begin_locked(zone, &p);
 	zone_rotate_lru_locked(zone, number);
-	__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
 	unlock(&zone->lock, LOCK_ZONE);
 
-	for (i = 0; i < nr; i++) {
-		u64 given = pages_give_back(runs[i].pfn, runs[i].nr, aged);
+	for (i = 0; i < p.nr; i++) {
+		const struct run *run = &p.runs[i];
+		u64 given = pages_give_back(run->pfn, run->nr, aged);
 
 		purged += given;
 		/* A refusal may have come halfway, where a page of the run is locked. */
 		if (unlikely(!given))
-			pages_poison(runs[i].pfn, runs[i].nr);
-		if (given && runs[i].nr >= PAGEBLOCK_PAGES)
-			purge_mem_map(&runs[i]);
+			pages_poison(run->pfn, run->nr);
+		if (given && run->nr >= PAGEBLOCK_PAGES)
+			purge_mem_map(run);
 		stat_add_shared(purge_calls, 1);
 	}
-	lock(&zone->lock, LOCK_ZONE);
-	for (i = 0; i < nr; i++)
-		zone_free_range_locked(zone, runs[i].pfn, runs[i].nr);
-	unlock(&zone->lock, LOCK_ZONE);
-	__atomic_fetch_sub(&purging, 1, __ATOMIC_SEQ_CST);
-	if (unlikely(__atomic_load_n(&purge_waiters, __ATOMIC_SEQ_CST)))
-		os_futex_wake(&purging, INT32_MAX);
+	purge_end(zone, &p);
 	stat_add_shared(purged_pages, purged);
 	*more = true;
 	return purged;
@@ -434,6 +465,36 @@ void reclaim_reinit(void)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&purge_waiters, 0, __ATOMIC_RELAXED);
+}
+
+/* What threads that are not here had in their hands comes back, with the data it may still hold. */
+static void put_back(struct zone *zone, struct purge **link)
+{
+	struct purge *p;
+	unsigned i;
+
+	while ((p = *link)) {
+		if (p->thread == &this_scope) {
+			/* fork was called by a signal's handler, in the midst of it. */
+			__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
+			link = &p->next;
+			continue;
+		}
+		*link = p->next;
+		for (i = 0; i < p->nr; i++) {
+			pages_set_dirty(p->runs[i].pfn, p->runs[i].nr);
+			pages_poison(p->runs[i].pfn, p->runs[i].nr);
+			zone_free_range(zone, p->runs[i].pfn, p->runs[i].nr);
+		}
+	}
+}
+
+void reclaim_after_fork(void)
+{
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		put_back(zone_table[i], &purges[i]);
 }
 
 u64 reclaim_trim(u64 pad)

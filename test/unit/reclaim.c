@@ -1,11 +1,16 @@
 /* Giving memory back: exactly the dirty free pages, in whole pages of the system; trimming. */
 #include "pages.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "base/stats.h"
+#include "os/os.h"
+#include "page_alloc/internal.h"
 
 #define NR_BLOCKS 4
 #define NR_PAGES ((u32)(NR_BLOCKS * PAGEBLOCK_PAGES))
@@ -274,6 +279,87 @@ static void allocations_go_on_meanwhile(void)
 					     taken[i] * 3));
 }
 
+/* fork while pages are given back: those the other thread has in its hands are the child's too. */
+static u32 stage; /* of the purging thread: 1 at it, 2 may go on; sequentially consistent */
+
+static void wait_at_purge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	__atomic_store_n(&stage, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&stage, __ATOMIC_SEQ_CST) != 2)
+		os_yield();
+}
+
+static void *purge_all(void *arg)
+{
+	(void)arg;
+	reclaim_purge(UINT64_MAX);
+	return NULL;
+}
+
+static void all_is_there_in_the_child(void)
+{
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+	pages_check(0);
+	assert_int_equal(reclaim_nr_dirty(), NR_PAGES);
+	assert_false(reclaim_wait());
+	reclaim_purge(UINT64_MAX);
+	assert_int_equal(reclaim_nr_dirty(), 0);
+	assert_int_equal(pages_nr_backed(), 0);
+}
+
+static void a_child_has_what_another_thread_purged(void)
+{
+	pthread_t thread;
+
+	start();
+	free_pages(first);
+	fake_on_purge = wait_at_purge;
+	assert_int_equal(pthread_create(&thread, NULL, purge_all, NULL), 0);
+	while (__atomic_load_n(&stage, __ATOMIC_SEQ_CST) != 1)
+		os_yield();
+	unit_in_child(all_is_there_in_the_child);
+	__atomic_store_n(&stage, 2, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+	pages_check(0);
+	assert_int_equal(reclaim_nr_dirty(), 0);
+}
+
+/* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
+static bool in_child;
+
+static void fork_at_purge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	in_child = !fork();
+	if (!in_child)
+		return;
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+}
+
+static void a_child_goes_on_purging(void)
+{
+	int status;
+
+	start();
+	free_pages(first);
+	fake_on_purge = fork_at_purge;
+	reclaim_purge(UINT64_MAX);
+	pages_check(0);
+	assert_int_equal(reclaim_nr_dirty(), 0);
+	assert_false(reclaim_wait());
+	if (in_child)
+		_exit(0);
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+}
+
 /* trim(pad): everything above pad bytes, what the per-CPU lists and shrinkers hold too. */
 static u64 held;
 
@@ -364,6 +450,8 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(oldest_first_and_no_more_than_asked),
 	  CASE(refusals_are_survived),
 	  CASE(allocations_go_on_meanwhile),
+	  CASE(a_child_has_what_another_thread_purged),
+	  CASE(a_child_goes_on_purging),
 	  CASE(trim_keeps_the_pad),
 	  CASE(give_as_much_as_asked_for),
 	  CASE(refused_nothing_is_claimed))
