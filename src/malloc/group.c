@@ -144,7 +144,7 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 	}
 	g = (struct bm_group *)(void *)pfn_to_virt(pfn);
 	g->shard = shard;
-	g->pages.limit = limit ? limit >> PAGE_SHIFT : UINT64_MAX;
+	g->pages.limit = limit ? (limit >> PAGE_SHIFT) + (limit % PAGE_SIZE != 0) : UINT64_MAX;
 	strncpy(g->name, name ? name : "", sizeof(g->name) - 1);
 	owner_reclaim = reclaim_owner;
 	__atomic_store_n(&page_groups[shard->owner], &g->pages, __ATOMIC_RELEASE);

@@ -71,6 +71,7 @@ BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 {
 	size_t old;
 	void *q;
+	u16 tag;
 
 	if (!p)
 		return bm_heap_malloc(heap, size);
@@ -78,12 +79,20 @@ BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 		do_free(p);
 		return NULL;
 	}
+	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
+	if (!tag_is_slab(tag) && !is_large(p, tag)) {
+		report_bad_pointer("bm_heap_realloc", p);
+		errno = EINVAL;
+		return NULL;
+	}
+	if (!tag_is_slab(tag) && size > MAX_CLASS_SIZE)
+		return large_realloc_owned(heap_shard(heap)->owner, p, virt_to_pfn(p), size);
 	old = malloc_usable_size(p);
 	if (size <= old && size > old / 2)
 		return p;
 	q = bm_heap_malloc(heap, size);
-	if (!q)
-		return NULL;
+	if (!q) /* shrinking cannot fail, as with realloc */
+		return size <= old ? p : NULL;
 	memcpy(q, p, MIN(old, size));
 	do_free(p);
 	return q;

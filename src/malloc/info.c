@@ -251,10 +251,7 @@ BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 /* 1 when memory went back to the system; up to `pad` bytes stay ready for use. */
 BM_EXPORT int malloc_trim(size_t pad)
 {
-	struct tcache *tc = tcache_get();
-
-	if (tc->state == TCACHE_LIVE)
-		tcache_flush(tc);
+	tcache_get();
 	return reclaim_trim(pad) > 0;
 }
 

@@ -52,6 +52,13 @@ void large_destroy(u64 pfn);
 void free_other(void *p);
 /* Resizes a large block, in place if possible; NULL with ENOMEM leaves it as it is. */
 void *large_realloc(void *p, u64 pfn, size_t size);
+/* The same to a large size; if it must move, into what is the owner's. */
+void *large_realloc_owned(u16 owner, void *p, u64 pfn, size_t size);
+/* Whether p is a live large block's, by the tag of its page. */
+static inline bool is_large(const void *p, u16 tag)
+{
+	return tag == TAG_LARGE && !((uintptr_t)p & (PAGE_SIZE - 1));
+}
 /* Bytes in live large blocks, and their number. */
 u64 large_bytes(void);
 u64 large_count(void);

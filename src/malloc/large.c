@@ -57,7 +57,8 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	pfn = alloc_pages_owned(owner, BM_GFP_HIGHUSER_MOVABLE | more, pages_for(size),
 				align_order);
 	if (unlikely(!pfn)) {
-		stat_add_shared(failed, 1);
+		/* Who wanted room as well asks again without. */
+		stat_add_shared(failed, !(more & GFP_ROOMY));
 		return NULL;
 	}
 	if (pfn_to_page(pfn)->kind != PAGE_HIGHMEM)
@@ -163,7 +164,7 @@ void free_other(void *p)
 		report_bad_pointer("free", p);
 }
 
-/* Grows or shrinks without moving, also between large sizes only. */
+/* Grows or shrinks without moving, to a large size too. */
 static bool resize_in_place(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
@@ -193,16 +194,62 @@ static cold_path void abandon(u64 pfn)
 		pages_moved(pfn, nr);
 }
 
-void *large_alloc_with_room(size_t size)
+/* A large block for what grows, see large_alloc_with_room. */
+static void *alloc_roomy(u16 owner, size_t size)
 {
 	void *q;
 
-	if (size <= MAX_CLASS_SIZE || size > MAX_REQUEST / 2)
-		return do_malloc(size);
-	q = large_alloc_owned(this_scope.owner, size + size / 2, 0, GFP_ROOMY);
+	if (size > MAX_REQUEST / 2)
+		return large_alloc_owned(owner, size, 0, 0);
+	q = large_alloc_owned(owner, size + size / 2, 0, GFP_ROOMY);
 	if (unlikely(!q))
-		return large_alloc(size, 0, false);
+		return large_alloc_owned(owner, size, 0, 0);
 	resize_in_place(virt_to_pfn(q), pages_for(size));
+	return q;
+}
+
+void *large_alloc_with_room(size_t size)
+{
+	return size > MAX_CLASS_SIZE ? alloc_roomy(this_scope.owner, size) : do_malloc(size);
+}
+
+/* What the large block p holds goes to q, a larger one that is new. */
+static void *move_into(void *q, void *p, u64 pfn)
+{
+	if (unlikely(!large_move(virt_to_pfn(q), pfn, pfn_to_page(pfn)->nr_pages))) {
+		abandon(virt_to_pfn(q));
+		errno = ENOMEM;
+		return NULL;
+	}
+	do_free(p);
+	return q;
+}
+
+static void *copy_into(void *q, void *p, size_t bytes)
+{
+	memcpy(q, p, bytes);
+	do_free(p);
+	return q;
+}
+
+void *large_realloc_owned(u16 owner, void *p, u64 pfn, size_t size)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages << PAGE_SHIFT;
+	int saved = errno;
+	void *q;
+
+	if (likely(size <= MAX_REQUEST) && resize_in_place(pfn, pages_for(size)))
+		return p;
+	errno = saved;
+	if (size > old) {
+		q = alloc_roomy(owner, size);
+		q = likely(q) ? move_into(q, p, pfn) : NULL;
+	} else {
+		q = size > old / 2 ? NULL : large_alloc_owned(owner, size, 0, 0);
+		q = q ? copy_into(q, p, size) : p;
+	}
+	if (likely(q))
+		errno = saved;
 	return q;
 }
 
@@ -212,27 +259,15 @@ void *large_realloc(void *p, u64 pfn, size_t size)
 	int saved = errno;
 	void *q;
 
-	if (unlikely(size > MAX_REQUEST)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (size > MAX_CLASS_SIZE && resize_in_place(pfn, pages_for(size)))
-		return p;
-	if (size <= old && size > old / 2)
-		return p; /* a small block with a large alignment */
-	errno = saved;
-	q = size > old ? large_alloc_with_room(size) : do_malloc(size);
-	if (unlikely(!q))
-		return size <= old ? p : NULL;
-	/* Only from one large block to another. */
-	if (size <= old || size <= MAX_CLASS_SIZE) {
-		memcpy(q, p, MIN(old, size));
-	} else if (unlikely(!large_move(virt_to_pfn(q), pfn, old >> PAGE_SHIFT))) {
-		abandon(virt_to_pfn(q));
-		errno = ENOMEM;
-		return NULL;
-	}
-	errno = saved;
-	do_free(p);
+	if (size > MAX_CLASS_SIZE)
+		return large_realloc_owned(this_scope.owner, p, pfn, size);
+	/* A small block with a large alignment may be smaller than what it becomes. */
+	q = size <= old && size > old / 2 ? p : do_malloc(size);
+	if (q && q != p)
+		copy_into(q, p, MIN(old, size));
+	else if (size <= old)
+		q = p;
+	if (likely(q))
+		errno = saved;
 	return q;
 }

@@ -49,7 +49,7 @@ BM_EXPORT void *calloc(size_t nr, size_t size)
 	return p;
 }
 
-/* C23: size must be what was asked for; any size of the same class is accepted. */
+/* Bytes of a live object or block, by the tag of its page. */
 static size_t usable_size(const void *p, u16 tag)
 {
 	if (tag_is_slab(tag))
@@ -87,13 +87,13 @@ static size_t grown(size_t old, size_t size)
  */
 static void *slab_realloc(void *p, u16 tag, size_t size)
 {
-	size_t old = size_classes[tag_class(tag)].size;
+	size_t old = size_classes[tag_class(tag)].size, want = grown(old, size);
 	void *q;
 
 	if (size <= old && size > old / 2)
 		return p;
-	q = large_alloc_with_room(grown(old, size));
-	if (unlikely(!q))
+	q = large_alloc_with_room(want);
+	if (unlikely(!q && want > size))
 		q = do_malloc(size);
 	if (unlikely(!q)) /* shrinking cannot fail: the object is large enough */
 		return size <= old ? p : NULL;
@@ -115,7 +115,7 @@ BM_EXPORT void *realloc(void *p, size_t size)
 	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
 	if (likely(tag_is_slab(tag)))
 		return slab_realloc(p, tag, size);
-	if (likely(tag == TAG_LARGE && !((uintptr_t)p & (PAGE_SIZE - 1))))
+	if (likely(is_large(p, tag)))
 		return large_realloc(p, virt_to_pfn(p), size);
 	report_bad_pointer("realloc", p);
 	errno = EINVAL;

@@ -118,16 +118,12 @@ u64 limit_most(void)
 	return limit.hard;
 }
 
-/* Everything that can be had back, the kernel's direct reclaim. */
-static void reclaim_directly(void)
+static void give_back_everything(void)
 {
 	u64 before = pages_nr_backed(), after;
 
 	stat_add_shared(direct_reclaims, 1);
-	reclaim_purge(UINT64_MAX);
-	shrink_all();
-	shrinkers_give(GIVE_ALL);
-	reclaim_purge(UINT64_MAX);
+	reclaim_trim(0);
 	after = pages_nr_backed();
 	/* In vain, or nearly: wait until there is more. */
 	if (before < after + after / MARK_FRACTION)
@@ -157,7 +153,7 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 	if (want <= most) {
 		if (want > limit.soft &&
 		    want > __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED) && may_reclaim)
-			reclaim_directly();
+			give_back_everything();
 		else if (want > limit.low && may_reclaim)
 			/* A little more than is taken, so that we come back above low. */
 			reclaim_purge(need + need / 4 + 32);
@@ -171,6 +167,6 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 	reclaim_purge(want - most);
 	if (pages_nr_backed() + need <= most)
 		return true;
-	reclaim_directly();
+	give_back_everything();
 	return pages_nr_backed() + need <= most;
 }

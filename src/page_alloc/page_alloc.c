@@ -357,9 +357,5 @@ u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order)
 
 u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order)
 {
-	if (nr > window.limit >> PAGE_SHIFT || align_order > 2 * MAX_ORDER) {
-		errno = ENOMEM;
-		return 0;
-	}
-	return alloc_pages_nodemask(NODE_NONE, gfp | GFP_WINDOW, nr, align_order, NODES_ALL);
+	return alloc_pages_owned(0, gfp, nr, align_order);
 }

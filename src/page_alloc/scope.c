@@ -69,16 +69,10 @@ u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned al
 
 u64 alloc_pages_owned(u16 owner, bm_gfp_t gfp, u64 nr, unsigned align_order)
 {
-	u64 pfn;
-
-	if (!owner)
-		return alloc_pages_exact(gfp, nr, align_order);
-	if (!owner_charge(owner, nr))
+	if (nr > window.limit >> PAGE_SHIFT || align_order > 2 * MAX_ORDER) {
+		errno = ENOMEM;
 		return 0;
-	pfn = alloc_pages_exact(gfp, nr, align_order);
-	if (pfn)
-		pfn_to_page(pfn)->owner = owner;
-	else
-		owner_uncharge(owner, nr);
-	return pfn;
+	}
+	return alloc_pages_owned_node(owner, NODE_NONE, gfp | GFP_WINDOW, nr, align_order,
+				      NODES_ALL);
 }

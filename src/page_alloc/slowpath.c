@@ -98,9 +98,7 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 {
 	u64 pfn;
 
-	shrink_all();
-	shrinkers_give(GIVE_ALL);
-	reclaim_purge(UINT64_MAX);
+	reclaim_trim(0);
 	pfn = get_page_from_freelist(ac, alloc_flags);
 	if (!pfn && grow_zone(ac))
 		pfn = take_grown(ac);

@@ -68,6 +68,62 @@ static void heap_calls(void)
 	CHECK(bm_heap_destroy(h) == 0);
 }
 
+/* A large block grows where it is or moves by page tables, as with realloc. */
+static void heap_realloc_of_large_blocks(void)
+{
+	struct bm_heap *h = bm_heap_create();
+	char *p = bm_heap_malloc(h, 2 * MIB), *in_the_way = NULL, *q;
+	size_t size;
+	int moves = 0;
+
+	for (size = 2 * MIB; size < 32 * MIB; size += MIB / 16) {
+		memset(p + size - MIB / 16, (int)(size >> 16), MIB / 16);
+		q = bm_heap_realloc(h, p, size + MIB / 16);
+		CHECK(q);
+		moves += q != p;
+		p = q;
+	}
+	for (size = 2 * MIB; size < 32 * MIB; size += MIB / 16)
+		CHECK(p[size - 1] == (char)(size >> 16), "at %zu", size);
+	CHECK(moves < 20, "%d moves", moves);
+	in_the_way = malloc(32 * MIB);
+	q = bm_heap_realloc(h, in_the_way, 64 * MIB);
+	CHECK(q);
+	q = bm_heap_realloc(h, q, 10);
+	CHECK(q);
+	CHECK(bm_heap_destroy(h) == 0);
+}
+
+static void heap_realloc_of_what_is_not_ours(void)
+{
+	static char foreign[64];
+	struct bm_heap *h = bm_heap_create();
+	char *p = bm_heap_malloc(h, 4 * MIB);
+
+	errno = 0;
+	CHECK(!bm_heap_realloc(h, foreign, 100) && errno == EINVAL);
+	errno = 0;
+	CHECK(!bm_heap_realloc(h, p + 4096, 100) && errno == EINVAL);
+	errno = 0;
+	CHECK(!bm_heap_realloc(h, p + 16, 2 * MIB) && errno == EINVAL);
+	CHECK(bm_heap_realloc(h, p, 5 * MIB));
+}
+
+/* With nothing left to move to, what becomes smaller stays. */
+static void heap_realloc_shrinks_when_full(void)
+{
+	struct bm_heap *h = bm_heap_create();
+	void *p = bm_heap_malloc(h, 1000), *big = bm_heap_malloc(h, 3 * MIB);
+	size_t n;
+
+	CHECK(p && big);
+	for (n = 8 * MIB; n >= 16; n /= 2)
+		while (malloc(n))
+			;
+	CHECK(bm_heap_realloc(h, p, 20) == p);
+	CHECK(bm_heap_realloc(h, big, 100));
+}
+
 /* Small and large objects, full slabs and others, all go at once; again and again. */
 static void heap_destroy_gives_all_back(void)
 {
@@ -178,6 +234,19 @@ static void group_charges_and_uncharges(void)
 	CHECK(bm_group_destroy(g) == 0);
 }
 
+/* What is no multiple of a page is rounded up, so no limit looks like none. */
+static void least_limit(void)
+{
+	struct bm_group *g = bm_group_create("least", 1);
+	bm_scope_t scope;
+
+	CHECK(g && bm_group_limit(g) == 4096);
+	scope = bm_group_enter(g);
+	CHECK(bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT, 0));
+	CHECK(!bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT, 0));
+	bm_group_leave(scope);
+}
+
 static void group_limit(void)
 {
 	struct bm_group *g = bm_group_create("small", 2 * MIB), *other;
@@ -185,6 +254,7 @@ static void group_limit(void)
 	bm_scope_t scope, inner;
 	int n = 0, i;
 
+	CHECK(bm_group_limit(g) == 2 * MIB);
 	scope = bm_group_enter(g);
 	while (n < 100000 && (p[n] = malloc(100)))
 		n++;
@@ -415,7 +485,14 @@ static const struct trap_case cases[] = {
 	  .conf = "hardened:true" },
 	{ .name = "too_many_heaps", .run = too_many_heaps },
 	{ .name = "group_charges_and_uncharges", .run = group_charges_and_uncharges },
+	{ .name = "heap_realloc_of_large_blocks", .run = heap_realloc_of_large_blocks },
+	{ .name = "heap_realloc_of_what_is_not_ours", .run = heap_realloc_of_what_is_not_ours,
+	  .conf = "abort_on_corruption:false",
+	  .says = "^(buddymalloc: invalid bm_heap_realloc of 0x[0-9a-f]+: [^\n]*\n){3}$" },
+	{ .name = "heap_realloc_shrinks_when_full", .run = heap_realloc_shrinks_when_full,
+	  .conf = "hard_limit:32M" },
 	{ .name = "group_limit", .run = group_limit },
+	{ .name = "least_limit", .run = least_limit },
 	{ .name = "objects_outlive_their_group", .run = objects_outlive_their_group },
 	{ .name = "threads_in_a_group", .run = threads_in_a_group },
 	{ .name = "scopes", .run = scopes },

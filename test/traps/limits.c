@@ -58,6 +58,19 @@ static void errno_of_a_failure(void)
 	CHECK(!malloc(hide_size(64 * MIB)) && errno == ENOMEM);
 }
 
+/* The room behind what grows is wished for: without it there is enough. */
+static void grow_within_the_limit(void)
+{
+	char *p = malloc(20 * MIB);
+
+	CHECK(p);
+	p = realloc(p, 30 * MIB);
+	CHECK(p);
+	p = realloc(p, 10);
+	p = realloc(p, 30 * MIB);
+	CHECK(p);
+}
+
 /* Small ones and pages, that a report may be believed that says there was none. */
 static void failures_are_counted(void)
 {
@@ -520,6 +533,9 @@ static const struct trap_case cases[] = {
 	{ .name = "failures_are_counted", .run = failures_are_counted,
 	  .conf = "hard_limit:16M,stats_print:true",
 	  .says = "^(buddymalloc: [^\n]*\n)+buddymalloc: failed 1\n(buddymalloc: [^\n]*\n)*$" },
+	{ .name = "what_succeeds_has_not_failed", .run = grow_within_the_limit,
+	  .conf = "hard_limit:40M,stats_print:true",
+	  .says = "^(buddymalloc: [^\n]*\n)+buddymalloc: failed 0\n(buddymalloc: [^\n]*\n)*$" },
 	{ .name = "errno_of_a_failure", .run = errno_of_a_failure,
 	  .conf = "hard_limit:32M,decay_ms:0" },
 	{ .name = "absurd_sizes", .run = absurd_sizes },
