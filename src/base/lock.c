@@ -41,39 +41,39 @@ void lock_slow(struct lock *l)
 	if (unlikely(i_am_forking()))
 		return;
 	for (i = 0; i < SPINS; i++) {
-		if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == LOCK_FREE &&
-		    lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == WORD_FREE &&
+		    lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 			return;
 		cpu_relax();
 	}
 	/* From here it is taken as waited for: we cannot know who else sleeps. */
-	while (__atomic_exchange_n(&l->word, LOCK_WAITED, __ATOMIC_ACQUIRE) != LOCK_FREE)
-		os_futex_wait(&l->word, LOCK_WAITED);
+	while (__atomic_exchange_n(&l->word, WORD_WAITED, __ATOMIC_ACQUIRE) != WORD_FREE)
+		os_futex_wait(&l->word, WORD_WAITED);
 }
 
 void unlock_slow(struct lock *l)
 {
 	if (unlikely(i_am_forking()))
 		return;
-	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELEASE);
 	os_futex_wake(&l->word, 1);
 }
 
 void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, true);
-	if (!lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE))
+	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
-	/* Not LOCK_HELD: a nested unlock must come to unlock_slow. */
-	lock_word_cas(l, LOCK_HELD, LOCK_FORK, __ATOMIC_RELAXED);
+	/* Not WORD_HELD: a nested unlock must come to unlock_slow. */
+	lock_word_cas(l, WORD_HELD, WORD_FORK, __ATOMIC_RELAXED);
 }
 
 static void poll_for(struct lock *l, u32 state)
 {
 	unsigned yields = 0;
 
-	while (!lock_word_cas(l, LOCK_FREE, state, __ATOMIC_ACQUIRE)) {
-		u32 seen = LOCK_FREE;
+	while (!lock_word_cas(l, WORD_FREE, state, __ATOMIC_ACQUIRE)) {
+		u32 seen = WORD_FREE;
 		int i;
 
 		for (i = 0; i < SPINS && (seen = __atomic_load_n(&l->word, __ATOMIC_RELAXED)); i++)
@@ -92,7 +92,7 @@ void lock_polled(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, false);
 	if (!i_am_forking())
-		poll_for(l, LOCK_HELD);
+		poll_for(l, WORD_HELD);
 }
 
 void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
@@ -100,7 +100,7 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 	lock_check_take(rank, true);
 	/* A fork within a handler of a fork: this thread has it already. */
 	if (!i_am_forking())
-		poll_for(l, LOCK_FORK);
+		poll_for(l, WORD_FORK);
 }
 
 void lock_fork_owned(void)
@@ -111,7 +111,7 @@ void lock_fork_owned(void)
 void unlock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_drop(rank);
-	if (!lock_word_cas(l, LOCK_FORK, LOCK_FREE, __ATOMIC_RELEASE))
+	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE))
 		unlock_slow(l);
 }
 

@@ -23,14 +23,14 @@ enum lock_rank {
 };
 
 /*
- * 0: free. LOCK_HELD: held, nobody sleeps. LOCK_WAITED: held, somebody may
- * sleep. LOCK_FORK: held by the prepare handler of fork, see lock_for_fork.
+ * WORD_FREE: 0. WORD_HELD: held, nobody sleeps. WORD_WAITED: held, somebody may
+ * sleep. WORD_FORK: held by the prepare handler of fork, see lock_for_fork.
  */
 struct lock {
 	u32 word; /* atomic; acquire to take, release to drop */
 };
 
-enum { LOCK_FREE, LOCK_HELD, LOCK_WAITED, LOCK_FORK };
+enum { WORD_FREE, WORD_HELD, WORD_WAITED, WORD_FORK };
 
 void lock_slow(struct lock *l);
 void unlock_slow(struct lock *l);
@@ -79,7 +79,7 @@ static inline bool lock_word_cas(struct lock *l, u32 from, u32 to, int order)
 
 static inline bool try_lock(struct lock *l, enum lock_rank rank)
 {
-	if (!lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE))
+	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		return false;
 	lock_check_take(rank, true);
 	return true;
@@ -88,14 +88,14 @@ static inline bool try_lock(struct lock *l, enum lock_rank rank)
 static inline void lock(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, false);
-	if (unlikely(!lock_word_cas(l, LOCK_FREE, LOCK_HELD, __ATOMIC_ACQUIRE)))
+	if (unlikely(!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE)))
 		lock_slow(l);
 }
 
 static inline void unlock(struct lock *l, enum lock_rank rank)
 {
 	lock_check_drop(rank);
-	if (unlikely(!lock_word_cas(l, LOCK_HELD, LOCK_FREE, __ATOMIC_RELEASE)))
+	if (unlikely(!lock_word_cas(l, WORD_HELD, WORD_FREE, __ATOMIC_RELEASE)))
 		unlock_slow(l);
 }
 
@@ -103,13 +103,13 @@ static inline void unlock(struct lock *l, enum lock_rank rank)
 static inline void unlock_tried(struct lock *l, enum lock_rank rank)
 {
 	lock_check_drop(rank);
-	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELEASE);
 }
 
 /* In a child after fork: whoever slept on the lock is not here any more. */
 static inline void lock_reinit(struct lock *l)
 {
-	__atomic_store_n(&l->word, LOCK_FREE, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELAXED);
 }
 
 #endif

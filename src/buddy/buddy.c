@@ -129,16 +129,13 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 		u64 dirty = 0;
 
 		while (pfn < stop) {
-			u64 word = pfn % PAGEBLOCK_PAGES / 64;
-			unsigned bit = pfn % 64;
-			u64 n = MIN(stop - pfn, (u64)(64 - bit));
-			u64 mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit;
+			struct piece p = first_piece(pfn, stop - pfn);
 
-			bm_assert((block->free[word] & mask) == (free ? 0 : mask));
-			block->free[word] ^= mask;
-			dirty += count_bits(__atomic_load_n(&block->dirty[word],
-							    __ATOMIC_RELAXED), mask, n);
-			pfn += n;
+			bm_assert((block->free[p.word] & p.mask) == (free ? 0 : p.mask));
+			block->free[p.word] ^= p.mask;
+			dirty += count_bits(__atomic_load_n(&block->dirty[p.word],
+							    __ATOMIC_RELAXED), p.mask, p.nr);
+			pfn += p.nr;
 		}
 		if (dirty && free)
 			lru_touch(zone, block);
@@ -423,14 +420,12 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 		return false;
 	while (pfn < end) {
 		const struct pageblock *block = pfn_to_block(pfn);
-		unsigned bit = pfn % 64;
-		u64 n = MIN(end - pfn, (u64)(64 - bit));
-		u64 mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit;
+		struct piece p = first_piece(pfn, end - pfn);
 
 		if (block->state != BLOCK_PRESENT || block->zone != zone->index ||
-		    (block->free[pfn % PAGEBLOCK_PAGES / 64] & mask) != mask)
+		    (block->free[p.word] & p.mask) != p.mask)
 			return false;
-		pfn += n;
+		pfn += p.nr;
 	}
 	return true;
 }

@@ -19,25 +19,6 @@
 #include "buddy/zone.h"
 #include "os/os.h"
 
-/* The part of [pfn, pfn + nr) that lies in pfn's word of a pageblock bitmap. */
-struct piece {
-	u64 word;	/* index within the pageblock */
-	u64 mask;
-	u64 nr;
-};
-
-static inline struct piece first_piece(u64 pfn, u64 nr)
-{
-	unsigned bit = pfn % 64;
-	u64 n = MIN(nr, (u64)(64 - bit));
-
-	return (struct piece){
-		.word = pfn % PAGEBLOCK_PAGES / 64,
-		.mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit,
-		.nr = n,
-	};
-}
-
 /* Relaxed atomic; changes only where bits do. On a line of its own, as all threads write it. */
 static u64 nr_backed __attribute__((aligned(CACHE_LINE)));
 

@@ -126,9 +126,7 @@ u64 pcp_drain_all(struct zone *zone)
 		for (index = 0; index < NR_PCP_ORDERS; index++)
 			for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
 				moved += pcp_drain_list(zone, &pcp->lists[index][mt],
-							index <= PCP_MAX_ORDER ? index :
-										 PAGEBLOCK_ORDER,
-							0);
+							pcp_index_order(index), 0);
 		unlock(&pcp->lock, LOCK_PCP);
 	}
 	return moved;
@@ -144,6 +142,6 @@ u64 pcp_nr_pages(struct zone *zone)
 			for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
 				nr += (u64)__atomic_load_n(&zone->pcps[i].lists[index][mt].count,
 							   __ATOMIC_RELAXED)
-				      << (index <= PCP_MAX_ORDER ? index : PAGEBLOCK_ORDER);
+				      << pcp_index_order(index);
 	return nr;
 }

@@ -14,6 +14,11 @@ static inline int pcp_order_index(unsigned order)
 	       order == PAGEBLOCK_ORDER ? NR_PCP_ORDERS - 1 : -1;
 }
 
+static inline unsigned pcp_index_order(unsigned index)
+{
+	return index <= PCP_MAX_ORDER ? index : PAGEBLOCK_ORDER;
+}
+
 /*
  * Blocks a list holds at most. Bounded in bytes rather than in blocks: 128 KiB
  * of small orders, a few of the larger ones, one spare pageblock.

@@ -1,13 +1,14 @@
 /*
  * rank 3: zones: the buddy allocator and the per-CPU page lists above it.
  *
- * A zone owns pageblocks of the window. Its free memory is kept as naturally
+ * A zone owns pageblocks of the window, or below 4 GiB. Its free memory is kept as naturally
  * aligned blocks of 1 << order pages, one list for each order and migratetype.
  * Within a list dirty blocks (backed, warm) stand at the front and clean ones
  * (given back to the system, or never touched) at the end, so that warm memory
  * is used first.
  *
- * zone->lock protects everything in struct zone, the struct pages of free
+ * zone->lock protects everything in struct zone but the pcps, which have locks of
+ * their own, and what zone_init writes; the struct pages of free
  * blocks, and in the zone's pageblocks: free, lru links, stamp, migratetype,
  * and the clearing of dirty bits. Callers hold it for functions that end in
  * _locked; all others take it themselves.
@@ -148,6 +149,25 @@ void zone_rotate_lru_locked(struct zone *zone, u32 number);
 /* Gives any range of pages back, merging. The pages are of this zone. */
 void zone_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
 void zone_free_range(struct zone *zone, u64 pfn, u64 nr);
+
+/* The part of [pfn, pfn + nr) that lies in pfn's word of a pageblock bitmap. */
+struct piece {
+	u64 word;	/* index within the pageblock */
+	u64 mask;
+	u64 nr;
+};
+
+static inline struct piece first_piece(u64 pfn, u64 nr)
+{
+	unsigned bit = pfn % 64;
+	u64 n = MIN(nr, (u64)(64 - bit));
+
+	return (struct piece){
+		.word = pfn % PAGEBLOCK_PAGES / 64,
+		.mask = (n == 64 ? ~(u64)0 : ((u64)1 << n) - 1) << bit,
+		.nr = n,
+	};
+}
 
 /* Bits of word in a mask of n; mostly all or none, and counting is a call on some processors. */
 static inline u64 count_bits(u64 word, u64 mask, u64 n)

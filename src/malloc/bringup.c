@@ -32,24 +32,19 @@ static bool have_exit_key;	/* written before a second thread exists */
 
 static struct shrinker slab_shrinker, orphan_shrinker, idle_shrinker, own_shrinker;
 
-static u64 shrink_slabs(bool all)
+static void shrink_orphans(bool all)
 {
-	return slab_shrink(all);
-}
-
-static u64 shrink_orphans(bool all)
-{
-	return all ? tcache_reap_orphans() : 0;
+	if (all)
+		tcache_reap_orphans();
 }
 
 /* What this thread itself keeps pins slabs like anything else. */
-static u64 shrink_own(bool all)
+static void shrink_own(bool all)
 {
 	struct tcache *tc = current_tcache();
 
 	if (all && tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
-	return 0;
 }
 
 /* The value of BUDDYMALLOC_CONF, found by hand: getenv may not be ready. */
@@ -167,13 +162,14 @@ void bringup(void)
 	if (first) {
 		os_init();
 		read_options(environ);
-		if (!memmap_init() || !page_alloc_init())
+		if (!memmap_init())
 			report_fatal("no address space for the heap's window");
+		page_alloc_init();
 		if (options.idle_reclaim)
 			os_membarrier_init();
 		shards_init(os_nr_cpus());
 		sheaves_init();
-		slab_shrinker.shrink = shrink_slabs;
+		slab_shrinker.shrink = slab_shrink;
 		slab_shrinker.give = slab_punch;
 		orphan_shrinker.shrink = shrink_orphans;
 		register_shrinker(&slab_shrinker);

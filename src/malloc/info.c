@@ -179,7 +179,11 @@ void print_report(void)
 		if (fd < 0)
 			return;
 	} else {
-		fd = report_path(path, sizeof(path)) ? os_open_report(path) : -1;
+		fd = -1;
+		if (report_path(path, sizeof(path)))
+			fd = os_open_report(path);
+		else
+			errno = ENAMETOOLONG;
 		if (fd < 0) {
 			report("stats_file: no report, '%s' cannot be written: %s",
 			       options.stats_file, strerrordesc_np(errno));
@@ -199,9 +203,27 @@ BM_EXPORT void malloc_stats(void)
 }
 
 /*
- * glibc's document: one heap element with the free memory by size, and totals.
- * "fast" are objects in thread caches, "rest" everything else that is free.
+ * Of the one heap, and of all: the same. "fast" are objects in thread caches, "rest"
+ * everything else that is free, whose count is of pages without those that slabs have.
  */
+static void print_totals(FILE *fp, const struct figures *f)
+{
+	u64 now = f->heap_bytes + f->meta_bytes; /* as the peak counts */
+
+	fprintf(fp,
+		"<total type=\"fast\" count=\"%lu\" size=\"%lu\"/>\n"
+		"<total type=\"rest\" count=\"%lu\" size=\"%lu\"/>\n"
+		"<system type=\"current\" size=\"%lu\"/>\n"
+		"<system type=\"max\" size=\"%lu\"/>\n"
+		"<aspace type=\"total\" size=\"%lu\"/>\n"
+		"<aspace type=\"mprotect\" size=\"%lu\"/>\n",
+		(unsigned long)f->cached.objects, (unsigned long)f->cached.bytes,
+		(unsigned long)(f->pages.free + f->pages.pcp),
+		(unsigned long)(free_bytes(f) + f->slab_free_bytes), (unsigned long)now,
+		(unsigned long)f->peak_bytes, (unsigned long)now, (unsigned long)now);
+}
+
+/* glibc's document: one heap element with the free memory by size, and totals. */
 BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 {
 	struct figures f;
@@ -224,26 +246,11 @@ BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 				from, size, (unsigned long)(t.free * size), (unsigned long)t.free);
 	}
 	fputs("</sizes>\n", fp);
-#define TOTALS(indent_heap)                                                                    \
-	fprintf(fp,                                                                            \
-		"<total type=\"fast\" count=\"%lu\" size=\"%lu\"/>\n"                          \
-		"<total type=\"rest\" count=\"%lu\" size=\"%lu\"/>\n"                          \
-		indent_heap                                                                    \
-		"<system type=\"current\" size=\"%lu\"/>\n"                                    \
-		"<system type=\"max\" size=\"%lu\"/>\n"                                        \
-		"<aspace type=\"total\" size=\"%lu\"/>\n"                                      \
-		"<aspace type=\"mprotect\" size=\"%lu\"/>\n",                                  \
-		(unsigned long)f.cached.objects, (unsigned long)f.cached.bytes,                \
-		(unsigned long)(f.pages.free + f.pages.pcp),                                   \
-		(unsigned long)(free_bytes(&f) + f.slab_free_bytes),                           \
-		(unsigned long)f.heap_bytes, (unsigned long)f.peak_bytes,                      \
-		(unsigned long)f.heap_bytes, (unsigned long)f.heap_bytes)
-	TOTALS("");
+	print_totals(fp, &f);
 	fputs("</heap>\n", fp);
 	fprintf(fp, "<total type=\"mmap\" count=\"%lu\" size=\"%lu\"/>\n",
 		(unsigned long)large_count(), (unsigned long)large_bytes());
-	TOTALS("");
-#undef TOTALS
+	print_totals(fp, &f);
 	fputs("</malloc>\n", fp);
 	return ferror(fp) ? -1 : 0;
 }

@@ -164,7 +164,7 @@ u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 	bool full = false;
 	int saved = errno;
 
-	memmap_enter();
+	memmap_lock();
 	if (nr <= LOW_BLOCKS && align <= LOW_BLOCKS && memmap_charge_locked(bytes, 0)) {
 		if (map_block_array()) {
 			block = search(low.start, LOW_BLOCKS, nr, align, state, zone, &full);
@@ -175,7 +175,7 @@ u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 		if (!block)
 			memmap_uncharge_locked(bytes, 0);
 	}
-	memmap_leave();
+	memmap_unlock();
 	if (!block) {
 		errno = ENOMEM;
 		return 0;
@@ -189,11 +189,11 @@ void section_forget(u64 pfn, u64 nr)
 {
 	u64 pages = nr << PAGEBLOCK_ORDER, i;
 
-	memmap_enter();
+	memmap_lock();
 	for (i = 0; i < nr; i++)
 		memset(pfn_to_block(pfn) + i, 0, sizeof(struct pageblock));
 	memset(pfn_to_page(pfn), 0, pages * sizeof(struct page));
 	memset(tag_of(pfn), 0, pages * sizeof(u16));
 	memmap_uncharge_locked(pages << PAGE_SHIFT, 0);
-	memmap_leave();
+	memmap_unlock();
 }

@@ -4,8 +4,8 @@
 
 #include "memmap/memmap.h"
 
-void memmap_enter(void);
-void memmap_leave(void);
+void memmap_lock(void);
+void memmap_unlock(void);
 
 /* Counts bytes of heap and of mem_map; false with ENOMEM beyond the budget. */
 bool memmap_charge_locked(u64 heap, u64 meta);

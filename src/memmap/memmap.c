@@ -376,12 +376,12 @@ void memmap_uncharge_locked(u64 heap, u64 meta)
 	map.meta_bytes -= meta;
 }
 
-void memmap_enter(void)
+void memmap_lock(void)
 {
 	lock(&map.lock, LOCK_SECTION);
 }
 
-void memmap_leave(void)
+void memmap_unlock(void)
 {
 	unlock(&map.lock, LOCK_SECTION);
 }
@@ -406,12 +406,12 @@ bool memmap_may_grow(u64 bytes)
 	return budget_allows(bytes);
 }
 
-void memmap_lock(void)
+void memmap_lock_all(void)
 {
 	lock_for_fork(&map.lock, LOCK_SECTION);
 }
 
-void memmap_unlock(void)
+void memmap_unlock_all(void)
 {
 	unlock_for_fork(&map.lock, LOCK_SECTION);
 }

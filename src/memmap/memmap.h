@@ -3,7 +3,7 @@
  *
  *   window_base                                               window.limit
  *   | tag[pfn], 2 bytes each | heap: sections of 2 MiB pageblocks ... | struct page[pfn] | pageblock[] |
- *   pfn 0                     first_pfn          span >>
+ *   pfn 0                     window.first       span >>
  *
  * A page frame number (pfn) counts 4 KiB pages from window_base. The tag array
  * stands at the base itself, so that free() needs one base register for the
@@ -63,7 +63,8 @@ struct page {
 	u8 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u8 from_head;	/* of every page of a slab that is not aligned: pages back to its head */
 	u64 nr_pages;	/* of an allocated block */
-	u64 private;	/* the owner's; of a large block: how many of its pages were warm */
+	u64 private;	/* the owner's. Large: pages warm when taken; PAGE_SLAB: see slab/punch.c;
+			 * PAGE_HIGHMEM: pageblocks mapped */
 	u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
 };
 static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one cache line");
@@ -278,8 +279,8 @@ u64 memmap_peak_bytes(void);
 bool memmap_may_grow(u64 bytes);
 
 /* fork */
-void memmap_lock(void);
-void memmap_unlock(void);
+void memmap_lock_all(void);
+void memmap_unlock_all(void);
 void memmap_reinit_lock(void);
 
 #endif

@@ -2,8 +2,9 @@
  * rank 0: the system. Only os_linux.c, mapping.c, cgroup.c and
  * pressure.c make system calls; unit tests put test/fake/fake_os.c in its place.
  *
- * No function here allocates. All are safe before libc is up, in a signal
- * handler and in a child after fork. A failing call sets errno, as in libc.
+ * But for os_thread_start and os_thread_join no function here allocates, and all are safe
+ * before libc is up, in a signal handler and in a child after fork. What a failing call
+ * leaves in errno is said where it is of use.
  */
 #ifndef BM_OS_H
 #define BM_OS_H

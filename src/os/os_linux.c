@@ -1,5 +1,5 @@
 /*
- * rank 0: every system call of the library.
+ * rank 0: the library's system calls, but for those of the other files of the folder.
  *
  * Calls go through syscall(2) rather than through libc's wrappers where a
  * program may have interposed the wrapper (mmap and its kin): an interposer

@@ -25,8 +25,8 @@
 #define GFP_WINDOW 0x80000000u
 #define GFP_ROOMY 0x40000000u
 
-/* Nodes, zones and zonelists; false when the first memory cannot be had. */
-bool page_alloc_init(void);
+/* Nodes, zones and zonelists. */
+void page_alloc_init(void);
 /* Says so where the option numa_node names none of them. */
 void nodes_check_option(void);
 
@@ -99,11 +99,6 @@ bool pages_renew(u64 pfn, u64 nr);
 
 /* reclaim.c */
 
-/*
- * A layer above that hoards memory registers how to get it back: called with
- * no lock held; returns the number of pages that went back to the zones. With
- * `all` it gives everything, else what has lain idle.
- */
 /* How much of what lies idle is given. */
 enum give {
 	GIVE_IDLE,	/* some of what nobody touched since the last look */
@@ -111,8 +106,10 @@ enum give {
 	GIVE_ALL,	/* all, now: somebody is in need of it */
 };
 
+/* How a layer above that hoards memory gives it back. Called with no lock held. */
 struct shrinker {
-	u64 (*shrink)(bool all);
+	/* To the zones: everything, or what has lain idle. */
+	void (*shrink)(bool all);
 	/* Gives pages it keeps straight to the system; pages given. May be NULL. */
 	u64 (*give)(enum give how);
 	struct shrinker *next;
@@ -120,8 +117,8 @@ struct shrinker {
 
 void register_shrinker(struct shrinker *s);
 
-/* Runs the shrinkers, drains the pcp lists; the number of pages freed. */
-u64 shrink_all(void);
+/* Runs the shrinkers, drains the pcp lists. */
+void shrink_all(void);
 
 /* Lets the shrinkers give what they keep to the system; pages given. */
 u64 shrinkers_give(enum give how);

@@ -92,7 +92,7 @@ static bool add_node(unsigned nid, unsigned nr_cpus)
 	return true;
 }
 
-bool page_alloc_init(void)
+void page_alloc_init(void)
 {
 	unsigned nr_cpus = os_nr_cpus(), n;
 	u64 mask = os_node_mask();
@@ -117,7 +117,6 @@ bool page_alloc_init(void)
 	for (n = first_node; n < MAX_NODES; n++)
 		if (nodes[n])
 			build_zonelist(n);
-	return true;
 }
 
 void nodes_check_option(void)
@@ -272,14 +271,14 @@ void page_alloc_lock_all(void)
 
 	for (i = 0; i < nr_zones; i++)
 		zone_lock_all(zone_table[i]);
-	memmap_lock();
+	memmap_lock_all();
 }
 
 void page_alloc_unlock_all(void)
 {
 	unsigned i;
 
-	memmap_unlock();
+	memmap_unlock_all();
 	for (i = nr_zones; i-- > 0;)
 		zone_unlock_all(zone_table[i]);
 }

@@ -45,25 +45,22 @@ void register_shrinker(struct shrinker *s)
 	shrinkers = s;
 }
 
-static u64 drain_zones(void)
+static void drain_zones(void)
 {
-	u64 nr = 0;
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
 		if (__atomic_load_n(&zone_table[i]->managed, __ATOMIC_RELAXED))
-			nr += pcp_drain_all(zone_table[i]);
-	return nr;
+			pcp_drain_all(zone_table[i]);
 }
 
-u64 shrink_all(void)
+void shrink_all(void)
 {
 	struct shrinker *s;
-	u64 nr = 0;
 
 	for (s = shrinkers; s; s = s->next)
-		nr += s->shrink(true);
-	return nr + drain_zones();
+		s->shrink(true);
+	drain_zones();
 }
 
 u64 shrinkers_give(enum give how)

@@ -3,57 +3,91 @@
 #include "page_alloc/scope.h"
 #include "page_alloc/watch.h"
 
-static bool resize_block(u64 pfn, u64 nr)
+static void shrink_block(struct zone *zone, u64 pfn, u64 nr)
 {
-	struct page *page = pfn_to_page(pfn);
-	u64 old = page->nr_pages, end, need;
-	struct zone *zone;
-	bool done, may_map;
+	u64 old = pfn_to_page(pfn)->nr_pages;
 
-	if (page->kind == PAGE_HIGHMEM)
-		return highmem_resize(pfn, nr);
-	zone = pfn_zone(pfn);
-	if (nr < old) {
-		page->nr_pages = nr;
-		pages_poison(pfn + nr, old - nr);
-		zone_free_range(zone, pfn + nr, old - nr);
-		age_for_free();
-		return true;
-	}
-	if (nr == old)
-		return true;
-	end = round_up(pfn + old, (u64)PAGEBLOCK_PAGES);
-	need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES) - end;
+	pfn_to_page(pfn)->nr_pages = nr;
+	pages_poison(pfn + nr, old - nr);
+	zone_free_range(zone, pfn + nr, old - nr);
+	age_for_free();
+}
+
+/* The pageblocks behind the one that the block ends in, if the block is to have nr pages. */
+struct beyond {
+	u64 pfn, nr; /* pages */
+};
+
+static struct beyond beyond(u64 pfn, u64 nr)
+{
+	u64 end = round_up(pfn + pfn_to_page(pfn)->nr_pages, (u64)PAGEBLOCK_PAGES);
+	u64 need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
+
+	return (struct beyond){ end, need - end };
+}
+
+/*
+ * Takes the pages up to nr behind the block, if they are free. Else whether the heap may
+ * grow there: not for what a limit will refuse, nor for what is large enough to be mapped,
+ * and unmapped, for itself.
+ */
+static bool take_behind(struct zone *zone, u64 pfn, u64 nr, bool *may_map)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages;
+	struct beyond b = beyond(pfn, nr);
+	bool done;
+
 	lock(&zone->lock, LOCK_ZONE);
 	done = zone_take_range_locked(zone, pfn + old, nr - old);
-	/*
-	 * At the end of the heap, the heap itself can grow behind us: not for what a limit
-	 * will refuse, nor for what is large enough to be mapped, and unmapped, for itself.
-	 */
-	may_map = !done && need && scope_may_map() && nr <= MIN(limit_most(), (u64)1 << MAX_ORDER) &&
-		  zone_range_is_free_locked(zone, pfn + old, end - pfn - old);
+	*may_map = !done && b.nr && scope_may_map() &&
+		   nr <= MIN(limit_most(), (u64)1 << MAX_ORDER) &&
+		   zone_range_is_free_locked(zone, pfn + old, b.pfn - pfn - old);
 	unlock(&zone->lock, LOCK_ZONE);
-	if (!done) {
-		if (!may_map || !section_map_at(end, need >> PAGEBLOCK_ORDER, BLOCK_PRESENT,
-						zone->index))
-			return false;
-		zone_bind(zone, end, need >> PAGEBLOCK_ORDER);
-		zone_add_blocks(zone, end, need >> PAGEBLOCK_ORDER,
-				pfn_to_block(pfn)->migratetype);
-		zones_set_reserves();
-		lock(&zone->lock, LOCK_ZONE);
-		done = zone_take_range_locked(zone, pfn + old, nr - old);
-		unlock(&zone->lock, LOCK_ZONE);
-		if (!done)
-			return false;
-	}
+	return done;
+}
+
+/* The block ends where the heap does. */
+static bool grow_heap_behind(struct zone *zone, u64 pfn, u64 nr)
+{
+	struct beyond b = beyond(pfn, nr);
+	u64 blocks = b.nr >> PAGEBLOCK_ORDER;
+
+	if (!section_map_at(b.pfn, blocks, BLOCK_PRESENT, zone->index))
+		return false;
+	zone_bind(zone, b.pfn, blocks);
+	zone_add_blocks(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
+	zones_set_reserves();
+	return true;
+}
+
+static bool grow_block(struct zone *zone, u64 pfn, u64 nr)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages;
+	bool may_map;
+
+	if (!take_behind(zone, pfn, nr, &may_map) &&
+	    !(may_map && grow_heap_behind(zone, pfn, nr) && take_behind(zone, pfn, nr, &may_map)))
+		return false;
 	if (!limit_allows_pages(pfn + old, nr - old, scope_gfp(BM_GFP_KERNEL))) {
 		zone_free_range(zone, pfn + old, nr - old);
 		return false;
 	}
 	pages_check_poison(pfn + old, nr - old);
 	pages_set_dirty(pfn + old, nr - old);
-	page->nr_pages = nr;
+	pfn_to_page(pfn)->nr_pages = nr;
+	return true;
+}
+
+static bool resize_block(u64 pfn, u64 nr)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages;
+
+	if (pfn_to_page(pfn)->kind == PAGE_HIGHMEM)
+		return highmem_resize(pfn, nr);
+	if (nr > old)
+		return grow_block(pfn_zone(pfn), pfn, nr);
+	if (nr < old)
+		shrink_block(pfn_zone(pfn), pfn, nr);
 	return true;
 }
 

@@ -47,12 +47,11 @@ void slab_unkeep_empty(struct shard *shard, struct cache_node *node,
 	node->empty_low = MIN(node->empty_low, node->nr_empty);
 }
 
-/* Takes up to `most` empty slabs of a node off its list and releases them; pages freed. */
-static u64 shrink_node(struct shard *shard, unsigned class, u32 most)
+/* Takes up to `most` empty slabs of a node off its list and releases them. */
+static void shrink_node(struct shard *shard, unsigned class, u32 most)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
-	u64 freed = 0;
 
 	while (most--) {
 		u64 pfn;
@@ -71,15 +70,12 @@ static u64 shrink_node(struct shard *shard, unsigned class, u32 most)
 		if (!pfn)
 			break;
 		slab_release(pfn, class);
-		freed += sc->nr_pages;
 	}
-	return freed;
 }
 
-u64 slab_shrink(bool all)
+void slab_shrink(bool all)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
-	u64 freed = 0;
 
 	for (s = 0; s < nr; s++) {
 		u64 budget = __atomic_load_n(&shards[s]->empty_budget, __ATOMIC_RELAXED);
@@ -96,18 +92,15 @@ u64 slab_shrink(bool all)
 			idle = all ? node->nr_empty : node->empty_low;
 			node->empty_low = node->nr_empty - MIN(idle, node->nr_empty);
 			unlock(&node->lock, LOCK_NODE);
-			freed += shrink_node(shards[s], class, idle);
+			shrink_node(shards[s], class, idle);
 		}
 	}
-	return freed;
 }
 
-u64 slab_shrink_shard(struct shard *shard)
+void slab_shrink_shard(struct shard *shard)
 {
 	unsigned class;
-	u64 freed = 0;
 
 	for (class = 0; class < NR_CLASSES; class++)
-		freed += shrink_node(shard, class, UINT32_MAX);
-	return freed;
+		shrink_node(shard, class, UINT32_MAX);
 }

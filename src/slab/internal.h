@@ -77,9 +77,6 @@ static inline u64 slab_head(const void *p, const struct size_class *sc)
 bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 
-/* slab.c: gives the pages of an empty slab back; it is on no list, no lock is held. */
-void slab_release(u64 pfn, unsigned class);
-
 /*
  * punch.c: objects of a slab with pages given back were taken: those pages hold
  * data again. Under the node's lock, or by whoever made the slab.

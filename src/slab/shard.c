@@ -113,16 +113,6 @@ unsigned shard_use(struct shard *shard, int change)
 	return users;
 }
 
-u64 shard_nr_slabs(const struct shard *shard)
-{
-	unsigned class;
-	u64 nr = 0;
-
-	for (class = 0; class < NR_CLASSES; class++)
-		nr += __atomic_load_n(&shard->nodes[class].nr_slabs, __ATOMIC_RELAXED);
-	return nr;
-}
-
 void shard_clear(struct shard *shard)
 {
 	memset(shard->nodes, 0, sizeof(shard->nodes));

@@ -232,11 +232,6 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	return object;
 }
 
-void slab_destroy(u64 pfn, unsigned class)
-{
-	slab_release(pfn, class);
-}
-
 void slab_class_totals(unsigned class, struct class_totals *t)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s;

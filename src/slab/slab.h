@@ -107,14 +107,15 @@ static inline bool slab_is_single(const void *p)
 	return !((uintptr_t)p & (PAGE_SIZE - 1)) && !(pfn_to_page(virt_to_pfn(p))->map[0] & 1);
 }
 
-/* Slabs it has now. */
-u64 shard_nr_slabs(const struct shard *shard);
-/* Takes a private shard's slab apart, used objects and all. Its nodes are not told. */
-void slab_destroy(u64 pfn, unsigned class);
+/*
+ * Gives a slab's pages back, with the objects that are in use, if any. It is on no list,
+ * or on one that nobody looks at any more. No lock is held.
+ */
+void slab_release(u64 pfn, unsigned class);
 /* After that has happened to all of its slabs. */
 void shard_clear(struct shard *shard);
 /* slab_shrink(true) of one shard. */
-u64 slab_shrink_shard(struct shard *shard);
+void slab_shrink_shard(struct shard *shard);
 
 /*
  * Takes up to n objects of the class, at least one unless memory ran out (then
@@ -144,11 +145,8 @@ struct slab_place {
 };
 struct slab_place slab_locate(const void *p, unsigned class);
 
-/*
- * Gives empty slabs of all shards back: all, or those that were not used since
- * the last call. Pages freed.
- */
-u64 slab_shrink(bool all);
+/* Gives empty slabs of all shards back: all, or those that were not used since the last call. */
+void slab_shrink(bool all);
 
 /*
  * Gives the pages of partial slabs that hold no live object back to the system:

@@ -39,7 +39,7 @@
 /* Ageing's looks at a cache without a change after which it is idle: a decay time. */
 #define IDLE_LOOKS 10
 
-static u32 busy;	/* 1 = some thread reclaims; acquire/release */
+static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 round_nr;	/* its round; never 0 */
 
 /* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
@@ -113,7 +113,7 @@ void tcache_unseal_gone(struct tcache *tc)
 void tcache_unseal_in_child(struct tcache *tc, bool mine)
 {
 	lock_reinit(&tc->seal_lock);
-	__atomic_store_n(&busy, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELAXED);
 	if (tc->sealed)
 		compact(tc);
 	tc->sealed = 0;
@@ -303,14 +303,14 @@ static void empty_cache(struct tcache *tc)
 	empty_single(tc);
 }
 
-u64 tcache_shrink_idle(bool all)
+void tcache_shrink_idle(bool all)
 {
 	struct tcache *sealed[SEAL_MOST];
 	unsigned n, i;
 
 	if (!options.idle_reclaim || !os_can_membarrier() ||
-	    __atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE))
-		return 0;
+	    __atomic_exchange_n(&reclaiming, 1, __ATOMIC_ACQUIRE))
+		return;
 	round_nr = round_nr == UINT32_MAX ? 1 : round_nr + 1;
 	do {
 		struct tcache *tc;
@@ -332,6 +332,5 @@ u64 tcache_shrink_idle(bool all)
 				give_back_cache(sealed[i]);
 		}
 	} while (n == SEAL_MOST);
-	__atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
-	return 0;
+	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELEASE);
 }

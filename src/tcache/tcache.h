@@ -246,8 +246,8 @@ void tcache_forbid_seal(struct tcache *tc);
 void tcache_unseal_in_child(struct tcache *tc, bool mine);
 /* The thread is gone without a word: slot points into memory that may not be there. */
 void tcache_unseal_gone(struct tcache *tc);
-/* Frees what the caches of other threads hold: of all, or of those idle for a while. Returns 0. */
-u64 tcache_shrink_idle(bool all);
+/* Frees what the caches of other threads hold: of all, or of those idle for a while. */
+void tcache_shrink_idle(bool all);
 
 /*
  * The owner's slow paths work on its cache between these two; they nest. Enter
@@ -332,8 +332,8 @@ void tcache_unlock_all(void);
 void tcache_orphan(struct tcache *tc);
 /* In the child: other threads' caches are orphans; what they hold is reclaimed later. */
 void tcache_after_fork(void);
-/* Empties orphans, if there are any; returns 0, as the pages freed are not known. */
-u64 tcache_reap_orphans(void);
+/* Empties orphans, if there are any. */
+void tcache_reap_orphans(void);
 /* The same, and what else waits, some refills after the fork: true when it was done now. */
 bool tcache_reap_later(void);
 

@@ -331,7 +331,7 @@ bool tcache_reap_later(void)
 	return true;
 }
 
-u64 tcache_reap_orphans(void)
+void tcache_reap_orphans(void)
 {
 	struct tcache *tc;
 
@@ -342,7 +342,7 @@ u64 tcache_reap_orphans(void)
 			orphans = tc->next_free;
 		unlock(&threads_lock, LOCK_THREADS);
 		if (!tc)
-			return 0;
+			return;
 		if (tc->state == TCACHE_LIVE)
 			tcache_flush(tc);
 		leave_shards(tc);

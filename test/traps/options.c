@@ -232,6 +232,9 @@ static void not_limited(void)
 	"it takes 0 to 70368744177664 bytes, K, M, G or T may follow, "       \
 	"or 1% to 100% of memory\n$"
 
+/* Four of these fit into the option, what they become does not fit into a path. */
+#define PIDS "%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p%p"
+
 static const struct trap_case cases[] = {
 	/* What is wrong is named, once, and the default holds. */
 	{ .name = "unknown_name", .run = go_on, .conf = "nosuch:true",
@@ -298,6 +301,9 @@ static const struct trap_case cases[] = {
 	{ .name = "stats_file_in_no_directory", .run = go_on, .conf = "stats_file:/nonexistent/report",
 	  .says = "^buddymalloc: stats_file: no report, '/nonexistent/report' cannot be written: "
 		  "No such file or directory\n$" },
+	{ .name = "stats_file_too_long", .run = go_on, .conf = "stats_file:/" PIDS PIDS PIDS PIDS,
+	  .says = "^buddymalloc: stats_file: no report, '/(%p)+' cannot be written: "
+		  "File name too long\n$" },
 	{ .name = "verbose", .run = go_on, .conf = "verbose:true",
 	  .says = "^buddymalloc: version [^\n]*\n(buddymalloc: [^\n]*\n)*$" },
 	{ .name = "decay_at_once", .run = purges, .conf = "decay_ms:0" },

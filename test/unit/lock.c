@@ -16,9 +16,9 @@ static u32 word_of(const struct lock *l)
 static void free_lock_is_taken_without_the_system(void)
 {
 	lock(&one, LOCK_ZONE);
-	assert_int_equal(word_of(&one), LOCK_HELD);
+	assert_int_equal(word_of(&one), WORD_HELD);
 	unlock(&one, LOCK_ZONE);
-	assert_int_equal(word_of(&one), LOCK_FREE);
+	assert_int_equal(word_of(&one), WORD_FREE);
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), 0);
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAKE), 0);
 }
@@ -72,13 +72,13 @@ static void waiter_sleeps_and_is_woken(void)
 		assert_int_equal(pthread_create(&threads[i], NULL, take_it, &count), 0);
 	while (fake_calls(FAKE_FUTEX_WAIT) < 3)
 		usleep(100);
-	assert_int_equal(word_of(&one), LOCK_WAITED);
+	assert_int_equal(word_of(&one), WORD_WAITED);
 	assert_int_equal(count, 0);
 	unlock(&one, LOCK_ZONE);
 	for (i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(count, 3);
-	assert_int_equal(word_of(&one), LOCK_FREE);
+	assert_int_equal(word_of(&one), WORD_FREE);
 	assert_in_range(fake_calls(FAKE_FUTEX_WAKE), 1, 4);
 }
 
@@ -109,7 +109,7 @@ static void lock_excludes(void)
 	for (i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(counter, 4 * ROUNDS);
-	assert_int_equal(word_of(&one), LOCK_FREE);
+	assert_int_equal(word_of(&one), WORD_FREE);
 }
 
 static void reinit_frees_a_lost_lock(void)
@@ -226,8 +226,8 @@ static void fork_holds_everything(void)
 	unlock_for_fork(&fork_locks[0], LOCK_NODE);
 	pthread_join(thread, NULL);
 	assert_int_equal(count, 1);
-	assert_int_equal(word_of(&fork_locks[0]), LOCK_FREE);
-	assert_int_equal(word_of(&fork_locks[1]), LOCK_FREE);
+	assert_int_equal(word_of(&fork_locks[0]), WORD_FREE);
+	assert_int_equal(word_of(&fork_locks[1]), WORD_FREE);
 	use_all_ranks();
 }
 

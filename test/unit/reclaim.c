@@ -363,15 +363,12 @@ static void a_child_goes_on_purging(void)
 /* trim(pad): everything above pad bytes, what the per-CPU lists and shrinkers hold too. */
 static u64 held;
 
-static u64 give_held(bool everything)
+static void give_held(bool everything)
 {
-	u64 nr = held ? pfn_to_page(held)->nr_pages : 0;
-
 	assert_true(everything);
 	if (held)
 		free_pages(held);
 	held = 0;
-	return nr;
 }
 
 static struct shrinker shrinker = { .shrink = give_held };

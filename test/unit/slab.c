@@ -454,13 +454,12 @@ static void short_memory(void)
 /* What comes back into partial slabs while memory is sought serves who seeks it. */
 static unsigned held;
 
-static u64 give_held(bool all)
+static void give_held(bool all)
 {
 	if (all && held) {
 		slab_free(shards[0], CLASS_4096, objects, held);
 		held = 0;
 	}
-	return 0;
 }
 
 static struct shrinker shrinker = { .shrink = give_held };

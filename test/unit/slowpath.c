@@ -126,17 +126,12 @@ static void nothing_is_out_of_reach(void)
 static unsigned nr_shrinks;
 static bool shrink_all_seen;
 
-static u64 shrink(bool all)
+static void shrink(bool all)
 {
-	u64 freed = 0;
-
 	nr_shrinks++;
 	shrink_all_seen |= all;
-	while (all && nr_live) {
-		freed += pfn_to_page(live[nr_live - 1])->nr_pages;
+	while (all && nr_live)
 		put(live[--nr_live]);
-	}
-	return freed;
 }
 
 static struct shrinker shrinker = { .shrink = shrink };

@@ -86,26 +86,15 @@ static void *fill_and_sleep(void *arg)
 	return arg;
 }
 
-static u64 shrink_idle(bool all)
-{
-	return tcache_shrink_idle(all);
-}
-
-static u64 shrink_slabs(bool all)
-{
-	return slab_shrink(all);
-}
-
-static u64 flush_own(bool all)
+static void flush_own(bool all)
 {
 	if (all && this_tcache->state == TCACHE_LIVE)
 		tcache_flush(this_tcache);
-	return 0;
 }
 
 static struct shrinker shrinkers[] = {
-	{ .shrink = shrink_slabs, .give = slab_punch },
-	{ .shrink = shrink_idle },
+	{ .shrink = slab_shrink, .give = slab_punch },
+	{ .shrink = tcache_shrink_idle },
 	{ .shrink = flush_own },
 };
 

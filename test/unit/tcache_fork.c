@@ -113,7 +113,7 @@ static void check_child_alone(void)
 	assert_int_equal(cached().threads, 1);
 	use_cache();
 	tcache_check(this_tcache);
-	assert_int_equal(tcache_reap_orphans(), 0);
+	tcache_reap_orphans();
 	/* What the others had cached is back, and their shards are free. */
 	for (i = 1; i < nr_shards; i++)
 		assert_int_equal(shards[i]->nr_threads, 0);
