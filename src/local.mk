@@ -17,7 +17,7 @@ CORE_SOURCES = \
 	src/page_alloc/compact.c src/page_alloc/free.c src/page_alloc/gfp.c src/page_alloc/highmem.c \
 	src/page_alloc/internal.h src/page_alloc/kswapd.c src/page_alloc/limit.c \
 	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h src/page_alloc/pgdat.c \
-	src/page_alloc/reclaim.c src/page_alloc/resize.c src/page_alloc/scope.c \
+	src/page_alloc/purge.c src/page_alloc/reclaim.c src/page_alloc/resize.c src/page_alloc/scope.c \
 	src/page_alloc/scope.h src/page_alloc/slowpath.c \
 	src/page_alloc/thp.c src/page_alloc/watch.c src/page_alloc/watch.h \
 	src/slab/internal.h src/slab/punch.c \

@@ -74,7 +74,7 @@ struct zone {
 	u64 managed;	/* pages of all its pageblocks; likewise */
 	u64 watermark[NR_WMARKS]; /* pages; written at start */
 	u64 lowmem_reserve[NR_ZONES]; /* pages kept from requests that prefer zone i */
-	u32 tick;	/* reclaim's clock, see page_alloc/reclaim.c */
+	u32 tick;	/* reclaim's clock, see page_alloc/purge.c */
 	u32 lru_first, lru_last; /* pageblock numbers, oldest first */
 	u32 nr_pcps;	/* a power of two */
 	struct free_area area[NR_ORDERS];

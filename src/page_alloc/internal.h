@@ -1,4 +1,4 @@
-/* rank 4: what page_alloc.c, slowpath.c and reclaim.c share. */
+/* rank 4: what the files of the folder share. */
 #ifndef BM_PAGE_ALLOC_INTERNAL_H
 #define BM_PAGE_ALLOC_INTERNAL_H
 
@@ -94,9 +94,16 @@ void thp_repeat(u64 pfn, u64 nr);
 /* Ageing leaves a pageblock with few idle pages alone: they are part of a huge page in use. */
 bool thp_is_hot_locked(u64 pfn);
 
+/*
+ * Gives up to nr dirty free pages back, oldest first; pages given. `aged`: because
+ * nobody used them for a while, not because somebody is in need.
+ */
+u64 purge(u64 nr, bool aged);
+
 /* In a child after fork: whoever was ageing, or purged, is not here any more. */
 void reclaim_reinit(void);
-void reclaim_after_fork(void);
+void purge_reinit(void);
+void purge_after_fork(void);
 
 /* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */
 void reclaim_age_now(void);

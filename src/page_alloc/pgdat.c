@@ -226,7 +226,7 @@ void page_alloc_after_fork(void)
 	bool any = false;
 	u64 pfn;
 
-	reclaim_after_fork();
+	purge_after_fork();
 	/* Those that a thread was about to hand to the zone are not counted by it. */
 	for (pfn = window.low; pfn < window.low + LOW_PAGES; pfn += PAGEBLOCK_PAGES)
 		if (pfn_has_block(pfn) && pfn_to_block(pfn)->state == BLOCK_PRESENT &&
@@ -290,5 +290,6 @@ void page_alloc_reinit_locks(void)
 	for (i = 0; i < nr_zones; i++)
 		zone_reinit_locks(zone_table[i]);
 	reclaim_reinit();
+	purge_reinit();
 	memmap_reinit_lock();
 }

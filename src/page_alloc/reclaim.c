@@ -1,5 +1,5 @@
 /*
- * rank 4: giving memory back: shrinkers, ageing of dirty free pages, purge.
+ * rank 4: giving memory back: shrinkers, and the ageing of dirty free pages.
  *
  * Ageing. Time is cut into DECAY_STEPS steps per decay_ms. What lay idle in a
  * step is the least number of dirty free pages there was within it: the rest was
@@ -8,20 +8,13 @@
  * exceeds the sum of these shares is purged, oldest pageblock first. So a peak
  * melts evenly over decay_ms and a steady load keeps its warm pages.
  *
- * Purge. The free and dirty runs of a pageblock are taken out of the zone
- * (they look allocated), madvise runs without any lock, then they come back
- * clean. Nobody else waits for the system call, and nobody can be handed a
- * page that is being dropped.
- *
  * State: `decay` is used by the one thread that holds decay.busy.
  */
 #include "base/options.h"
-#include "base/stats.h"
 #include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
-#include "page_alloc/watch.h"
 
 #define DECAY_STEPS 10
 
@@ -33,9 +26,6 @@ static struct {
 } decay;
 
 static u64 floor_pages; /* what ageing leaves; relaxed atomic */
-
-/* Threads that hold runs while they purge them, and threads that wait for these. */
-static u32 purging, purge_waiters; /* atomic, sequentially consistent */
 
 static struct shrinker *shrinkers; /* written at start only */
 
@@ -72,235 +62,6 @@ u64 shrinkers_give(enum give how)
 		if (s->give)
 			nr += s->give(how);
 	return nr;
-}
-
-/* A run of free dirty pages, off the free lists while it is purged. */
-struct run {
-	u32 pfn, nr; /* small: many of them stand on the stack of any thread */
-};
-
-/* Whole pageblocks are purged together, this many at most. */
-#define RUN_BLOCKS 32
-#define MAX_RUNS (PAGEBLOCK_PAGES / 2)
-
-/* Runs that are being purged, on the stack of the thread that does it. */
-struct purge {
-	struct purge *next;
-	const struct scope *thread; /* the address of its scope names a thread */
-	unsigned nr;
-	struct run runs[MAX_RUNS];
-};
-static struct purge *purges[MAX_NR_ZONES]; /* of each zone; under its lock */
-
-/* One dirty page makes all of a page of the system dirty, which is `unit` of ours. */
-static u64 spread(u64 bits, unsigned unit)
-{
-	u64 all = ((u64)1 << unit) - 1;
-	unsigned shift;
-
-	for (shift = 1; shift < unit; shift *= 2)
-		bits |= bits >> shift;
-	return (bits & ~(u64)0 / all) * all;
-}
-
-/* Of 64 pages, those that are free and can be given back. */
-static u64 dirty_free_word(u64 pfn)
-{
-	const struct pageblock *block = pfn_to_block(pfn);
-	unsigned unit = (unsigned)(os_page_size() >> PAGE_SHIFT);
-	u64 word = pfn % PAGEBLOCK_PAGES / 64;
-	u64 dirty = __atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED);
-
-	return block->free[word] & (unit == 1 ? dirty : spread(dirty, unit));
-}
-
-static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
-{
-	u64 i;
-
-	if (!pfn_has_block(pfn) || pfn_to_block(pfn)->state != BLOCK_PRESENT || pfn_to_block(pfn)->zone != zone->index)
-		return false;
-	for (i = 0; i < PAGEBLOCK_PAGES; i += 64)
-		if (~pfn_to_block(pfn)->free[i / 64])
-			return false;
-	return pages_nr_dirty(pfn, PAGEBLOCK_PAGES) != 0;
-}
-
-/* Appends [from, to), cut to whole pages of the system, if anything is left. */
-static void add_run(struct run *runs, unsigned *nr, u64 from, u64 to)
-{
-	u64 unit = os_page_size() >> PAGE_SHIFT;
-
-	from = round_up(from, unit);
-	to = round_down(to, unit);
-	if (from < to && *nr < MAX_RUNS)
-		runs[(*nr)++] = (struct run){ (u32)from, (u32)(to - from) };
-}
-
-/* Finds the runs of the pageblock at pfn, up to `most` pages. Zone lock held. */
-static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run *runs)
-{
-	u64 end = pfn + PAGEBLOCK_PAGES, start = 0, at;
-	unsigned nr = 0;
-
-	if (whole_block_dirty_free(zone, pfn)) {
-		while (end - pfn < RUN_BLOCKS * PAGEBLOCK_PAGES && end - pfn < most &&
-		       whole_block_dirty_free(zone, end))
-			end += PAGEBLOCK_PAGES;
-		runs[0] = (struct run){ (u32)pfn, (u32)(end - pfn) };
-		return 1;
-	}
-	for (at = pfn; at < end; at++) {
-		u64 bits = dirty_free_word(at);
-
-		if (at % 64 == 0 && !bits && !start) {
-			at += 63;
-			continue;
-		}
-		if (bits >> at % 64 & 1) {
-			if (!start)
-				start = at;
-		} else if (start) {
-			add_run(runs, &nr, start, at);
-			start = 0;
-		}
-	}
-	if (start)
-		add_run(runs, &nr, start, end);
-	return nr;
-}
-
-/*
- * The struct pages of whole pageblocks off the free lists say nothing: zeroes
- * say as much. Whoever lists such a block again writes its head.
- */
-static void purge_mem_map(const struct run *run)
-{
-	u64 from = round_up((u64)(uintptr_t)pfn_to_page(run->pfn), (u64)os_page_size());
-	u64 to = round_down((u64)(uintptr_t)pfn_to_page((u64)run->pfn + run->nr), (u64)os_page_size());
-
-	if (from < to)
-		os_purge((void *)(uintptr_t)from, to - from);
-}
-
-static void purge_begin_locked(struct zone *zone, struct purge *p)
-{
-	unsigned i;
-
-	for (i = 0; i < p->nr; i++)
-		zone_take_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
-	p->thread = &this_scope;
-	p->next = purges[zone->index];
-	purges[zone->index] = p;
-	__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
-}
-
-static void purge_end(struct zone *zone, struct purge *p)
-{
-	struct purge **link = &purges[zone->index];
-	unsigned i;
-
-	lock(&zone->lock, LOCK_ZONE);
-	while (*link != p)
-		link = &(*link)->next;
-	*link = p->next;
-	for (i = 0; i < p->nr; i++)
-		zone_free_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
-	unlock(&zone->lock, LOCK_ZONE);
-	__atomic_fetch_sub(&purging, 1, __ATOMIC_SEQ_CST);
-	if (unlikely(__atomic_load_n(&purge_waiters, __ATOMIC_SEQ_CST)))
-		os_futex_wake(&purging, INT32_MAX);
-}
-
-/* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
-static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool *more)
-{
-	struct purge p;
-	struct pageblock *block;
-	u64 purged = 0;
-	unsigned i;
-	u32 number;
-
-	lock(&zone->lock, LOCK_ZONE);
-	number = zone->lru_first;
-	block = &window.blocks[number];
-	if (!number || (int)(block->stamp - before) >= 0) {
-		unlock(&zone->lock, LOCK_ZONE);
-		*more = false;
-		return 0;
-	}
-	if (aged && thp_is_hot_locked((u64)number << PAGEBLOCK_ORDER)) {
-		zone_rotate_lru_locked(zone, number);
-		unlock(&zone->lock, LOCK_ZONE);
-		*more = true;
-		return 0;
-	}
-	p.nr = find_runs(zone, (u64)number << PAGEBLOCK_ORDER, most, p.runs);
-	purge_begin_locked(zone, &p);
-	zone_rotate_lru_locked(zone, number);
-	unlock(&zone->lock, LOCK_ZONE);
-
-	for (i = 0; i < p.nr; i++) {
-		const struct run *run = &p.runs[i];
-		u64 given = pages_give_back(run->pfn, run->nr, aged);
-
-		purged += given;
-		/* A refusal may have come halfway, where a page of the run is locked. */
-		if (unlikely(!given))
-			pages_poison(run->pfn, run->nr);
-		if (given && run->nr >= PAGEBLOCK_PAGES)
-			purge_mem_map(run);
-		stat_add_shared(purge_calls, 1);
-	}
-	purge_end(zone, &p);
-	stat_add_shared(purged_pages, purged);
-	*more = true;
-	return purged;
-}
-
-bool reclaim_wait(void)
-{
-	u32 seen = __atomic_load_n(&purging, __ATOMIC_SEQ_CST);
-
-	if (!seen)
-		return false;
-	__atomic_fetch_add(&purge_waiters, 1, __ATOMIC_SEQ_CST);
-	os_futex_wait(&purging, seen);
-	__atomic_fetch_sub(&purge_waiters, 1, __ATOMIC_SEQ_CST);
-	return true;
-}
-
-/* Starts a new tick, so that "older than now" has a meaning; the tick that ended. */
-static u32 next_tick(struct zone *zone)
-{
-	u32 tick;
-
-	lock(&zone->lock, LOCK_ZONE);
-	tick = ++zone->tick;
-	unlock(&zone->lock, LOCK_ZONE);
-	return tick;
-}
-
-static u64 purge(u64 nr, bool aged)
-{
-	u64 purged = 0;
-	unsigned i;
-
-	for (i = 0; i < nr_zones && purged < nr; i++) {
-		struct zone *zone = zone_table[i];
-		u32 tick = next_tick(zone);
-		/* Locked pages stay: that is what they were asked for. */
-		bool more = zone->type != ZONE_DMA;
-
-		while (more && purged < nr)
-			purged += purge_oldest(zone, tick, nr - purged, aged, &more);
-	}
-	return purged;
-}
-
-u64 reclaim_purge(u64 nr)
-{
-	return purge(nr, false);
 }
 
 u64 reclaim_nr_dirty(void)
@@ -460,38 +221,6 @@ void reclaim_set_floor(u64 bytes)
 void reclaim_reinit(void)
 {
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&purge_waiters, 0, __ATOMIC_RELAXED);
-}
-
-/* What threads that are not here had in their hands comes back, with the data it may still hold. */
-static void put_back(struct zone *zone, struct purge **link)
-{
-	struct purge *p;
-	unsigned i;
-
-	while ((p = *link)) {
-		if (p->thread == &this_scope) {
-			/* fork was called by a signal's handler, in the midst of it. */
-			__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
-			link = &p->next;
-			continue;
-		}
-		*link = p->next;
-		for (i = 0; i < p->nr; i++) {
-			pages_set_dirty(p->runs[i].pfn, p->runs[i].nr);
-			pages_poison(p->runs[i].pfn, p->runs[i].nr);
-			zone_free_range(zone, p->runs[i].pfn, p->runs[i].nr);
-		}
-	}
-}
-
-void reclaim_after_fork(void)
-{
-	unsigned i;
-
-	for (i = 0; i < nr_zones; i++)
-		put_back(zone_table[i], &purges[i]);
 }
 
 u64 reclaim_trim(u64 pad)
