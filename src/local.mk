@@ -23,7 +23,8 @@ CORE_SOURCES = \
 	src/slab/internal.h src/slab/punch.c \
 	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
 	src/slab/empty.c src/slab/free.c src/slab/slab.c src/slab/slab.h \
-	src/tcache/idle.c src/tcache/sheaf.c src/tcache/single.c src/tcache/tcache.h src/tcache/thread.c
+	src/tcache/idle.c src/tcache/internal.h src/tcache/sheaf.c src/tcache/single.c \
+	src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
 	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/derived.c \

@@ -28,7 +28,7 @@
 #include "base/options.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
-#include "tcache/tcache.h"
+#include "tcache/internal.h"
 
 /* Caches sealed with one membarrier. */
 #define SEAL_MOST 64

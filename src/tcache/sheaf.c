@@ -15,7 +15,7 @@
 #include "base/trace.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
-#include "tcache/tcache.h"
+#include "tcache/internal.h"
 
 /* Bytes of free objects one thread may keep. */
 #define CAPACITY_BYTES ((size_t)2 << 20)
@@ -24,6 +24,7 @@
  * The most a sheaf may keep by bytes; SHEAF_MOST bounds it by count. Of larger
  * objects it keeps more bytes, so that a batch is worth its lock.
  */
+#define SHEAF_MOST 1024
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
 #define SHEAF_FEW 64
 #define SHEAF_FEW_BYTES ((size_t)128 << 10)

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/report.h"
-#include "tcache/tcache.h"
+#include "tcache/internal.h"
 
 static inline void *alloc_single(struct tcache *tc, unsigned class, bool *zeroed)
 {

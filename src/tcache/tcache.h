@@ -123,20 +123,11 @@ static fast_inline struct tcache *current_tcache(void)
 	return __atomic_load_n(&this_tcache, __ATOMIC_RELAXED);
 }
 
-/* The thread's own cache, also while that is sealed; NULL before there is one. */
-extern __thread struct tcache *home_tcache HIDDEN __attribute__((tls_model("initial-exec")));
-
 /*
  * Shared caches of capacity 0. They are constants: nobody writes into a cache
  * before it has asked for its state.
  */
 extern const struct tcache tcache_boot HIDDEN, tcache_gone HIDDEN, tcache_sealed HIDDEN;
-
-/* As this_tcache points to one. */
-static inline struct tcache *tcache_shared(const struct tcache *tc)
-{
-	return (struct tcache *)(uintptr_t)tc;
-}
 
 /* Slow paths: out of line, one tail call away. */
 void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf);
@@ -196,13 +187,6 @@ static fast_inline void sheaf_push(struct sheaf *sheaf, void *p)
 	__atomic_store_n(&sheaf->top, top + 1, __ATOMIC_RELEASE);
 }
 
-/* The one way by which slow paths move a top: the head follows. */
-static inline void sheaf_set_top(struct tcache *tc, size_t class, void **top)
-{
-	tc->sheaf[class].head = top[-1];
-	__atomic_store_n(&tc->sheaf[class].top, top, __ATOMIC_RELEASE);
-}
-
 /*
  * Frees p if it is an object of the calling thread's shard and the sheaf has
  * room; everything else is the slow path's.
@@ -237,77 +221,17 @@ struct tcache_hooks {
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
 /* idle.c */
-
-/* Gives the calling thread its own cache back, if that is sealed. */
-void tcache_unseal(struct tcache *tc);
-/* The same, for good: the thread is going to do without the cache. */
-void tcache_forbid_seal(struct tcache *tc);
-/* In a child after fork: of the thread that forked (mine), and of all others. */
-void tcache_unseal_in_child(struct tcache *tc, bool mine);
-/* The thread is gone without a word: slot points into memory that may not be there. */
-void tcache_unseal_gone(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
 void tcache_shrink_idle(bool all);
 
-/*
- * The owner's slow paths work on its cache between these two; they nest. Enter
- * returns what leave wants. Nobody takes from the cache meanwhile.
- */
-static inline u32 tcache_enter(struct tcache *tc)
-{
-	u32 before = tc->busy;
-
-	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
-	/* The other side's membarrier orders this on the processor too. */
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) != tc))
-		tcache_unseal(tc);
-	return before;
-}
-
-static inline void tcache_leave(struct tcache *tc, u32 before)
-{
-	__atomic_store_n(&tc->busy, before, __ATOMIC_RELEASE);
-}
-
-/* single.c */
-/* Bytes of the one it keeps: larger, the pages are worth more to others than a lock costs. */
-#define SINGLE_KEEP_MOST ((size_t)256 << 10)
-/* Frees an object of a class above NR_SHEAVES; the cache is live. */
-void tcache_free_single(struct tcache *tc, void *p, u16 tag);
-/* Gives back the one that the thread keeps. */
-void tcache_drop_single(struct tcache *tc);
-
 /* sheaf.c */
-/* Past all caches, to the object's shard. */
-void tcache_free_direct(void *p, u16 tag);
-/* The most objects a sheaf may keep. */
-#define SHEAF_MOST 1024
-/* Frees objects of any shards, grouped by shard. */
-void remote_send_home(void **objects, u32 n);
-static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
-{
-	return tc->sheaf[class].bottom;
-}
-/*
- * Objects in the sheaf, for any thread; 0 while the owner moves it. What a child
- * of fork finds in that moment it loses rather than owns twice.
- */
-u32 sheaf_used(const struct tcache *tc, unsigned class);
 void sheaves_init(void);
-size_t tcache_bytes(void);
-void sheaf_setup(struct tcache *tc);
 /* Gives all cached objects, the thread's and strangers', to their shards. */
 void tcache_flush(struct tcache *tc);
 
 /* thread.c */
-extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
-extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
-
 /* The calling thread's cache, made if there is none; never tcache_boot. */
 struct tcache *tcache_get(void);
-/* The shard a cache works on; the shared caches of capacity 0 have the first. */
-struct shard *tcache_shard(const struct tcache *tc);
 /*
  * From now on the calling thread allocates from this shard, NULL: from its
  * home; what it has cached of the last one goes back. False, with errno EAGAIN,
@@ -328,13 +252,9 @@ void tcache_totals(struct stats *total, struct cached_totals *cached);
 /* fork */
 void tcache_lock_all(void);
 void tcache_unlock_all(void);
-/* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
-void tcache_orphan(struct tcache *tc);
 /* In the child: other threads' caches are orphans; what they hold is reclaimed later. */
 void tcache_after_fork(void);
 /* Empties orphans, if there are any. */
 void tcache_reap_orphans(void);
-/* The same, and what else waits, some refills after the fork: true when it was done now. */
-bool tcache_reap_later(void);
 
 #endif

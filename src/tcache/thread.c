@@ -12,7 +12,7 @@
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "page_alloc/scope.h"
-#include "tcache/tcache.h"
+#include "tcache/internal.h"
 
 /* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant. */
 #define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)

@@ -4,7 +4,7 @@
 
 #include "slabs.h"
 
-#include "tcache/tcache.h"
+#include "tcache/internal.h"
 
 /* What rank 7 would do. */
 static unsigned nr_bringups, nr_watched;

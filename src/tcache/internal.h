@@ -1,0 +1,92 @@
+/* rank 6: what the files of the folder share: the inside of a thread cache. */
+#ifndef BM_TCACHE_INTERNAL_H
+#define BM_TCACHE_INTERNAL_H
+
+#include "tcache/tcache.h"
+
+/* The thread's own cache, also while that is sealed; NULL before there is one. */
+extern __thread struct tcache *home_tcache HIDDEN __attribute__((tls_model("initial-exec")));
+
+/* As this_tcache points to one. */
+static inline struct tcache *tcache_shared(const struct tcache *tc)
+{
+	return (struct tcache *)(uintptr_t)tc;
+}
+
+/* The one way by which slow paths move a top: the head follows. */
+static inline void sheaf_set_top(struct tcache *tc, size_t class, void **top)
+{
+	tc->sheaf[class].head = top[-1];
+	__atomic_store_n(&tc->sheaf[class].top, top, __ATOMIC_RELEASE);
+}
+
+/* idle.c */
+/* Gives the calling thread its own cache back, if that is sealed. */
+void tcache_unseal(struct tcache *tc);
+/* The same, for good: the thread is going to do without the cache. */
+void tcache_forbid_seal(struct tcache *tc);
+/* In a child after fork: of the thread that forked (mine), and of all others. */
+void tcache_unseal_in_child(struct tcache *tc, bool mine);
+/* The thread is gone without a word: slot points into memory that may not be there. */
+void tcache_unseal_gone(struct tcache *tc);
+
+/*
+ * The owner's slow paths work on its cache between these two; they nest. Enter
+ * returns what leave wants. Nobody takes from the cache meanwhile.
+ */
+static inline u32 tcache_enter(struct tcache *tc)
+{
+	u32 before = tc->busy;
+
+	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
+	/* The other side's membarrier orders this on the processor too. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) != tc))
+		tcache_unseal(tc);
+	return before;
+}
+
+static inline void tcache_leave(struct tcache *tc, u32 before)
+{
+	__atomic_store_n(&tc->busy, before, __ATOMIC_RELEASE);
+}
+
+/* single.c */
+/* Bytes of the one it keeps: larger, the pages are worth more to others than a lock costs. */
+#define SINGLE_KEEP_MOST ((size_t)256 << 10)
+/* Frees an object of a class above NR_SHEAVES; the cache is live. */
+void tcache_free_single(struct tcache *tc, void *p, u16 tag);
+/* Gives back the one that the thread keeps. */
+void tcache_drop_single(struct tcache *tc);
+
+/* sheaf.c */
+/* Past all caches, to the object's shard. */
+void tcache_free_direct(void *p, u16 tag);
+/* Frees objects of any shards, grouped by shard. */
+void remote_send_home(void **objects, u32 n);
+static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
+{
+	return tc->sheaf[class].bottom;
+}
+/*
+ * Objects in the sheaf, for any thread; 0 while the owner moves it. What a child
+ * of fork finds in that moment it loses rather than owns twice.
+ */
+u32 sheaf_used(const struct tcache *tc, unsigned class);
+/* What a cache takes, its sheaves included. */
+size_t tcache_bytes(void);
+/* A cache's sheaves, empty, with the limits of its state. */
+void sheaf_setup(struct tcache *tc);
+
+/* thread.c */
+extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
+extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
+
+/* The shard a cache works on; the shared caches of capacity 0 have the first. */
+struct shard *tcache_shard(const struct tcache *tc);
+/* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
+void tcache_orphan(struct tcache *tc);
+/* tcache_reap_orphans, and what else waits, some refills after a fork: true when it was done now. */
+bool tcache_reap_later(void);
+
+#endif
