@@ -63,7 +63,7 @@ const char *process_malloc_file(void)
  * Some peers leave malloc_trim() to glibc, whose heap is then unused, so each
  * is asked by its own name first. 4096 is jemalloc's index for "all arenas".
  */
-bool process_trim(void)
+void process_trim(void)
 {
 	int (*mallctl)(const char *, void *, size_t *, void *, size_t);
 	void (*collect)(bool);
@@ -72,19 +72,19 @@ bool process_trim(void)
 	*(void **)&mallctl = dlsym(RTLD_DEFAULT, "mallctl");
 	if (mallctl) {
 		mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
-		return mallctl("arena.4096.purge", NULL, NULL, NULL, 0) == 0;
+		mallctl("arena.4096.purge", NULL, NULL, NULL, 0);
+		return;
 	}
 	*(void **)&collect = dlsym(RTLD_DEFAULT, "mi_collect");
 	if (collect) {
 		collect(true);
-		return true;
+		return;
 	}
 	*(void **)&release =
 		dlsym(RTLD_DEFAULT, "MallocExtension_ReleaseFreeMemory");
 	if (release) {
 		release();
-		return true;
+		return;
 	}
 	malloc_trim(0);
-	return true;
 }

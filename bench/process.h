@@ -21,8 +21,7 @@ uint64_t process_rss_bytes(void);
 /* The file that malloc() comes from: the proof that a preload took effect. */
 const char *process_malloc_file(void);
 
-/* Ask the allocator, in its own way, to give back all it can. False if it has
- * no such call. */
-bool process_trim(void);
+/* Ask the allocator, in its own way, to give back all it can. */
+void process_trim(void);
 
 #endif

@@ -49,8 +49,3 @@ extern "C" void bench_set_label(struct bench_state *s, const char *label)
 {
 	s->state.SetLabel(label);
 }
-
-extern "C" void bench_fail(struct bench_state *s, const char *why)
-{
-	s->state.SkipWithError(why);
-}

@@ -33,7 +33,6 @@ void bench_set_items(struct bench_state *state, int64_t items);
 void bench_set_counter(struct bench_state *state, const char *name,
 		       double value);
 void bench_set_label(struct bench_state *state, const char *label);
-void bench_fail(struct bench_state *state, const char *why);
 
 #ifdef __cplusplus
 }
