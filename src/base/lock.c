@@ -29,7 +29,7 @@ static inline void cpu_relax(void)
 static void *fork_owner;
 static u32 fork_depth; /* forks within its fork; the owner's */
 
-static bool i_am_forking(void)
+bool lock_is_forking(void)
 {
 	return __atomic_load_n(&fork_owner, __ATOMIC_RELAXED) == __builtin_thread_pointer();
 }
@@ -38,7 +38,7 @@ void lock_slow(struct lock *l)
 {
 	int i;
 
-	if (unlikely(i_am_forking()))
+	if (unlikely(lock_is_forking()))
 		return;
 	for (i = 0; i < SPINS; i++) {
 		if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == WORD_FREE &&
@@ -53,7 +53,7 @@ void lock_slow(struct lock *l)
 
 void unlock_slow(struct lock *l)
 {
-	if (unlikely(i_am_forking()))
+	if (unlikely(lock_is_forking()))
 		return;
 	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELEASE);
 	os_futex_wake(&l->word, 1);
@@ -91,7 +91,7 @@ static void poll_for(struct lock *l, u32 state)
 void lock_polled(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, false);
-	if (!i_am_forking())
+	if (!lock_is_forking())
 		poll_for(l, WORD_HELD);
 }
 
@@ -99,7 +99,7 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, true);
 	/* A fork within a handler of a fork: this thread has it already. */
-	if (!i_am_forking())
+	if (!lock_is_forking())
 		poll_for(l, WORD_FORK);
 }
 
@@ -120,7 +120,7 @@ static __thread u32 held_ranks;
 
 void lock_check_take(enum lock_rank rank, bool trying)
 {
-	if (i_am_forking())
+	if (lock_is_forking())
 		return;
 	/* A trylock cannot deadlock, so its order does not matter. */
 	if (!trying && held_ranks >> rank)
@@ -131,7 +131,7 @@ void lock_check_take(enum lock_rank rank, bool trying)
 
 void lock_check_drop(enum lock_rank rank)
 {
-	if (!i_am_forking())
+	if (!lock_is_forking())
 		held_ranks &= ~(1u << rank);
 }
 
@@ -147,7 +147,7 @@ static void forget_held_ranks(void)
 
 bool lock_fork_nested(void)
 {
-	if (!i_am_forking())
+	if (!lock_is_forking())
 		return false;
 	fork_depth++;
 	return true;
@@ -156,7 +156,7 @@ bool lock_fork_nested(void)
 bool lock_fork_done(void)
 {
 	/* Not ours: in a child that was forked within a fork they are new. */
-	if (!i_am_forking())
+	if (!lock_is_forking())
 		return false;
 	if (fork_depth) {
 		fork_depth--;

@@ -47,6 +47,8 @@ bool lock_fork_nested(void);
 void lock_for_fork(struct lock *l, enum lock_rank rank);
 void lock_fork_owned(void);
 bool lock_fork_done(void);
+/* The calling thread is between lock_fork_owned and lock_fork_done: others may wait for it. */
+bool lock_is_forking(void);
 /*
  * For locks that are dropped with unlock_tried: nobody may sleep on them, as a
  * plain store wakes nobody. Waits by yielding; the holder is never far.

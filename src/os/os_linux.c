@@ -343,27 +343,38 @@ uint64_t os_node_mask(void)
 	return mask[0] ? mask[0] : 1;
 }
 
-unsigned os_node_distance(unsigned from, unsigned to)
+/* Reads what the system says of the node; false when it has none of that number. */
+static bool read_distances(unsigned node, char *text, size_t room)
 {
 	static const char before[] = "/sys/devices/system/node/node", after[] = "/distance";
-	char path[sizeof(before) + sizeof(after) + 8], text[512];
-	unsigned distance = from == to ? 10 : 20, value = 0, column = 0;
+	char path[sizeof(before) + sizeof(after) + 8];
 	char *at = path;
 
 	memcpy(at, before, sizeof(before) - 1);
 	at += sizeof(before) - 1;
-	if (from >= 10)
-		*at++ = (char)('0' + from / 10);
-	*at++ = (char)('0' + from % 10);
+	if (node >= 10)
+		*at++ = (char)('0' + node / 10);
+	*at++ = (char)('0' + node % 10);
 	memcpy(at, after, sizeof(after));
-	if (read_file(path, text, sizeof(text)))
+	return !read_file(path, text, room);
+}
+
+unsigned os_node_distance(unsigned from, unsigned to)
+{
+	char text[512];
+	unsigned distance = from == to ? 10 : 20, value = 0, column = 0, wanted = 0, n;
+	char *at;
+
+	/* One number for each node that is online, in their order: numbers may be missing. */
+	for (n = 0; n < to; n++)
+		wanted += read_distances(n, text, 2);
+	if (!read_distances(from, text, sizeof(text)))
 		return distance;
-	/* One number for each node that is online, in their order. */
 	for (at = text; *at; at++) {
 		if (*at >= '0' && *at <= '9') {
 			value = value * 10 + (unsigned)(*at - '0');
 		} else {
-			if (column++ == to && value)
+			if (column++ == wanted && value)
 				return value;
 			value = 0;
 		}

@@ -38,7 +38,7 @@
 
 static struct {
 	const char *file;
-	char group[OS_PATH_MOST]; /* what file may point to */
+	char path[OS_PATH_MOST]; /* what file may point to: the environment may be written over */
 	int fd;		/* with the trigger; -1: the average is read */
 	struct stat stat;
 	uint64_t read_at; /* when the average is due */
@@ -112,8 +112,8 @@ static const char *find_group_file(void)
 {
 	const char *file = NULL;
 
-	if (os_group_file("memory.pressure", watch.group))
-		file = if_readable(watch.group);
+	if (os_group_file("memory.pressure", watch.path))
+		file = if_readable(watch.path);
 	/* A container that still sees its group's outer name has it here only. */
 	return file ? file : if_readable("/sys/fs/cgroup/memory.pressure");
 }
@@ -129,8 +129,10 @@ const char *os_pressure_open(bool group)
 	watch.read_at = 0;
 	if (told && !strcmp(told, "/dev/null"))
 		return NULL;
-	if (told && tells_of_pressure(told))
-		watch.file = if_readable(told);
+	if (told && tells_of_pressure(told) && strlen(told) < sizeof(watch.path)) {
+		strcpy(watch.path, told);
+		watch.file = if_readable(watch.path);
+	}
 	if (!watch.file && group)
 		watch.file = find_group_file();
 	if (!watch.file)

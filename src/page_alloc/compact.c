@@ -57,6 +57,7 @@ u64 zones_return_blocks(void)
 	u64 returned = 0;
 	unsigned i;
 
+	pages_leave();
 	for (i = 0; i < nr_zones; i++) {
 		while (isolate_some(zone_table[i], &run)) {
 			if (!unmap_isolated(&run)) {
@@ -68,6 +69,7 @@ u64 zones_return_blocks(void)
 			returned += run.nr;
 		}
 	}
+	pages_arrive();
 	if (returned) {
 		stat_add_shared(blocks_returned, returned >> PAGEBLOCK_ORDER);
 		zones_set_reserves();

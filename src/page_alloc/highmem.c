@@ -6,6 +6,7 @@
 
 #include "base/stats.h"
 #include "base/trace.h"
+#include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 
@@ -25,6 +26,8 @@ u64 highmem_alloc(const struct alloc_context *ac)
 		return 0;
 	pages_count_backed((long)ac->nr);
 	zone_bind(zone, pfn, blocks);
+	if (unlikely(ac->gfp & BM_GFP_WRITE))
+		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
 	page = pfn_to_page(pfn);
 	page->nr_pages = ac->nr;
 	page->owner = 0;

@@ -64,10 +64,15 @@ void age_for_free(void);
 void pages_keep(u64 pfn, u64 nr);
 
 /*
- * While pages are purged they are not free for others. Waits until some thread
- * has given its pages back, or false when none is at it.
+ * Between these two a thread has free pages on their way that others do not see: while
+ * it purges or unmaps them, or has mapped them for a zone.
  */
+void pages_leave(void);
+void pages_arrive(void);
+/* Waits until some thread's pages have arrived, or false when none are on their way. */
 bool reclaim_wait(void);
+/* Times to wait for them: there may be several, one after the other. */
+#define ARRIVAL_TRIES 100
 
 /*
  * pgdat.c. The node of a request that names none: by option, in turns, or the

@@ -29,6 +29,7 @@ enum { KSWAPD_AWAKE, KSWAPD_ASLEEP, KSWAPD_WATCHING, KSWAPD_STOP };
 static struct {
 	u32 word;	/* atomic */
 	u32 running;	/* relaxed atomic: slow paths leave ageing to it */
+	bool watch;	/* written before it starts */
 } kswapd;
 
 bool kswapd_is_running(void)
@@ -104,7 +105,7 @@ static bool watch_pressure(void)
 
 static void kswapd_main(void)
 {
-	bool watch = watch_pressure(), ages = options.decay_ms > 0;
+	bool watch = kswapd.watch, ages = options.decay_ms > 0;
 	u64 step_ms = ages ? reclaim_step_ms() : WATCH_MS;
 	u64 dirty, last = 0;
 	unsigned quiet = 0;
@@ -126,8 +127,11 @@ void kswapd_start(void)
 	if (!options.background_thread || (options.decay_ms <= 0 && !watch) || kswapd_is_running())
 		return;
 	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);
+	/* Here, as the environment is not for a second thread to read. */
+	kswapd.watch = watch_pressure();
 	if (!os_thread_start(kswapd_main, "bm_kswapd")) {
 		report("background_thread: the thread cannot be started; slow paths do its work");
+		os_pressure_close();
 		return;
 	}
 	__atomic_store_n(&kswapd.running, 1, __ATOMIC_RELAXED);

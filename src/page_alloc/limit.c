@@ -131,6 +131,14 @@ static void give_back_everything(void)
 				 __ATOMIC_RELAXED);
 }
 
+/* Not soon after a try that was in vain, unless there is much less than there was then. */
+static bool retry_is_due(u64 want)
+{
+	u64 retry = __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED);
+
+	return want > retry || want < retry - retry / 16;
+}
+
 /* Where this request has to stop. */
 static u64 mark_for(bm_gfp_t gfp)
 {
@@ -151,8 +159,7 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 	u64 want = pages_nr_backed() + need, most = mark_for(gfp);
 
 	if (want <= most) {
-		if (want > limit.soft &&
-		    want > __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED) && may_reclaim)
+		if (want > limit.soft && may_reclaim && retry_is_due(want))
 			give_back_everything();
 		else if (want > limit.low && may_reclaim)
 			/* A little more than is taken, so that we come back above low. */
@@ -161,12 +168,16 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 			reclaim_wake();
 		return true;
 	}
-	if (!may_reclaim)
+	if (!may_reclaim || need > most)
 		return false;
 	/* Dirty free memory is the cheapest to give for it. */
 	reclaim_purge(want - most);
 	if (pages_nr_backed() + need <= most)
 		return true;
 	give_back_everything();
+	/* What others are giving back just now is backed until they have. */
+	for (int tries = 0; pages_nr_backed() + need > most && tries < ARRIVAL_TRIES &&
+			    reclaim_wait(); tries++)
+		reclaim_purge(want - most);
 	return pages_nr_backed() + need <= most;
 }

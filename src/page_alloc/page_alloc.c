@@ -105,6 +105,16 @@ bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsign
  */
 #define RUN_LEAST 9
 
+/* Gives back what the block at pfn, just taken, has beyond the request. */
+static u64 cut_tail(struct zone *zone, const struct alloc_context *ac, u64 pfn)
+{
+	u64 had = (u64)1 << ac->order;
+
+	if (pfn && ac->nr < had)
+		zone_free_range_locked(zone, pfn + ac->nr, had - ac->nr);
+	return pfn;
+}
+
 /*
  * Takes the block from the zone. Sizes the pcp lists keep come from there; what
  * is smaller than a run is cut from the next order and the tail given back.
@@ -119,6 +129,8 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 		return pcp_alloc(zone, ac->order, ac->mt, nofragment);
 
 	lock(&zone->lock, LOCK_ZONE);
+	if (ac->gfp & BM_GFP_COLD && ac->order <= MAX_ORDER)
+		pfn = cut_tail(zone, ac, zone_rmqueue_cold_locked(zone, ac->order, ac->mt));
 	if (ac->gfp & GFP_ROOMY)
 		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->mt);
 	if (!pfn && ac->nr >= RUN_LEAST) {
@@ -132,12 +144,7 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 						 MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER),
 						 ac->mt);
 	} else if (!pfn) {
-		pfn = ac->gfp & BM_GFP_COLD ? zone_rmqueue_cold_locked(zone, ac->order, ac->mt) : 0;
-		if (!pfn)
-			pfn = zone_rmqueue_locked(zone, ac->order, ac->mt, nofragment);
-		if (pfn && ac->nr < (u64)1 << ac->order)
-			zone_free_range_locked(zone, pfn + ac->nr,
-					       ((u64)1 << ac->order) - ac->nr);
+		pfn = cut_tail(zone, ac, zone_rmqueue_locked(zone, ac->order, ac->mt, nofragment));
 	}
 	unlock(&zone->lock, LOCK_ZONE);
 	return pfn;
@@ -175,7 +182,7 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 		pages_clear(pfn, ac->nr);
 	if (ac->nr >= PAGEBLOCK_PAGES / 2)
 		page->private = pages_nr_dirty(pfn, ac->nr);
-	if (unlikely(ac->gfp & BM_GFP_WRITE) && pages_nr_dirty(pfn, ac->nr) < ac->nr)
+	if (unlikely(ac->gfp & BM_GFP_WRITE) && scope_may_map() && pages_nr_dirty(pfn, ac->nr) < ac->nr)
 		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
 	pages_set_dirty(pfn, ac->nr);
 	page->nr_pages = ac->nr;

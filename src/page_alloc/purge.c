@@ -6,14 +6,32 @@
  * else waits for the system call, and nobody can be handed a page that is being
  * dropped.
  */
+#include "base/options.h"
 #include "base/stats.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 #include "page_alloc/watch.h"
 
-/* Threads that hold runs while they purge them, and threads that wait for these. */
-static u32 purging, purge_waiters; /* atomic, sequentially consistent */
+/* Threads that have pages on their way, and threads that wait for these. */
+static u32 underway, waiters; /* atomic, sequentially consistent */
+
+void pages_leave(void)
+{
+	__atomic_fetch_add(&underway, 1, __ATOMIC_SEQ_CST);
+}
+
+void pages_arrive(void)
+{
+	u32 seen = __atomic_load_n(&underway, __ATOMIC_SEQ_CST);
+
+	/* In a child that a signal's handler forked meanwhile, the count began anew. */
+	while (seen && !__atomic_compare_exchange_n(&underway, &seen, seen - 1, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+	if (unlikely(__atomic_load_n(&waiters, __ATOMIC_SEQ_CST)))
+		os_futex_wake(&underway, INT32_MAX);
+}
 
 /* A run of free dirty pages, off the free lists while it is purged. */
 struct run {
@@ -133,7 +151,7 @@ static void purge_begin_locked(struct zone *zone, struct purge *p)
 	p->thread = &this_scope;
 	p->next = purges[zone->index];
 	purges[zone->index] = p;
-	__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
+	pages_leave();
 }
 
 static void purge_end(struct zone *zone, struct purge *p)
@@ -148,9 +166,7 @@ static void purge_end(struct zone *zone, struct purge *p)
 	for (i = 0; i < p->nr; i++)
 		zone_free_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
 	unlock(&zone->lock, LOCK_ZONE);
-	__atomic_fetch_sub(&purging, 1, __ATOMIC_SEQ_CST);
-	if (unlikely(__atomic_load_n(&purge_waiters, __ATOMIC_SEQ_CST)))
-		os_futex_wake(&purging, INT32_MAX);
+	pages_arrive();
 }
 
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
@@ -170,7 +186,7 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 		*more = false;
 		return 0;
 	}
-	if (aged && thp_is_hot_locked((u64)number << PAGEBLOCK_ORDER)) {
+	if (aged && options.decay_ms && thp_is_hot_locked((u64)number << PAGEBLOCK_ORDER)) {
 		zone_rotate_lru_locked(zone, number);
 		unlock(&zone->lock, LOCK_ZONE);
 		*more = true;
@@ -201,13 +217,14 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 
 bool reclaim_wait(void)
 {
-	u32 seen = __atomic_load_n(&purging, __ATOMIC_SEQ_CST);
+	u32 seen = __atomic_load_n(&underway, __ATOMIC_SEQ_CST);
 
-	if (!seen)
+	/* Who forks holds the locks under which they come back. */
+	if (!seen || lock_is_forking())
 		return false;
-	__atomic_fetch_add(&purge_waiters, 1, __ATOMIC_SEQ_CST);
-	os_futex_wait(&purging, seen);
-	__atomic_fetch_sub(&purge_waiters, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
+	os_futex_wait(&underway, seen);
+	__atomic_fetch_sub(&waiters, 1, __ATOMIC_SEQ_CST);
 	return true;
 }
 
@@ -246,8 +263,8 @@ u64 reclaim_purge(u64 nr)
 
 void purge_reinit(void)
 {
-	__atomic_store_n(&purging, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&purge_waiters, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&underway, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&waiters, 0, __ATOMIC_RELAXED);
 }
 
 /* What threads that are not here had in their hands comes back, with the data it may still hold. */
@@ -259,7 +276,6 @@ static void put_back(struct zone *zone, struct purge **link)
 	while ((p = *link)) {
 		if (p->thread == &this_scope) {
 			/* fork was called by a signal's handler, in the midst of it. */
-			__atomic_fetch_add(&purging, 1, __ATOMIC_SEQ_CST);
 			link = &p->next;
 			continue;
 		}

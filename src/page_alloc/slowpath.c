@@ -28,9 +28,6 @@
  */
 #define MIX_FRACTION 8
 
-/* Times to wait for other threads that purge: there may be several, one after the other. */
-#define PURGE_TRIES 100
-
 static bool has_plenty_warm(const struct zone *zone)
 {
 	u64 dirty = __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
@@ -40,7 +37,7 @@ static bool has_plenty_warm(const struct zone *zone)
 }
 
 /* Maps a section for the request; false when the system or a limit refuses. */
-static bool grow_zone(const struct alloc_context *ac)
+static bool try_grow(const struct alloc_context *ac)
 {
 	struct zone *zone = ac->preferred;
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER;
@@ -64,6 +61,16 @@ static bool grow_zone(const struct alloc_context *ac)
 	zone_add_blocks(zone, pfn, want, ac->mt);
 	zones_set_reserves();
 	return true;
+}
+
+static bool grow_zone(const struct alloc_context *ac)
+{
+	bool grown;
+
+	pages_leave();
+	grown = try_grow(ac);
+	pages_arrive();
+	return grown;
 }
 
 /* What of the watermarks a request may ignore. */
@@ -102,10 +109,14 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	pfn = get_page_from_freelist(ac, alloc_flags);
 	if (!pfn && grow_zone(ac))
 		pfn = take_grown(ac);
-	/* What is free may be in the hands of others who purge it. */
-	for (int tries = 0; !pfn && tries < PURGE_TRIES && reclaim_wait(); tries++)
+	/* What is free, or what could be mapped, may be in the hands of others. */
+	for (int tries = 0; !pfn && tries < ARRIVAL_TRIES && reclaim_wait(); tries++) {
 		pfn = get_page_from_freelist(ac, alloc_flags);
-	if (!pfn && zones_return_blocks() && grow_zone(ac))
+		if (!pfn && grow_zone(ac))
+			pfn = take_grown(ac);
+	}
+	/* Here too another thread may take what we mapped. */
+	for (int tries = 0; !pfn && tries < 4 && zones_return_blocks() && grow_zone(ac); tries++)
 		pfn = take_grown(ac);
 	return pfn;
 }
@@ -151,7 +162,8 @@ u64 alloc_pages_slowpath(const struct alloc_context *ac)
 	u64 pfn;
 
 	stat_add_shared(slowpaths, 1);
-	pfn = try_everything(ac);
+	/* No block that is refused in any case is worth what others have warm. */
+	pfn = ac->nr > limit_most() ? 0 : try_everything(ac);
 	errno = saved;
 	return pfn;
 }

@@ -232,13 +232,17 @@ static void handler_forks(void)
  */
 static bool first_handlers_allocate;
 static unsigned first_handled;
+static size_t first_handler_bytes; /* 0: some objects of all sizes */
 
 static void first_handler(void)
 {
 	if (!first_handlers_allocate)
 		return;
 	first_handled++;
-	handler_allocates();
+	if (first_handler_bytes)
+		free(malloc(hide_size(first_handler_bytes)));
+	else
+		handler_allocates();
 }
 
 static void register_first(void)
@@ -557,6 +561,66 @@ static void forks_of_ending_threads(void)
 	end_busy(busy_ones, 2);
 }
 
+/* What a handler cannot have while we hold the locks, others must not be waited for. */
+static atomic_bool holds_much;
+
+static void *trims(void *unused)
+{
+	while (!atomic_load(&stop)) {
+		char *p;
+
+		atomic_store(&holds_much, true);
+		p = malloc(64 << 20);
+		CHECK(p);
+		memset(p, 1, 64 << 20);
+		free(p);
+		atomic_store(&holds_much, false);
+		malloc_trim(0);
+	}
+	return unused;
+}
+
+static void first_handlers_want_too_much(void)
+{
+	pthread_t thread;
+	pid_t pid;
+	int i;
+
+	first_handlers_allocate = true;
+	first_handler_bytes = 100 << 20;
+	CHECK(pthread_create(&thread, NULL, trims, NULL) == 0);
+	for (i = 0; i < 150; i++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (!pid)
+			_exit(0);
+		CHECK(wait_exit(pid) == 0);
+		usleep(100 * (useconds_t)(i % 50));
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+}
+
+/* What a thread was giving back during the fork, the child may have. */
+static void free_pages_are_the_child_s_too(void)
+{
+	pthread_t thread;
+	pid_t pid;
+	int i;
+
+	CHECK(pthread_create(&thread, NULL, trims, NULL) == 0);
+	for (i = 0; i < 100; i++) {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (!pid)
+			_exit(!atomic_load(&holds_much) && !malloc(hide_size(110 << 20)));
+		CHECK(wait_exit(pid) == 0, "the child of fork %d", i);
+		usleep(100 * (useconds_t)(i % 50));
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "children_go_on", .run = children_go_on },
 	{ .name = "children_go_on_hardened", .run = children_go_on, .conf = "hardened:true" },
@@ -570,6 +634,10 @@ static const struct trap_case cases[] = {
 	{ .name = "threads_of_a_child", .run = threads_of_a_child },
 	{ .name = "forks_of_ending_threads", .run = forks_of_ending_threads },
 	{ .name = "first_handlers_may_allocate", .run = first_handlers_may_allocate },
+	{ .name = "first_handlers_want_too_much", .run = first_handlers_want_too_much,
+	  .conf = "hard_limit:128M" },
+	{ .name = "free_pages_are_the_child_s_too", .run = free_pages_are_the_child_s_too,
+	  .conf = "hard_limit:128M" },
 	{ .name = "prepare_handler_forks", .run = prepare_handler_forks },
 	{ .name = "parent_handler_forks", .run = parent_handler_forks },
 	{ .name = "child_handler_forks", .run = child_handler_forks },

@@ -159,6 +159,47 @@ static void soft_limit(void)
 	above_soft_limit_all_is_given_back(32 << 20, UINT64_MAX);
 }
 
+/* A peak at which nothing could be given back is no reason to try no more below it. */
+static void soft_limit_after_a_peak(void)
+{
+	unsigned i;
+
+	start(0, 32 << 20, UINT64_MAX);
+	for (i = 0; i < MOST; i++)
+		assert_true(take(BM_GFP_KERNEL));
+	while (nr_blocks)
+		free_pages(block[--nr_blocks]);
+	reclaim_trim(0);
+	zones_return_blocks();
+	assert_int_equal(pages_nr_backed(), 0);
+	for (i = 0; i < 60; i++)
+		assert_true(take(BM_GFP_KERNEL));
+	for (i = 0; i < 60; i += 2)
+		free_pages(block[i]);
+	for (i = 0; i < 20; i++)
+		assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 2 * BLOCK, 0), 0);
+	/* All that is free was given back for what is above the limit. */
+	assert_int_equal(pages_nr_backed(), 70 * BLOCK);
+}
+
+/* What will be refused in any case costs others no warm memory. */
+static void what_exceeds_the_limit_alone(void)
+{
+	unsigned i;
+
+	start(128 << 20, 0, UINT64_MAX);
+	for (i = 0; i < 60; i++)
+		assert_true(take(BM_GFP_KERNEL));
+	for (i = 0; i < 60; i++)
+		free_pages(block[i]);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL, 200 * BLOCK, 0), 0);
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 2048 * BLOCK, 0), 0);
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(fake_calls(FAKE_PURGE) + fake_calls(FAKE_UNMAP), 0);
+	assert_int_equal(pages_nr_backed(), 60 * BLOCK);
+}
+
 static void soft_limit_of_a_control_group(void)
 {
 	above_soft_limit_all_is_given_back(0, 42 << 20);
@@ -314,6 +355,8 @@ UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(the_urgent_do_not_reclaim),
 	  CASE(free_memory_is_given_for_it),
 	  CASE(soft_limit),
+	  CASE(soft_limit_after_a_peak),
+	  CASE(what_exceeds_the_limit_alone),
 	  CASE(soft_limit_of_a_control_group),
 	  CASE(a_limit_below_what_is_used_is_reported),
 	  CASE(a_soft_limit_below_it_too),

@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "base/stats.h"
+#include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/scope.h"
 
@@ -553,7 +554,54 @@ static void huge_blocks_of_the_zone_and_aligned_ones(void)
 	free_pages(pfn);
 }
 
+/* Of every order, and of any number of pages, clean ones while there are such. */
+static void cold_pages_are_clean(void)
+{
+	u64 warm[4], cold, backed, nr;
+	unsigned i;
+
+	options.decay_ms = -1;
+	pages_start();
+	for (nr = 1; nr <= 2 * PAGEBLOCK_PAGES; nr += nr / 3 + 1) {
+		for (i = 0; i < 4; i++)
+			warm[i] = alloc_pages_exact(BM_GFP_KERNEL, nr, 0);
+		/* Not one with the clean ones, whose block would begin with a warm page. */
+		alloc_pages(BM_GFP_KERNEL, 0);
+		free_pages(alloc_pages(BM_GFP_KERNEL, 12));
+		reclaim_trim(0);
+		for (i = 0; i < 4; i++)
+			free_pages(warm[i]);
+		pcp_drain_all(zone_table[0]);
+		backed = pages_nr_backed();
+		cold = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_COLD, nr, 0);
+		assert_int_equal(pages_nr_backed() - backed, nr);
+		free_pages(cold);
+		reclaim_trim(0);
+	}
+}
+
+/* BM_GFP_WRITE has the pages there at once, but where no system call may be made. */
+static void pages_for_writing_are_populated(void)
+{
+	u64 pfn;
+
+	options.decay_ms = -1;
+	pages_start();
+	pfn = alloc_pages(BM_GFP_KERNEL | BM_GFP_WRITE, 5);
+	assert_int_equal(fake_calls(FAKE_POPULATE), 1);
+	free_pages(pfn);
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | BM_GFP_WRITE,
+					       ((u64)1 << MAX_ORDER) + 1, 0), 0);
+	assert_int_equal(fake_calls(FAKE_POPULATE), 2);
+	this_scope.flags = SCOPE_NOSYSCALL;
+	assert_int_not_equal(alloc_pages(BM_GFP_KERNEL | BM_GFP_WRITE, 6), 0);
+	assert_int_equal(fake_calls(FAKE_POPULATE), 2);
+	this_scope.flags = 0;
+}
+
 UNIT_MAIN(CASE(every_size_is_exact),
+	  CASE(cold_pages_are_clean),
+	  CASE(pages_for_writing_are_populated),
 	  CASE(every_alignment),
 	  CASE(alignments_beyond_the_zones),
 	  CASE(every_order),

@@ -189,6 +189,25 @@ static void what_the_environment_names(void)
 	clean_up();
 }
 
+/* Programs that set their title write over the environment they were started with. */
+static void what_the_environment_named(void)
+{
+	static char name[] = "MEMORY_PRESSURE_WATCH=" ALL;
+
+	start();
+	write_to(ALL, "some avg10=0.00 avg60=0.00\n");
+	refuse_writes = true;
+	putenv(name);
+	assert_string_equal(pressure_open(true), ALL);
+	memset(name, 'x', sizeof(name) - 1);
+	write_to(ALL, "some avg10=99.00 avg60=0.00\n");
+	fake.now_ms += 2000;
+	assert_true(pressure_wait(10));
+	pressure_close();
+	refuse_writes = false;
+	clean_up();
+}
+
 /* Where triggers are refused, the average over ten seconds counts, seldom read. */
 static void else_the_average_is_read(void)
 {
@@ -273,5 +292,6 @@ UNIT_MAIN(CASE(a_trigger_is_set_and_polled),
 	  CASE(the_group_before_the_system),
 	  CASE(the_own_group_first),
 	  CASE(what_the_environment_names),
+	  CASE(what_the_environment_named),
 	  CASE(else_the_average_is_read),
 	  CASE(a_lost_descriptor))
