@@ -153,6 +153,8 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 
 BM_EXPORT int bm_group_destroy(struct bm_group *group)
 {
+	if (shard_use(group->shard, 0))
+		tcache_reap_orphans(); /* of threads that a fork left behind */
 	if (shard_use(group->shard, 0)) {
 		errno = EBUSY;
 		return -1;

@@ -151,6 +151,8 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, pfn;
 	int saved = errno;
 
+	if (shard_use(shard, 0))
+		tcache_reap_orphans(); /* of threads that a fork left behind */
 	if (shard_use(shard, 0)) {
 		errno = EBUSY;
 		return -1;

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/options.h"
 #include "malloc/internal.h"
 
 /* Everything above the table, and what cannot be. */
@@ -57,6 +58,12 @@ static size_t usable_size(const void *p, u16 tag)
 	return (size_t)pfn_to_page(virt_to_pfn(p))->nr_pages << PAGE_SHIFT;
 }
 
+/* hardened: nothing is cached, so the slab knows what the program has. */
+static bool is_bad_object(const char *what, const void *p, u16 tag)
+{
+	return unlikely(options.hardened) && !slab_check_object(what, p, tag_class(tag));
+}
+
 BM_EXPORT size_t malloc_usable_size(void *p)
 {
 	u16 tag;
@@ -68,6 +75,8 @@ BM_EXPORT size_t malloc_usable_size(void *p)
 		report_bad_pointer("malloc_usable_size", p);
 		return 0;
 	}
+	if (tag_is_slab(tag) && is_bad_object("invalid malloc_usable_size", p, tag))
+		return 0;
 	return usable_size(p, tag);
 }
 
@@ -90,6 +99,10 @@ static void *slab_realloc(void *p, u16 tag, size_t size)
 	size_t old = size_classes[tag_class(tag)].size, want = grown(old, size);
 	void *q;
 
+	if (is_bad_object("invalid realloc", p, tag)) {
+		errno = EINVAL;
+		return NULL;
+	}
 	if (size <= old && size > old / 2)
 		return p;
 	q = large_alloc_with_room(want);

@@ -260,9 +260,8 @@ static void note_foreign(u64 block, u64 nr)
 	for (i = block; i < block + nr; i++) {
 		char *at = pfn_to_virt(i << PAGEBLOCK_ORDER);
 
-		if (os_map_at(at, PAGEBLOCK_SIZE))
-			os_unmap(at, PAGEBLOCK_SIZE);
-		else if (errno == EEXIST)
+		/* What cannot be unmapped again is in the way as well: nobody's. */
+		if (os_map_at(at, PAGEBLOCK_SIZE) ? !os_unmap(at, PAGEBLOCK_SIZE) : errno == EEXIST)
 			window.blocks[i].state = BLOCK_FOREIGN;
 	}
 }

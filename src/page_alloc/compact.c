@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/stats.h"
+#include "os/os.h"
 #include "page_alloc/internal.h"
 
 /* A run of free pageblocks, taken out of use. */
@@ -40,11 +41,26 @@ static bool isolate_some(struct zone *zone, struct isolated *out)
 	return found;
 }
 
+/* Zeroes their struct pages, most of which were never touched: those stay so. */
+static void clear_mem_map(u64 pfn, u64 nr)
+{
+	char *start = (char *)pfn_to_page(pfn), *end = (char *)pfn_to_page(pfn + nr);
+	char *from = (char *)round_up((uintptr_t)start, os_page_size());
+	char *to = (char *)round_down((uintptr_t)end, os_page_size());
+
+	if (from >= to || !os_purge(from, (size_t)(to - from)) || !os_purge_clears()) {
+		memset(start, 0, (size_t)(end - start));
+		return;
+	}
+	memset(start, 0, (size_t)(from - start));
+	memset(to, 0, (size_t)(end - to));
+}
+
 static bool unmap_isolated(const struct isolated *run)
 {
 	/* Whoever maps here next finds what it describes as new as the pages. */
 	pages_clear_dirty(run->pfn, run->nr);
-	memset(pfn_to_page(run->pfn), 0, run->nr * sizeof(struct page));
+	clear_mem_map(run->pfn, run->nr);
 	if (section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER))
 		return true;
 	pages_keep(run->pfn, run->nr);

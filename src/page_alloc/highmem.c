@@ -2,6 +2,7 @@
  * rank 4: the HighMem zone: blocks beyond what the buddy serves, each mapped for
  * itself and unmapped when it is freed. The head's `private` counts its pageblocks.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/stats.h"
@@ -42,6 +43,7 @@ void highmem_free(u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 blocks = page->private;
+	int saved = errno;
 
 	pages_count_backed(-(long)page->nr_pages);
 	/* The struct page must be zero again before the range can be reused. */
@@ -56,6 +58,7 @@ void highmem_free(u64 pfn)
 	section_adopt(pfn, blocks);
 	zone_add_blocks(pfn_zone(pfn), pfn, blocks, MIGRATE_MOVABLE);
 	zones_set_reserves();
+	errno = saved;
 }
 
 /* Maps or unmaps pageblocks at the block's end, so that it has so many; false when that is refused. */

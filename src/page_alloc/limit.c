@@ -153,6 +153,11 @@ static u64 mark_for(bm_gfp_t gfp)
 	return limit.min + reserve / 2 + (gfp & BM_GFP_DIRECT_RECLAIM ? 0 : reserve / 4);
 }
 
+bool limit_has_room(u64 nr)
+{
+	return limit_allows(nr, 0);
+}
+
 bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 {
 	bool may_reclaim = gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);

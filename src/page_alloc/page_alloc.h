@@ -138,6 +138,12 @@ void reclaim_age(void);
  */
 cold_path void limit_init(void);
 
+/*
+ * Whether nr pages that were given back may be backed again. Reclaims nothing, so locks
+ * up to LOCK_NODE may be held.
+ */
+bool limit_has_room(u64 nr);
+
 /* thp.c. At start, once the options are known: how the system uses huge pages. */
 cold_path void thp_init(void);
 /* Whether the page's pageblock may be a huge page. */

@@ -21,6 +21,7 @@
 #include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 /* A zone below keeps this fraction of the memory above it from requests for that. */
 #define LOWMEM_RATIO 32
@@ -220,6 +221,16 @@ void zone_bind(const struct zone *zone, u64 pfn, u64 nr)
 	pages_bind(pfn, nr << PAGEBLOCK_ORDER);
 }
 
+/* Blocks of the pageblock that were somebody's are paid for no more. */
+static void disown_lost(u64 pfn)
+{
+	u64 end = pfn + PAGEBLOCK_PAGES;
+
+	for (; pfn < end; pfn++)
+		if (page_kind(pfn_to_page(pfn)) == PAGE_PAGES)
+			page_disown(pfn_to_page(pfn), pfn_to_page(pfn)->nr_pages);
+}
+
 /* The parent's locked pages are not here: no page of the zone is. */
 void page_alloc_after_fork(void)
 {
@@ -231,6 +242,7 @@ void page_alloc_after_fork(void)
 	for (pfn = window.low; pfn < window.low + LOW_PAGES; pfn += PAGEBLOCK_PAGES)
 		if (pfn_has_block(pfn) && pfn_to_block(pfn)->state == BLOCK_PRESENT &&
 		    pfn_to_block(pfn)->zone == dma_zone.index) {
+			disown_lost(pfn);
 			pages_clear_dirty(pfn, PAGEBLOCK_PAGES);
 			section_forget(pfn, 1);
 			any = true;

@@ -10,12 +10,13 @@ __thread struct scope this_scope __attribute__((tls_model("initial-exec")));
 struct page_group *page_groups[MAX_OWNERS];
 void (*owner_reclaim)(u16 owner);
 
-static bool try_charge(struct page_group *g, u64 nr)
+/* `must`: beyond the limit if need be. */
+static bool try_charge(struct page_group *g, u64 nr, bool must)
 {
 	u64 old = __atomic_load_n(&g->usage, __ATOMIC_RELAXED), peak;
 
 	do {
-		if (old + nr > __atomic_load_n(&g->limit, __ATOMIC_RELAXED))
+		if (old + nr > __atomic_load_n(&g->limit, __ATOMIC_RELAXED) && !must)
 			return false;
 	} while (!__atomic_compare_exchange_n(&g->usage, &old, old + nr, true, __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
@@ -27,14 +28,14 @@ static bool try_charge(struct page_group *g, u64 nr)
 	return true;
 }
 
-bool owner_charge(u16 owner, u64 nr)
+bool owner_charge(u16 owner, u64 nr, bool must)
 {
 	struct page_group *g = __atomic_load_n(&page_groups[owner], __ATOMIC_ACQUIRE);
 
-	if (!g || try_charge(g, nr))
+	if (!g || try_charge(g, nr, false))
 		return true;
 	owner_reclaim(owner);
-	if (try_charge(g, nr))
+	if (try_charge(g, nr, must))
 		return true;
 	__atomic_fetch_add(&g->failures, 1, __ATOMIC_RELAXED);
 	errno = ENOMEM;
@@ -57,7 +58,7 @@ u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned al
 
 	if (!owner)
 		return alloc_pages_nodemask(nid, gfp, nr, align_order, nodemask);
-	if (!owner_charge(owner, nr))
+	if (!owner_charge(owner, nr, scope_gfp(gfp) & BM_GFP_NOFAIL))
 		return 0;
 	pfn = alloc_pages_nodemask(nid, gfp, nr, align_order, nodemask);
 	if (pfn)

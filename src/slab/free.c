@@ -5,28 +5,45 @@
 /* Heads of slabs this many pointers ahead are brought to the cache on free. */
 #define PREFETCH_AHEAD 8
 
-static cold_path void report_bad_free(const void *p, unsigned class)
+/* `twice`: what it is called if the object is free already. */
+static cold_path void report_object(const char *bad, const char *twice, const void *p,
+				    unsigned class)
 {
 	const struct size_class *sc = &size_classes[class];
 	u16 tag = tag_read(virt_to_pfn(p));
 	struct slab_place place;
 
 	if (!tag_is_slab(tag) || tag_class(tag) != class) {
-		report_corruption("double free of %p: its slab of %u-byte objects is gone already",
-				  p, sc->size);
+		report_corruption("%s of %p: its slab of %u-byte objects is gone already", twice, p,
+				  sc->size);
 		return;
 	}
 	place = slab_locate(p, class);
 	if (!place.object)
-		report_corruption("invalid free of %p: in the unused tail of a slab of %u-byte objects",
+		report_corruption("%s of %p: in the unused tail of a slab of %u-byte objects", bad,
 				  p, sc->size);
 	else if (place.object != p)
-		report_corruption("invalid free of %p: %u bytes inside the %u-byte object at %p", p,
+		report_corruption("%s of %p: %u bytes inside the %u-byte object at %p", bad, p,
 				  (unsigned)((const char *)p - place.object), sc->size,
 				  (void *)place.object);
 	else
-		report_corruption("double free of %p: an object of %u bytes that is free already", p,
+		report_corruption("%s of %p: an object of %u bytes that is free already", twice, p,
 				  sc->size);
+}
+
+static cold_path void report_bad_free(const void *p, unsigned class)
+{
+	report_object("invalid free", "double free", p, class);
+}
+
+bool slab_check_object(const char *what, const void *p, unsigned class)
+{
+	struct slab_place place = slab_locate(p, class);
+
+	if (place.object == p && place.allocated)
+		return true;
+	report_object(what, what, p, class);
+	return false;
 }
 
 /*

@@ -5,6 +5,7 @@
 
 #include "base/report.h"
 #include "base/stats.h"
+#include "page_alloc/page_alloc.h"
 #include "page_alloc/scope.h"
 #include "slab/internal.h"
 
@@ -103,19 +104,32 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 	return want - n;
 }
 
-/* Takes from the partial slabs, in the order they stand; the number taken. */
+/* Slabs that a refill passes over: at a limit, with the lock held. */
+#define PASS_MOST 64
+
+/*
+ * Takes from the partial slabs, in the order they stand; the number taken. What a slab
+ * has given back counts for the limits again when its objects are handed out: where
+ * there is no room for that, others serve.
+ */
 static unsigned take_partial(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
-	unsigned left = n;
+	unsigned left = n, pass = PASS_MOST;
+	u64 pfn, next;
 
-	while (left && node->partial_first) {
-		u64 pfn = node->partial_first;
+	for (pfn = node->partial_first; left && pfn; pfn = next) {
 		struct page *page = pfn_to_page(pfn);
 
-		if (page->next)
-			__builtin_prefetch(pfn_to_page(page->next), 1);
+		next = page->next;
+		if (next)
+			__builtin_prefetch(pfn_to_page(next), 1);
+		if (unlikely(page->nr_clean && !limit_has_room(page->nr_clean))) {
+			if (!--pass)
+				break;
+			continue;
+		}
 		if (page->nr_free == sc->nr_objects)
 			slab_unkeep_empty(shard, node, sc);
 		left -= take_objects(pfn, sc, out, left);

@@ -144,6 +144,8 @@ struct slab_place {
 	bool allocated;	/* not free in the bitmap; cached objects count as allocated */
 };
 struct slab_place slab_locate(const void *p, unsigned class);
+/* Whether p is an allocated object of the class; else that is reported, as `what` of it. */
+bool slab_check_object(const char *what, const void *p, unsigned class);
 
 /* Gives empty slabs of all shards back: all, or those that were not used since the last call. */
 void slab_shrink(bool all);

@@ -186,6 +186,75 @@ static void heap_objects_freed_elsewhere(void)
 	}
 }
 
+static struct bm_heap *elsewhere;
+static pthread_barrier_t entered;
+
+static void *sits_in_the_heap(void *arg)
+{
+	bm_scope_t before = bm_heap_set_default(elsewhere);
+
+	free(malloc(10));
+	pthread_barrier_wait(&entered);
+	pthread_barrier_wait(&entered);
+	bm_scope_restore(before);
+	return arg;
+}
+
+/* A child has not the threads that were in a heap or group. */
+static void a_heap_of_a_thread_that_is_not_here(void)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	elsewhere = bm_heap_create();
+	CHECK(elsewhere && !pthread_barrier_init(&entered, NULL, 2));
+	CHECK(!pthread_create(&thread, NULL, sits_in_the_heap, NULL));
+	pthread_barrier_wait(&entered);
+	CHECK(bm_heap_destroy(elsewhere) == -1 && errno == EBUSY);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid)
+		_exit(bm_heap_destroy(elsewhere) != 0);
+	CHECK(wait_exit(pid) == 0);
+	pthread_barrier_wait(&entered);
+	pthread_join(thread, NULL);
+	CHECK(bm_heap_destroy(elsewhere) == 0);
+}
+
+/* Locked pages are not in the child, and not charged there. */
+static void pages_that_a_child_has_not(void)
+{
+	struct bm_group *g = bm_group_create("locked", 0);
+	bm_scope_t before = bm_group_enter(g);
+	void *p = bm_get_free_pages(BM_GFP_KERNEL | BM_GFP_ACCOUNT | BM_GFP_DMA, 3);
+	pid_t pid;
+
+	bm_group_leave(before);
+	if (!p)
+		trap_skip("no page can be locked here");
+	CHECK(bm_group_usage(g) == 8 * 4096);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid)
+		_exit(bm_group_usage(g) != 0);
+	CHECK(wait_exit(pid) == 0);
+	CHECK(bm_group_usage(g) == 8 * 4096);
+}
+
+/* Who must not fail goes beyond a group's limit, as in the kernel. */
+static void nofail_in_a_group(void)
+{
+	struct bm_group *g = bm_group_create("must", 4 * 4096);
+	bm_scope_t before = bm_group_enter(g);
+	int i;
+
+	for (i = 0; i < 10; i++)
+		CHECK(bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT | BM_GFP_NOFAIL, 0));
+	CHECK(!bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT, 0));
+	CHECK(bm_group_usage(g) == 10 * 4096);
+	bm_group_leave(before);
+}
+
 static void too_many_heaps(void)
 {
 	static struct bm_heap *h[2000];
@@ -493,6 +562,10 @@ static const struct trap_case cases[] = {
 	  .conf = "hard_limit:32M" },
 	{ .name = "group_limit", .run = group_limit },
 	{ .name = "least_limit", .run = least_limit },
+	{ .name = "nofail_in_a_group", .run = nofail_in_a_group },
+	{ .name = "pages_that_a_child_has_not", .run = pages_that_a_child_has_not },
+	{ .name = "a_heap_of_a_thread_that_is_not_here",
+	  .run = a_heap_of_a_thread_that_is_not_here },
 	{ .name = "objects_outlive_their_group", .run = objects_outlive_their_group },
 	{ .name = "threads_in_a_group", .run = threads_in_a_group },
 	{ .name = "scopes", .run = scopes },

@@ -356,6 +356,30 @@ static void writes_after_free_are_harmless(void)
 	}
 }
 
+/* As large as it was: there is no need to move it, and yet it is looked at. */
+static void realloc_small_after_free(void)
+{
+	char *p = malloc(100);
+
+	free(p);
+	p = realloc(hide(p), 100);
+}
+
+static void realloc_interior_in_place(void)
+{
+	char *p = malloc(100);
+
+	p = realloc((char *)hide(p) + 16, 100);
+}
+
+static void usable_size_after_free(void)
+{
+	void *p = malloc(100);
+
+	free(p);
+	CHECK(malloc_usable_size(hide(p)) == 1);
+}
+
 #define DIES(test, how) { .name = #test, .run = test, .dies = how }
 #define DIES_HARDENED(test, how)                                              \
 	{ .name = #test "_hardened", .run = test, .dies = how, .conf = "hardened:true" }
@@ -386,7 +410,8 @@ static const struct trap_case cases[] = {
 	DIES(free_interior_large_page, INSIDE("65536", "block of 1048576 bytes")),
 	DIES(free_interior_huge, INSIDE("1073741824", "block of 2147483648 bytes")),
 	DIES(realloc_interior, INSIDE("16", "112-byte object")),
-	DIES_HARDENED(realloc_interior, INSIDE("16", "112-byte object")),
+	DIES_HARDENED(realloc_interior, "^buddymalloc: invalid realloc of " POINTER
+		      ": 16 bytes inside the 112-byte object at " POINTER "\n$"),
 	DIES(free_tail_of_slab, IN_TAIL "48-byte objects\n$"),
 
 	DIES(double_free_at_once, DOUBLE),
@@ -400,6 +425,12 @@ static const struct trap_case cases[] = {
 	DIES(double_free_large_later, "^buddymalloc: (double|invalid) free of " POINTER ": [^\n]*\n$"),
 	DIES(double_free_huge, PAGE_IS_FREE),
 	DIES(realloc_after_free, DOUBLE_LARGE),
+	DIES_HARDENED(realloc_small_after_free, "^buddymalloc: invalid realloc of " POINTER
+		      ": an object of 112 bytes that is free already\n$"),
+	DIES_HARDENED(realloc_interior_in_place, "^buddymalloc: invalid realloc of " POINTER
+		      ": 16 bytes inside the 112-byte object at " POINTER "\n$"),
+	DIES_HARDENED(usable_size_after_free, "^buddymalloc: invalid malloc_usable_size of " POINTER
+		      ": an object of 112 bytes that is free already\n$"),
 
 	{ .name = "misuse_and_go_on", .run = misuse_and_go_on,
 	  .conf = "abort_on_corruption:false", .says = "^(buddymalloc: invalid free of [^\n]*\n){3}$" },

@@ -138,7 +138,22 @@ static void each_hole_is_found(void)
 			}
 }
 
-UNIT_MAIN(CASE(one_refusal),
+/* What was mapped to see whether a place is free cannot be unmapped: the search goes on behind it. */
+static void what_cannot_be_unmapped_is_in_the_way_once(void)
+{
+	u64 calls;
+
+	assert_true(memmap_init());
+	assert_int_not_equal(section_map(1, 1, BLOCK_HIGHMEM, 0), 0);
+	fake_foreign(block_virt(SPAN_BLOCKS + 50), PAGEBLOCK_SIZE);
+	fake_fail(FAKE_UNMAP, 1, FAKE_ALWAYS);
+	calls = fake_calls(FAKE_MAP);
+	assert_int_not_equal(section_map(100, 1, BLOCK_HIGHMEM, 0), 0);
+	assert_true(fake_calls(FAKE_MAP) - calls < 300);
+}
+
+UNIT_MAIN(CASE(what_cannot_be_unmapped_is_in_the_way_once),
+	  CASE(one_refusal),
 	  CASE(two_refusals),
 	  CASE(refusals_from_there_on),
 	  CASE(each_hole_is_found))
