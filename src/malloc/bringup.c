@@ -129,8 +129,12 @@ static void thread_exits(void *arg)
 
 	if (tc != tcache_get())
 		return;
-	if (!tc->exit_rounds++ && pthread_setspecific(exit_key, tc) == 0)
-		return;
+	if (!tc->exit_rounds++) {
+		/* There may be no more round: then the cache is lost, but nobody touches the thread. */
+		tcache_forbid_seal(tc);
+		if (pthread_setspecific(exit_key, tc) == 0)
+			return;
+	}
 	tcache_exit(tc);
 }
 

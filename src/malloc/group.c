@@ -22,6 +22,7 @@ struct bm_group {
 	struct page_group pages;
 	struct shard *shard;
 	struct bm_group *next_dead;
+	bool ended;	/* written by bm_group_destroy alone */
 	char name[32];
 };
 
@@ -153,6 +154,12 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 
 BM_EXPORT int bm_group_destroy(struct bm_group *group)
 {
+	if (group->ended) {
+		report_corruption("invalid bm_group_destroy of %p: it was destroyed before",
+				  (void *)group);
+		errno = EINVAL;
+		return -1;
+	}
 	if (shard_use(group->shard, 0))
 		tcache_reap_orphans(); /* of threads that a fork left behind */
 	if (shard_use(group->shard, 0)) {
@@ -160,6 +167,7 @@ BM_EXPORT int bm_group_destroy(struct bm_group *group)
 		return -1;
 	}
 	lock(&groups_lock, LOCK_BRINGUP);
+	group->ended = true;
 	group->next_dead = dead;
 	dead = group;
 	unlock(&groups_lock, LOCK_BRINGUP);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/stats.h"
+#include "base/report.h"
 #include "malloc/internal.h"
 #include "page_alloc/scope.h"
 
@@ -151,6 +152,12 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, pfn;
 	int saved = errno;
 
+	if (shard->spare) {
+		report_corruption("invalid bm_heap_destroy of %p: it was destroyed before",
+				  (void *)heap);
+		errno = EINVAL;
+		return -1;
+	}
 	if (shard_use(shard, 0))
 		tcache_reap_orphans(); /* of threads that a fork left behind */
 	if (shard_use(shard, 0)) {

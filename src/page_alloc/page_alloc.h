@@ -21,9 +21,13 @@
  * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of
  * what it frees in the window, and its objects must survive a fork. GFP_ROOMY: for
  * a block that has grown and will again: with free pages behind it (not aligned).
+ * GFP_MORE: the caller has enough, and would take more. GFP_INSTEAD: if this fails, it
+ * tries something else.
  */
 #define GFP_WINDOW 0x80000000u
 #define GFP_ROOMY 0x40000000u
+#define GFP_MORE 0x20000000u
+#define GFP_INSTEAD 0x10000000u
 
 /* Nodes, zones and zonelists. */
 void page_alloc_init(void);

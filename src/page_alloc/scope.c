@@ -28,16 +28,18 @@ static bool try_charge(struct page_group *g, u64 nr, bool must)
 	return true;
 }
 
-bool owner_charge(u16 owner, u64 nr, bool must)
+bool owner_charge(u16 owner, u64 nr, bm_gfp_t gfp)
 {
 	struct page_group *g = __atomic_load_n(&page_groups[owner], __ATOMIC_ACQUIRE);
 
 	if (!g || try_charge(g, nr, false))
 		return true;
-	owner_reclaim(owner);
-	if (try_charge(g, nr, must))
-		return true;
-	__atomic_fetch_add(&g->failures, 1, __ATOMIC_RELAXED);
+	if (!(gfp & (GFP_ROOMY | GFP_MORE))) {
+		owner_reclaim(owner);
+		if (try_charge(g, nr, gfp & BM_GFP_NOFAIL))
+			return true;
+		__atomic_fetch_add(&g->failures, !(gfp & GFP_INSTEAD), __ATOMIC_RELAXED);
+	}
 	errno = ENOMEM;
 	return false;
 }
@@ -58,7 +60,7 @@ u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned al
 
 	if (!owner)
 		return alloc_pages_nodemask(nid, gfp, nr, align_order, nodemask);
-	if (!owner_charge(owner, nr, scope_gfp(gfp) & BM_GFP_NOFAIL))
+	if (!owner_charge(owner, nr, scope_gfp(gfp)))
 		return 0;
 	pfn = alloc_pages_nodemask(nid, gfp, nr, align_order, nodemask);
 	if (pfn)

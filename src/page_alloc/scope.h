@@ -62,8 +62,11 @@ extern struct page_group *page_groups[MAX_OWNERS] HIDDEN;
 /* Called when a group is at its limit, with no lock held: gives back what it caches. */
 extern void (*owner_reclaim)(u16 owner);
 
-/* Counts nr pages; false with errno ENOMEM when the limit does not allow them, unless it must. */
-bool owner_charge(u16 owner, u64 nr, bool must);
+/*
+ * Counts nr pages; false with errno ENOMEM when the limit does not allow them. NOFAIL goes
+ * beyond it; who can do without (GFP_ROOMY, GFP_MORE) asks nobody to give something back.
+ */
+bool owner_charge(u16 owner, u64 nr, bm_gfp_t gfp);
 void owner_uncharge(u16 owner, u64 nr);
 
 /* A block of nr pages is nobody's any more. */

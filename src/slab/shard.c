@@ -72,8 +72,10 @@ struct shard *shard_create_private(void)
 
 	lock(&shards_lock, LOCK_SHARDS);
 	shard = spare_private;
-	if (shard)
+	if (shard) {
 		spare_private = shard->next_spare;
+		shard->spare = false;
+	}
 	unlock(&shards_lock, LOCK_SHARDS);
 	if (shard)
 		return shard;
@@ -99,6 +101,7 @@ void shard_retire_private(struct shard *shard)
 {
 	lock(&shards_lock, LOCK_SHARDS);
 	shard->next_spare = spare_private;
+	shard->spare = true;
 	spare_private = shard;
 	unlock(&shards_lock, LOCK_SHARDS);
 }

@@ -53,9 +53,22 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 	return pfn;
 }
 
+/*
+ * From the last to the first: a child of fork that destroys the heap goes by tags, and must
+ * find the head's or none.
+ */
+static void clear_tags(u64 pfn, const struct size_class *sc)
+{
+	u64 i = sc->nr_objects == 1 ? 1 : sc->nr_pages;
+
+	while (--i)
+		tag_write(pfn + i, TAG_NONE);
+	__atomic_store_n(tag_of(pfn), TAG_NONE, __ATOMIC_RELEASE);
+}
+
 void slab_release(u64 pfn, unsigned class)
 {
-	write_tags(pfn, &size_classes[class], TAG_NONE);
+	clear_tags(pfn, &size_classes[class]);
 	page_set_kind(pfn_to_page(pfn), PAGE_PAGES);
 	free_pages(pfn);
 	stat_add_shared(slabs_freed, 1);
@@ -171,7 +184,7 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 		unsigned take = MIN(left, (unsigned)sc->nr_objects);
 
 		/* For more than the first no stone is turned. */
-		pfn = new_slab(shard, class, nr ? BM_GFP_NORETRY | BM_GFP_NOWARN : 0);
+		pfn = new_slab(shard, class, nr ? GFP_MORE | BM_GFP_NORETRY | BM_GFP_NOWARN : 0);
 		if (unlikely(!pfn))
 			break;
 		/* Nobody else knows the slab yet. */

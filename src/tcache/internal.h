@@ -23,8 +23,6 @@ static inline void sheaf_set_top(struct tcache *tc, size_t class, void **top)
 /* idle.c */
 /* Gives the calling thread its own cache back, if that is sealed. */
 void tcache_unseal(struct tcache *tc);
-/* The same, for good: the thread is going to do without the cache. */
-void tcache_forbid_seal(struct tcache *tc);
 /* In a child after fork: of the thread that forked (mine), and of all others. */
 void tcache_unseal_in_child(struct tcache *tc, bool mine);
 /* The thread is gone without a word: slot points into memory that may not be there. */

@@ -65,6 +65,8 @@ void sheaves_init(void)
 		/* One object at least: a refill always brings one. */
 		nr_slots += 1 + MAX(first_limit[class], 1u);
 	}
+	/* See sheaf_used. The first class's places are the closest. */
+	nr_slots = MAX(nr_slots, (u32)SHEAF_MOST + 1);
 	for (class = 0; class < NR_SHEAVES; class++) {
 		full_place[class] = nr_slots + 1;
 		nr_slots += 1 + full_limit[class];
@@ -408,6 +410,24 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 	tcache_leave(tc, before);
 }
 
+/*
+ * A thread's first frees make no cache. They may be its last: glibc frees what belongs to
+ * stacks (the dtv of a detached thread that ended before) in the exiting thread, after all
+ * destructors, and nobody would be told of the end of a cache made then.
+ */
+#define FREES_WITHOUT_CACHE 128
+
+static struct tcache *cache_for_free(const struct tcache *tc)
+{
+	static __thread u8 frees __attribute__((tls_model("initial-exec")));
+
+	if (tc->state == TCACHE_SEALED || frees == FREES_WITHOUT_CACHE)
+		return tcache_get();
+	frees++;
+	tcache_hooks.bringup();
+	return tcache_shared(&tcache_gone);
+}
+
 static out_of_line void free_uncommon(void *p, struct tcache *tc)
 {
 	int saved = errno;
@@ -416,7 +436,7 @@ static out_of_line void free_uncommon(void *p, struct tcache *tc)
 	if (!p)
 		return;
 	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
-		tc = tcache_get();
+		tc = cache_for_free(tc);
 	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
 	if (unlikely(!tag_is_slab(tag)))
 		tcache_hooks.free_other(p);

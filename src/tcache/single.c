@@ -53,7 +53,7 @@ static cold_path void report_kept(const void *p, unsigned class)
 
 void tcache_free_single(struct tcache *tc, void *p, u16 tag)
 {
-	unsigned class = tag_class(tag);
+	unsigned class = tag_class(tag), last_class;
 	void *last;
 	u32 before;
 
@@ -65,6 +65,7 @@ void tcache_free_single(struct tcache *tc, void *p, u16 tag)
 	}
 	before = tcache_enter(tc);
 	last = tc->single;
+	last_class = tc->single_class;
 	if (unlikely(last == p)) {
 		tcache_leave(tc, before);
 		report_kept(p, class);
@@ -74,8 +75,11 @@ void tcache_free_single(struct tcache *tc, void *p, u16 tag)
 	tc->single_class = class;
 	__atomic_store_n(&tc->single, p, __ATOMIC_RELEASE);
 	tcache_leave(tc, before);
-	if (last)
-		tcache_free_direct(last, tag_read(virt_to_pfn(last)));
+	/* By what it was: freed twice, its pages may be something else by now. */
+	if (last) {
+		slab_free(tc->shard, last_class, &last, 1);
+		stat_add_shared(objects_flushed, 1);
+	}
 }
 
 void tcache_drop_single(struct tcache *tc)

@@ -221,6 +221,8 @@ struct tcache_hooks {
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
 /* idle.c */
+/* Others are never again to take from the calling thread's cache: it is going to do without. */
+void tcache_forbid_seal(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
 void tcache_shrink_idle(bool all);
 

@@ -191,12 +191,15 @@ bool tcache_rebind(struct shard *shard)
 		tcache_forbid_seal(tc);
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
+	/* In one step for who forks: the child leaves what the cache is said to be in. */
+	lock(&threads_lock, LOCK_THREADS);
 	if (tc->shard != tc->home)
 		shard_use(tc->shard, -1);
 	if (shard != tc->home)
 		shard_use(shard, 1);
 	tc->shard = shard;
 	tc->tag_base = shard->tag_base;
+	unlock(&threads_lock, LOCK_THREADS);
 	if (shard == tc->home && tc->sealable)
 		allow_seal(tc);
 	return true;
@@ -220,9 +223,10 @@ void tcache_exit(struct tcache *tc)
 	this_scope.owner = 0;
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
-	leave_shards(tc);
 	stat_add(&tc->stats, threads_exited, 1);
+	/* In one step for who forks: a child would leave them once more. */
 	lock(&threads_lock, LOCK_THREADS);
+	leave_shards(tc);
 	unlink_live(tc);
 	tc->next_free = spare;
 	spare = tc;
@@ -297,6 +301,10 @@ void tcache_after_fork(void)
 	struct tcache *tc, *next;
 
 	lock_reinit(&threads_lock);
+	/* Whoever reclaims looks whether a cache is still sealed, given up or not. */
+	for (tc = spare; tc; tc = tc->next_free)
+		if (tc->seal_lock.word)
+			lock_reinit(&tc->seal_lock);
 	__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 	/*
 	 * A child that only calls exec must not pay for its parent's threads:

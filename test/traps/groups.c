@@ -241,6 +241,46 @@ static void pages_that_a_child_has_not(void)
 	CHECK(bm_group_usage(g) == 8 * 4096);
 }
 
+/* What is tried, and then had in another way, has not failed. */
+static void failures_are_failures(void)
+{
+	struct bm_group *g = bm_group_create("tries", 24 * MIB);
+	bm_scope_t before = bm_group_enter(g);
+	char *p = malloc(10 * MIB), *q, *in_the_way[40];
+	int i;
+
+	bm_group_leave(before);
+	for (i = 0; i < 40; i++)
+		in_the_way[i] = malloc(1200000);
+	before = bm_group_enter(g);
+	q = realloc(p, 12 * MIB);
+	CHECK(q && bm_group_failures(g) == 0, "%zu failures", bm_group_failures(g));
+	CHECK(!realloc(q, 30 * MIB) && bm_group_failures(g) == 1, "%zu failures",
+	      bm_group_failures(g));
+	bm_group_leave(before);
+	for (i = 0; i < 40; i++)
+		free(in_the_way[i]);
+}
+
+static void destroyed_twice(void)
+{
+	struct bm_heap *h = bm_heap_create(), *a, *b;
+	struct bm_group *g = bm_group_create("twice", 0);
+	bm_scope_t before = bm_group_enter(g);
+	void *p = malloc(100);
+
+	bm_group_leave(before);
+	CHECK(bm_heap_destroy(h) == 0 && bm_group_destroy(g) == 0);
+	errno = 0;
+	CHECK(bm_heap_destroy(h) == -1 && errno == EINVAL);
+	errno = 0;
+	CHECK(bm_group_destroy(g) == -1 && errno == EINVAL);
+	a = bm_heap_create();
+	b = bm_heap_create();
+	CHECK(a && b && a != b);
+	free(p);
+}
+
 /* Who must not fail goes beyond a group's limit, as in the kernel. */
 static void nofail_in_a_group(void)
 {
@@ -562,6 +602,10 @@ static const struct trap_case cases[] = {
 	  .conf = "hard_limit:32M" },
 	{ .name = "group_limit", .run = group_limit },
 	{ .name = "least_limit", .run = least_limit },
+	{ .name = "failures_are_failures", .run = failures_are_failures },
+	{ .name = "destroyed_twice", .run = destroyed_twice, .conf = "abort_on_corruption:false",
+	  .says = "^buddymalloc: invalid bm_heap_destroy of 0x[0-9a-f]+: it was destroyed before\n"
+		  "buddymalloc: invalid bm_group_destroy of 0x[0-9a-f]+: it was destroyed before\n$" },
 	{ .name = "nofail_in_a_group", .run = nofail_in_a_group },
 	{ .name = "pages_that_a_child_has_not", .run = pages_that_a_child_has_not },
 	{ .name = "a_heap_of_a_thread_that_is_not_here",

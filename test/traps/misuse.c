@@ -286,6 +286,19 @@ static void double_free_by_two_threads(void)
 	free_shared(0);
 }
 
+/* The last one freed of this size is kept by the thread, while another thread frees it too. */
+static void double_free_of_a_kept_one(void)
+{
+	void *other = malloc(40000);
+
+	shared = malloc(200000);
+	CHECK(shared && other);
+	trap_expect_pointer(shared);
+	free(shared);
+	run_threads(1, free_shared);
+	free(other);
+}
+
 static void realloc_after_free(void)
 {
 	void *p = malloc(1 << 20);
@@ -421,6 +434,8 @@ static const struct trap_case cases[] = {
 	DIES_HARDENED(double_free_later, DOUBLE),
 	DIES(double_free_by_two_threads, DOUBLE),
 	DIES_HARDENED(double_free_by_two_threads, DOUBLE),
+	DIES(double_free_of_a_kept_one, "^buddymalloc: double free of " POINTER
+	     ": its slab of 212992-byte objects is gone already\n$"),
 	DIES(double_free_large, DOUBLE_LARGE),
 	DIES(double_free_large_later, "^buddymalloc: (double|invalid) free of " POINTER ": [^\n]*\n$"),
 	DIES(double_free_huge, PAGE_IS_FREE),

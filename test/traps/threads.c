@@ -204,6 +204,35 @@ static void *detached(void *seed)
 	return NULL;
 }
 
+/*
+ * Threads that never allocate: the last of them free what belonged to the stacks of
+ * others, after all destructors, and leave no cache for it behind.
+ */
+static void *does_nothing(void *unused)
+{
+	usleep(2000);
+	return unused;
+}
+
+static void detached_threads_leave_nothing(void)
+{
+	size_t before = mallinfo2().arena;
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	for (int round = 0; round < 15; round++) {
+		for (int i = 0; i < 40; i++) {
+			pthread_t thread;
+
+			CHECK(pthread_create(&thread, &attr, does_nothing, NULL) == 0);
+		}
+		usleep(20000);
+	}
+	CHECK(mallinfo2().arena < before + (16 << 20), "%zu, then %zu", before,
+	      mallinfo2().arena);
+}
+
 static void exit_while_threads_allocate(void)
 {
 	pthread_attr_t attr;
@@ -412,6 +441,7 @@ static const struct trap_case cases[] = {
 	{ .name = "destructors_allocate_late_hardened", .run = destructors_allocate_late,
 	  .conf = "hardened:true" },
 	{ .name = "first_use_in_a_destructor", .run = first_use_in_a_destructor },
+	{ .name = "detached_threads_leave_nothing", .run = detached_threads_leave_nothing },
 	{ .name = "thread_storm", .run = thread_storm },
 	{ .name = "exit_while_threads_allocate", .run = exit_while_threads_allocate },
 	{ .name = "many_threads_at_once", .run = many_threads_at_once },

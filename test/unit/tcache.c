@@ -51,10 +51,38 @@ static void first_call_makes_the_cache(void)
 
 static void free_may_be_the_first_call(void)
 {
+	unsigned i;
+
 	cache_free(NULL);
 	cache_free(objects);
-	assert_ptr_not_equal(this_tcache, &tcache_boot);
 	assert_ptr_equal(last_other, objects);
+	/* It may be the last as well: no cache is made for it, nor for some more. */
+	assert_ptr_equal(this_tcache, &tcache_boot);
+	for (i = 0; i < 200; i++)
+		cache_free(objects);
+	assert_ptr_not_equal(this_tcache, &tcache_boot);
+}
+
+/* Who looks while a sheaf moves between its places must not find one of these as deep. */
+static void places_are_far_apart(void)
+{
+	struct tcache *tc = tcache_get();
+	void **first[NR_SHEAVES], **full;
+	unsigned class, i;
+
+	for (class = 0; class < NR_SHEAVES; class++)
+		first[class] = tc->sheaf[class].bottom;
+	for (class = 0; class < NR_SHEAVES; class++) {
+		for (i = 0; i < ARRAY_SIZE(objects) && tc->sheaf[class].bottom == first[class]; i++)
+			objects[i] = cache_alloc(class);
+		full = tc->sheaf[class].bottom;
+		while (i--)
+			cache_free(objects[i]);
+		if (full != first[class])
+			assert_true(full - first[class] > 1024);
+		tcache_flush(tc);
+	}
+	assert_ptr_not_equal(tc->sheaf[0].bottom, first[0]);
 }
 
 static void single_object_may_be_the_first_call(void)
@@ -434,6 +462,7 @@ static void exit_that_cannot_be_watched(void)
 
 UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(free_may_be_the_first_call),
+	  CASE(places_are_far_apart),
 	  CASE(single_object_may_be_the_first_call),
 	  CASE(last_freed_is_handed_out_first),
 	  CASE(refills_go_upward),
