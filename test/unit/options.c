@@ -245,7 +245,18 @@ static void name_without_value(void)
 	unit_said("buddymalloc: option decay_ms: '' is not accepted; it takes -1 to 3600000 (ms)\n");
 }
 
-/* The enumerators are in the order of the words. */
+static unsigned count_words(const char *words)
+{
+	unsigned nr = 1;
+
+	while ((words = strchr(words, '|'))) {
+		nr++;
+		words++;
+	}
+	return nr;
+}
+
+/* The enumerators are in the order of the words, and every word has its own. */
 static void words_have_their_numbers(void)
 {
 	static const struct {
@@ -253,20 +264,40 @@ static void words_have_their_numbers(void)
 		const unsigned *field;
 		unsigned number;
 	} words[] = {
+		{ "free:now", &options.free, option_free_now },
+		{ "free:lazy", &options.free, option_free_lazy },
+		{ "pressure:off", &options.pressure, option_pressure_off },
+		{ "pressure:auto", &options.pressure, option_pressure_auto },
+		{ "thp:auto", &options.thp, option_thp_auto },
+		{ "thp:always", &options.thp, option_thp_always },
+		{ "thp:never", &options.thp, option_thp_never },
 		{ "cgroup:auto", &options.cgroup, option_cgroup_auto },
 		{ "cgroup:off", &options.cgroup, option_cgroup_off },
 		{ "cgroup:any", &options.cgroup, option_cgroup_any },
-		{ "free:now", &options.free, option_free_now },
-		{ "pressure:off", &options.pressure, option_pressure_off },
-		{ "pressure:auto", &options.pressure, option_pressure_auto },
-		{ "free:lazy", &options.free, option_free_lazy },
 	};
+	const size_t nr_rows = sizeof(words) / sizeof(words[0]);
+	unsigned nr_words = 0;
 	size_t i;
 
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+	for (i = 0; i < nr_rows; i++) {
 		assert_int_equal(options_parse(words[i].conf), 0);
 		assert_int_equal(*words[i].field, words[i].number);
 	}
+	/* A new word needs a row. */
+#define OPTION_BOOL(name, def, doc)
+#define OPTION_INT(name, def, least, most, unit, doc)
+#define OPTION_SIZE(name, def, least, most, doc)
+#define OPTION_LIMIT(name, def, least, most, doc)
+#define OPTION_STR(name, doc)
+#define OPTION_ENUM(name, def, words, doc) nr_words += count_words(words);
+#include "base/options.def"
+#undef OPTION_BOOL
+#undef OPTION_INT
+#undef OPTION_SIZE
+#undef OPTION_LIMIT
+#undef OPTION_STR
+#undef OPTION_ENUM
+	assert_int_equal(nr_rows, nr_words);
 }
 
 static void unknown_names_are_told_all_others(void)
