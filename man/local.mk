@@ -1,53 +1,25 @@
-# Both pages are made from .in files; libbuddymalloc(7) takes its tables from the .def
-# files. They are in the tarball, so that they are read there without building.
-dist_man_MANS += man/buddymalloc.1 man/libbuddymalloc.7
-EXTRA_DIST += man/buddymalloc.1.in man/libbuddymalloc.7.in man/tables.awk
-MAINTAINERCLEANFILES += man/buddymalloc.1 man/libbuddymalloc.7
-
-bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \
-	$(srcdir)/src/base/stats.def $(srcdir)/configure.ac
-bm_make_man = $(AM_V_GEN)$(MKDIR_P) man && \
-	$(AWK) -v version='$(PACKAGE_VERSION)' -v options='$(srcdir)/src/base/options.def' \
-		-v stats='$(srcdir)/src/base/stats.def' -f '$(srcdir)/man/tables.awk'
-
-man/buddymalloc.1: $(srcdir)/man/buddymalloc.1.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/buddymalloc.1.in' >$@.tmp
-	@mv -f $@.tmp $@
-
-man/libbuddymalloc.7: $(srcdir)/man/libbuddymalloc.7.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/libbuddymalloc.7.in' >$@.tmp
-	@mv -f $@.tmp $@
-
-# The page interface and what is built on it.
+# Every page is made from its .in file; libbuddymalloc(7) takes its tables from the .def
+# files, those of the page interface and what is built on it their examples from the tests.
+# They are in the tarball, so that they are read there without building.
 bm_interface_mans = man/bm_alloc_pages.3 man/bm_gfp.7 man/bm_group_create.3 \
 	man/bm_heap_create.3 man/bm_reclaim.3 man/bm_trace_set.3
-dist_man_MANS += $(bm_interface_mans)
-EXTRA_DIST += man/bm_alloc_pages.3.in man/bm_gfp.7.in man/bm_group_create.3.in \
-	man/bm_heap_create.3.in man/bm_reclaim.3.in man/bm_trace_set.3.in
-MAINTAINERCLEANFILES += $(bm_interface_mans)
+bm_mans = man/buddymalloc.1 man/libbuddymalloc.7 $(bm_interface_mans)
+dist_man_MANS += $(bm_mans)
+EXTRA_DIST += man/buddymalloc.1.in man/libbuddymalloc.7.in man/bm_alloc_pages.3.in \
+	man/bm_gfp.7.in man/bm_group_create.3.in man/bm_heap_create.3.in man/bm_reclaim.3.in \
+	man/bm_trace_set.3.in man/tables.awk
+MAINTAINERCLEANFILES += $(bm_mans)
 
-man/bm_alloc_pages.3: $(srcdir)/man/bm_alloc_pages.3.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/bm_alloc_pages.3.in' >$@.tmp
-	@mv -f $@.tmp $@
+bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \
+	$(srcdir)/src/base/stats.def $(srcdir)/configure.ac \
+	$(srcdir)/test/examples/pages.c $(srcdir)/test/examples/group.c \
+	$(srcdir)/test/examples/heap.c
 
-man/bm_gfp.7: $(srcdir)/man/bm_gfp.7.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/bm_gfp.7.in' >$@.tmp
-	@mv -f $@.tmp $@
-
-man/bm_group_create.3: $(srcdir)/man/bm_group_create.3.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/bm_group_create.3.in' >$@.tmp
-	@mv -f $@.tmp $@
-
-man/bm_heap_create.3: $(srcdir)/man/bm_heap_create.3.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/bm_heap_create.3.in' >$@.tmp
-	@mv -f $@.tmp $@
-
-man/bm_reclaim.3: $(srcdir)/man/bm_reclaim.3.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/bm_reclaim.3.in' >$@.tmp
-	@mv -f $@.tmp $@
-
-man/bm_trace_set.3: $(srcdir)/man/bm_trace_set.3.in $(bm_man_sources)
-	$(bm_make_man) '$(srcdir)/man/bm_trace_set.3.in' >$@.tmp
+$(bm_mans): man/%: $(srcdir)/man/%.in $(bm_man_sources)
+	$(AM_V_GEN)$(MKDIR_P) man && \
+	$(AWK) -v version='$(PACKAGE_VERSION)' -v options='$(srcdir)/src/base/options.def' \
+		-v stats='$(srcdir)/src/base/stats.def' -v examples='$(srcdir)/test/examples' \
+		-f '$(srcdir)/man/tables.awk' '$(srcdir)/$@.in' >$@.tmp
 	@mv -f $@.tmp $@
 
 # Each function that a page's NAME section lists can be asked for by its own name.

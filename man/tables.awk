@@ -1,8 +1,9 @@
 # Writes a manual page from its .in file: a line @OPTIONS@ becomes the table of
-# src/base/options.def, a line @COUNTERS@ that of src/base/stats.def, @VERSION@ the
-# version. The page can so never say other than the code.
+# src/base/options.def, a line @COUNTERS@ that of src/base/stats.def, a line
+# @EXAMPLE FILE@ the program of that name, @VERSION@ the version. The page can so never
+# say other than the code.
 #
-#   awk -v version=V -v options=FILE -v stats=FILE -f tables.awk PAGE.in >PAGE
+#   awk -v version=V -v options=FILE -v stats=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
 #
 # A table line that is not understood stops the build: the forms are at the head of
 # the two files, and a new one needs its line here.
@@ -128,7 +129,27 @@ function print_table(file, start, option,   line, nr) {
 		fail(file, "no line begins with " start)
 }
 
+# A line of a program as roff wants it between .nf and .fi.
+function code(text) {
+	gsub(/\\/, "\\e", text)
+	gsub(/-/, "\\-", text)
+	if (text == "" || text ~ /^[.']/)
+		text = "\\&" text
+	return text
+}
+
+function print_example(file,   line, nr) {
+	while ((getline line <file) > 0) {
+		nr++
+		print code(line)
+	}
+	close(file)
+	if (!nr)
+		fail(file, "no such program")
+}
+
 $0 == "@OPTIONS@" { print_table(options, "^OPTION_", 1); next }
 $0 == "@COUNTERS@" { print_table(stats, "^STAT\\(", 0); next }
+/^@EXAMPLE .*@$/ { print_example(examples "/" substr($2, 1, length($2) - 1)); next }
 { gsub(/@VERSION@/, version); print }
 END { if (failed) exit 1 }
