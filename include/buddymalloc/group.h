@@ -33,35 +33,49 @@ typedef uint64_t bm_scope_t;
 /*
  * Adds constraints to those of the calling thread, up to bm_scope_restore:
  * flags of the above; node, unless it is -1, on which all memory must lie;
- * group, unless NULL, which is charged. Returns what was before. On failure
- * nothing changes and errno is set, else errno is left alone: EINVAL for an
- * unknown flag or node, EAGAIN for a group in a thread that is ending.
+ * group, unless NULL, which is charged. Returns what was before, on failure too:
+ * then nothing changes and errno is set, else errno is left alone, so who wants to
+ * know sets it to 0 first. EINVAL for an unknown flag or node, EAGAIN for a group in
+ * a thread that is ending.
  * Kernel: memalloc_noreclaim_save() and its kin, set_active_memcg().
  */
 bm_scope_t bm_scope_save(unsigned int flags, int node, struct bm_group *group);
 
-/* Back to what bm_scope_save returned, in the same thread, innermost first. */
+/*
+ * Back to what bm_scope_save returned, in the same thread, innermost first. errno is
+ * preserved.
+ */
 void bm_scope_restore(bm_scope_t scope);
 
 /*
- * A group with a limit in bytes, rounded down to pages; 0: no limit. The name is
- * copied, cut at 31 characters. NULL with errno ENOMEM, or EAGAIN when there are
- * too many heaps and groups (some hundreds).
+ * A group with a limit in bytes, rounded up to pages; 0: no limit. The name is
+ * copied, cut at 31 characters; NULL: none. NULL with errno ENOMEM, or EAGAIN when
+ * there are too many heaps and groups (some hundreds).
+ *
+ * At the limit the calling thread gives back what it keeps of the group's; then requests
+ * fail with ENOMEM.
  */
 struct bm_group *bm_group_create(const char *name, size_t limit);
 
-/* bm_scope_save with the group alone; and back. */
+/*
+ * bm_scope_save(0, -1, group), whose errors are told by errno alone; and bm_scope_restore.
+ */
 bm_scope_t bm_group_enter(struct bm_group *group);
 void bm_group_leave(bm_scope_t scope);
 
-/*
- * At the limit the calling thread gives back what it keeps of the group's; then requests
- * fail with ENOMEM. Bytes charged now and at most ever, and how many requests failed.
- */
+/* Bytes charged now. Kernel: memory.current. */
 size_t bm_group_usage(const struct bm_group *group);
+
+/* The most that was ever charged, in bytes. Kernel: memory.peak. */
 size_t bm_group_peak(const struct bm_group *group);
+
+/* How many requests were refused at the limit. Kernel: "max" of memory.events. */
 size_t bm_group_failures(const struct bm_group *group);
+
+/* In bytes, whole pages; 0: none. Kernel: memory.max. */
 size_t bm_group_limit(const struct bm_group *group);
+
+/* Valid until bm_group_destroy. */
 const char *bm_group_name(const struct bm_group *group);
 
 /*
