@@ -41,7 +41,7 @@ typedef unsigned int bm_gfp_t;
 #define BM_GFP_ZERO 0x100u	 /* zeroed; pages known to be zero are not cleared again */
 #define BM_GFP_COLD 0x200u	 /* rather pages without backing: warm ones stay for others */
 #define BM_GFP_WRITE 0x1000u	 /* will be written at once: backed before the call returns */
-#define BM_GFP_NOWARN 0x2000u	 /* no message when it fails */
+#define BM_GFP_NOWARN 0x2000u	 /* no message: order above 18, or, with verbose, any failure */
 #define BM_GFP_THISNODE 0x200000u /* no other node */
 #define BM_GFP_ACCOUNT 0x400000u /* the thread's group pays, see group.h */
 

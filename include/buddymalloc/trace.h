@@ -12,15 +12,27 @@
 extern "C" {
 #endif
 
-/* Each event with the meaning of its four arguments. Names of the first five: the kernel's. */
+/*
+ * Each event with the meaning of its four arguments. Names of the first five: the kernel's.
+ *
+ * owner: a number that all pages of one heap or group have, 0 for those of none.
+ * migratetype: 0 unmovable, 1 movable, 2 reclaimable, see gfp.h.
+ * zone: 0 Normal, 1 DMA32, 2 DMA; 3 and more Normal of further NUMA nodes.
+ * shard: a number that threads have in common which share slabs.
+ */
 enum bm_trace_event {
 	BM_TRACE_MM_PAGE_ALLOC,	/* pfn, pages, gfp flags, NUMA node */
 	BM_TRACE_MM_PAGE_FREE,	/* pfn, pages, owner, 0 */
-	BM_TRACE_MM_PAGE_ALLOC_ZONE_LOCKED, /* pfn, order, migratetype, zone: past the per-CPU lists */
-	BM_TRACE_MM_PAGE_PCPU_DRAIN, /* pages, order, zone, 0 */
+	/*
+	 * pfn, order, migratetype, zone: a block left the buddy's lists, for a per-CPU list
+	 * or past those. Not told of what other searches find: runs of 9 pages and more,
+	 * whole pageblocks in a row, pages asked for with BM_GFP_COLD.
+	 */
+	BM_TRACE_MM_PAGE_ALLOC_ZONE_LOCKED,
+	BM_TRACE_MM_PAGE_PCPU_DRAIN, /* pages, order, zone, 0: back from a per-CPU list */
 	BM_TRACE_MM_PAGE_ALLOC_EXTFRAG, /* pfn, order, migratetype wanted, migratetype taken */
 	BM_TRACE_MALLOC_REFILL,	/* object size, objects, shard, 0: a sheaf was empty */
-	BM_TRACE_MALLOC_FLUSH,	/* object size, objects, shard, 0: a sheaf was full */
+	BM_TRACE_MALLOC_FLUSH,	/* object size, objects, shard, 0: a sheaf was full, or emptied */
 	BM_TRACE_MALLOC_LARGE,	/* address, bytes, 0, 0: a large block was allocated */
 	BM_TRACE_FREE_LARGE,	/* address, bytes, 0, 0 */
 	BM_NR_TRACE_EVENTS
