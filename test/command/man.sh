@@ -42,15 +42,19 @@ for name in $(section INTERFACE OPTIONS |
 		is "$name of libbuddymalloc(7)" 'not exported' exported
 done
 
-# Every bm_ name that is exported has a page, and every flag its entry.
+# Every bm_ name that is exported has a page that says something of it, and every flag its
+# entry.
 pages="$(page bm_alloc_pages.3) $(page bm_group_create.3) $(page bm_heap_create.3) \
 	$(page bm_reclaim.3) $(page bm_trace_set.3)"
 for name in $(nm -D --defined-only .libs/libbuddymalloc.so | sed -n 's/.* \(bm_[a-z_]*\).*/\1/p' | sort -u); do
 	# shellcheck disable=SC2086 # several files
 	grep -q "^\.B \".*$name(" $pages || is "$name" 'in no page' 'in a page'
+	for page in $pages; do
+		sed -n '/^\.SH DESCRIPTION/,/^\.SH \(EXAMPLES\|SEE ALSO\)/p' "$page"
+	done | grep -q "^\.R*BR* \(( \)*$name (" || is "$name" 'without a word' 'described'
 done
-for name in $(sed -n 's/^#define \(BM_GFP_[A-Z0-9]*\) 0x.*/\1/p' "$top/include/buddymalloc/gfp.h"); do
-	grep -q "^\.B .*$name" "$(page bm_gfp.7)" || is "$name" 'not in bm_gfp(7)' 'there'
+for name in $(sed -n 's/^#define \(BM_GFP_[A-Z0-9_]*\) .*/\1/p' "$top/include/buddymalloc/gfp.h"); do
+	grep -q "^\.B .*$name\(,\|\$\)" "$(page bm_gfp.7)" || is "$name" 'not in bm_gfp(7)' 'there'
 done
 
 [ "$failures" = 0 ] || finish
