@@ -11,6 +11,7 @@
 #endif
 #include "config.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LIBRARY "libbuddymalloc.so"
@@ -305,6 +307,25 @@ static char *library_in(const char *directory)
 	return NULL;
 }
 
+/* ld.so would complain of anything else, in every process, and run the program without. */
+static bool is_elf(const char *path)
+{
+	char magic[SELFMAG];
+	struct stat status;
+	FILE *file;
+	bool yes;
+
+	/* Opening another kind of file may wait for its other end. */
+	if (stat(path, &status) || !S_ISREG(status.st_mode))
+		return false;
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	yes = fread(magic, SELFMAG, 1, file) == 1 && !memcmp(magic, ELFMAG, SELFMAG);
+	fclose(file);
+	return yes;
+}
+
 static char *find_library(void)
 {
 	const char *given = getenv("BUDDYMALLOC_LIB");
@@ -314,6 +335,9 @@ static char *find_library(void)
 		if (access(given, R_OK))
 			die(STATUS_OWN_ERROR, "library '%s' of BUDDYMALLOC_LIB: %s", given,
 			    strerror(errno));
+		if (!is_elf(given))
+			die(STATUS_OWN_ERROR,
+			    "'%s' of BUDDYMALLOC_LIB is no library: not an ELF file", given);
 		if (given[0] == '/')
 			return format_string("%s", given);
 		/* The program may change its directory before it starts others. */
@@ -389,7 +413,10 @@ static void refuse_option(int shape, char **argv)
 {
 	if (shape == ':')
 		die(STATUS_OWN_ERROR, "-o needs a CONF; see buddymalloc --help");
-	/* 0: a long one that is not known; beyond a character: one that takes no argument. */
+	/*
+	 * 0: a long one that is not known; beyond a character: one that takes no
+	 * argument, or is not written in full.
+	 */
 	if (!optopt || optopt > 255)
 		die(STATUS_OWN_ERROR, "bad option '%s'; see buddymalloc --help",
 		    argv[optind - 1]);
@@ -405,10 +432,15 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, VERSION },
 		{ 0 }
 	};
-	int option;
+	int option, which;
 
 	/* "+": what follows PROGRAM is the program's. ":": the complaints are ours. */
-	while ((option = getopt_long(argc, argv, "+:o:", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:o:", long_options, &which)) != -1) {
+		/* Scripts with abbreviations would break by the next long option. */
+		if (option >= STATS && strcmp(argv[optind - 1] + 2, long_options[which].name)) {
+			optopt = option;
+			option = '?';
+		}
 		switch (option) {
 		case 'o':
 			check_conf(optarg);

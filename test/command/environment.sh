@@ -40,6 +40,14 @@ run true
 is 'no library: status' "$status" 125
 is 'no library: message' "$err" \
 	"buddymalloc: library '$scratch/none.so' of BUDDYMALLOC_LIB: No such file or directory"
+echo 'no library' >"$scratch/text"
+for file in "$scratch" "$scratch/text" /dev/null; do
+	export BUDDYMALLOC_LIB="$file"
+	run true
+	is "$file as the library: status" "$status" 125
+	is "$file as the library: message" "$err" \
+		"buddymalloc: '$file' of BUDDYMALLOC_LIB is no library: not an ELF file"
+done
 unset BUDDYMALLOC_LIB
 
 mkdir "$scratch/a b"

@@ -40,6 +40,15 @@ run --nonsense true
 is 'unknown option: status' "$status" 125
 is 'unknown option: message' "$err" \
 	"buddymalloc: bad option '--nonsense'; see buddymalloc --help"
+for abbreviation in --stat --st --h --v --versio; do
+	run $abbreviation true
+	is "$abbreviation: status" "$status" 125
+	is "$abbreviation: message" "$err" \
+		"buddymalloc: bad option '$abbreviation'; see buddymalloc --help"
+done
+run --stats=yes true
+is 'a value where none belongs' "$err" \
+	"buddymalloc: bad option '--stats=yes'; see buddymalloc --help"
 run -x true
 is 'unknown letter' "$err" "buddymalloc: bad option '-x'; see buddymalloc --help"
 run -o
