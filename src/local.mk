@@ -39,7 +39,8 @@ LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include 
 lib_LTLIBRARIES += libbuddymalloc.la
 libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/dlopen.c
 libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
-# nodelete: pointers into the heap outlive any dlclose.
+# nodelete: pointers into the heap outlive any dlclose. What -version-info makes of the name
+# is in libbuddymalloc_names below and in src/command/buddymalloc.c too.
 libbuddymalloc_la_LDFLAGS = -shared -version-info 0:0:0 \
 	-Wl,--version-script=$(srcdir)/src/libbuddymalloc.map \
 	-Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,--no-undefined
@@ -60,6 +61,18 @@ libbuddymalloc.a: libbmparts.a
 		--whole-archive libbmparts.a --no-whole-archive && \
 	$(OBJCOPY) --localize-hidden libbuddymalloc.o && \
 	$(AR) cr $@ libbuddymalloc.o
+
+# libtool's file says that there is no static library, for that one is not libtool's. Without
+# it libtool does not know what to remove.
+libbuddymalloc_names = libbuddymalloc.so libbuddymalloc.so.0 libbuddymalloc.so.0.0.0
+
+install-exec-hook:
+	$(AM_V_at)rm -f "$(DESTDIR)$(libdir)/libbuddymalloc.la"
+
+uninstall-local:
+	$(AM_V_at)for name in $(libbuddymalloc_names); do \
+		rm -f "$(DESTDIR)$(libdir)/$$name"; \
+	done
 
 # What programs that use more than malloc include.
 bm_includedir = $(includedir)/buddymalloc

@@ -22,7 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIBRARY "libbuddymalloc.so"
+/* The name that programs are linked with; the one without a number is there to build them. */
+#define LIBRARY "libbuddymalloc.so.0"
 
 /* As env(1), nohup(1) and the shells have it. */
 enum {

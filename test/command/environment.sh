@@ -4,7 +4,7 @@
 
 # Written by the shell's own echo, in a process that the library serves.
 show='echo "$LD_PRELOAD|${BUDDYMALLOC_CONF-unset}"'
-library=$(cd .libs && pwd)/libbuddymalloc.so
+library=$(cd .libs && pwd)/libbuddymalloc.so.0
 
 run sh -c "$show"
 is 'no options' "$out" "$library|unset"
@@ -32,9 +32,9 @@ is 'one command under another' "$out" "$library|unset"
 export BUDDYMALLOC_LIB="$scratch/other.so"
 run sh -c "$show"
 is 'another library' "$out" "$scratch/other.so|unset"
-export BUDDYMALLOC_LIB=.libs/libbuddymalloc.so
+export BUDDYMALLOC_LIB=.libs/libbuddymalloc.so.0
 run sh -c "$show"
-is 'a relative name' "$out" "$PWD/.libs/libbuddymalloc.so|unset"
+is 'a relative name' "$out" "$PWD/.libs/libbuddymalloc.so.0|unset"
 export BUDDYMALLOC_LIB="$scratch/none.so"
 run true
 is 'no library: status' "$status" 125
@@ -65,9 +65,9 @@ libdir=$(sed -n 's/^libdir = //p' Makefile)
 if [ "$bindir|$libdir" = '${exec_prefix}/bin|${exec_prefix}/lib' ]; then
 	mkdir "$scratch/bin" "$scratch/lib"
 	cp "$command_" "$scratch/bin/buddymalloc"
-	cp -L "$library" "$scratch/lib/libbuddymalloc.so"
+	cp -L "$library" "$scratch/lib/libbuddymalloc.so.0"
 	moved=$("$scratch/bin/buddymalloc" sh -c "$show")
-	is 'a moved installation' "$moved" "$scratch/lib/libbuddymalloc.so|unset"
+	is 'a moved installation' "$moved" "$scratch/lib/libbuddymalloc.so.0|unset"
 fi
 
 names=$(def_names options OPTION_ | tr '\n' ',' | sed 's/,$//; s/,/, /g')

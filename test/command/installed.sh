@@ -15,7 +15,9 @@ run --stats sed q "$scratch/text"
 is 'the command: output' "$out" text
 served "$scratch/err" || is 'the command: report' "$err" 'objects refilled'
 run printenv LD_PRELOAD
-is 'the command: library' "$out" "$libdir/libbuddymalloc.so"
+is 'the command: library' "$out" "$libdir/libbuddymalloc.so.0"
+# It would keep libtool from the static library.
+[ ! -e "$libdir/libbuddymalloc.la" ] || is 'libbuddymalloc.la' installed 'not installed'
 
 cat >"$scratch/program.c" <<'END'
 #include <stdio.h>
@@ -45,6 +47,19 @@ if command -v pkg-config >/dev/null; then
 	# shellcheck disable=SC2086 # compiler and flags are several words
 	$CC -o "$scratch/program" "$scratch/program.c" $flags &&
 		linked 'linked by pkg-config' || is 'pkg-config' 'no program' 'a program'
+	flags=$(PKG_CONFIG_PATH=$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=${DESTDIR-} \
+		pkg-config --static --cflags --libs libbuddymalloc)
+	case " $flags " in
+	*' -lpthread '*) ;;
+	*) is 'pkg-config --static' "$flags" 'with -lpthread' ;;
+	esac
+	# Not every system has a C library to link so.
+	if $CC -static -o "$scratch/program" "$scratch/program.c" 2>/dev/null; then
+		# shellcheck disable=SC2086
+		$CC -static -o "$scratch/program" "$scratch/program.c" $flags 2>"$scratch/log" &&
+			linked 'a static program' ||
+			is 'a static program' "$(cat "$scratch/log")" 'a program'
+	fi
 fi
 if [ -e "$libdir/libbuddymalloc.a" ]; then
 	# shellcheck disable=SC2086
