@@ -127,7 +127,7 @@ static void usage(FILE *to)
 	fputs("usage: workloads [--list] [--scale X] [--benchmark_...] [ROW...]\n"
 	      "Run ROWs (shell patterns such as 'table/*'; all without any) under the\n"
 	      "malloc the program was started with; LD_PRELOAD chooses another.\n"
-	      "  --list      name, operations per pass and meaning of each row\n"
+	      "  --list      name, metric (time or rss) and meaning of each row\n"
 	      "  --scale X   do X times the usual number of passes\n",
 	      to);
 }

@@ -1,5 +1,5 @@
-# Tests of the installed command and of its manual pages: shell scripts, run in the build
-# directory.
+# Tests of the command and of the manual pages as they were built: shell scripts, run in the
+# build directory. What was installed is installed.sh's, which `make installcheck` runs.
 command_tests = test/command/status.sh test/command/environment.sh \
 	test/command/stats.sh test/command/help.sh test/command/man.sh
 TESTS += $(command_tests)

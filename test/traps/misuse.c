@@ -186,13 +186,13 @@ static void free_interior_huge(void)
 	free_interior((size_t)2 << 30, 1 << 30);
 }
 
-/* A slab of 48-byte objects in one page has 16 bytes left over at its end. */
+/* A slab of 48-byte objects, of two pages, has 32 bytes left over at its end. */
 static void free_tail_of_slab(void)
 {
 	char *p = malloc(48);
 
 	CHECK(p);
-	/* Its slab is 8 KiB. */
+	/* It is aligned to its size. */
 	free_wrong((char *)((uintptr_t)p & ~(uintptr_t)8191) + 8176);
 	free_many_of(48);
 }
