@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "helpers.h"
 #include "trap.h"
@@ -38,12 +39,20 @@ static long mappings(void)
 	return count_lines("/proc/self/maps");
 }
 
-/* The budget: this many more than at the start, whatever was done. */
-static void check_mappings(const char *after)
+/*
+ * The budgets: so many more than at the start, whatever was done. A few are 4 or 5; blocks whose
+ * page tables were moved are mappings of their own, 50 to 110.
+ */
+enum { A_FEW = 16, MOVED = 200 };
+
+static void check_mappings(const char *after, long budget)
 {
 	long more = mappings() - mappings_at_start;
 
-	CHECK(more < 200, "%ld mappings more after %s", more, after);
+	/* The heap is in pieces then, each bound to its node. */
+	if (access("/sys/devices/system/node/node1", F_OK) == 0)
+		budget = MOVED;
+	CHECK(more < budget, "%ld mappings more after %s", more, after);
 }
 
 /* Sizes of every scale between 16 bytes and `most`, small ones more often. */
@@ -125,12 +134,12 @@ static void random_halves(void)
 	mappings_at_start = mappings();
 	s = new_slots(200000);
 	cut_up(&s, &seed, 512 * MIB, 4 * MIB, 12);
-	check_mappings("blocks up to 4 MiB freed in random halves");
+	check_mappings("blocks up to 4 MiB freed in random halves", A_FEW);
 	cut_up(&s, &seed, 512 * MIB, 4096, 6);
-	check_mappings("small objects in the gaps");
+	check_mappings("small objects in the gaps", A_FEW);
 	drop_all(&s);
 	malloc_trim(0);
-	check_mappings("freeing all");
+	check_mappings("freeing all", A_FEW);
 }
 
 /* Page by page: every other page of the heap is given back. */
@@ -146,7 +155,7 @@ static void every_other_page(void)
 	for (size_t i = 0; i < NR; i += 2)
 		drop(&s, i);
 	CHECK(malloc_trim(0) == 1);
-	check_mappings("every other page given back");
+	check_mappings("every other page given back", A_FEW);
 	drop_all(&s);
 }
 
@@ -187,15 +196,15 @@ static void moved_blocks(void)
 				CHECK(((char *)s.block[i])[0] == (char)i);
 				((char *)s.block[i])[size - 1] = 1;
 			}
-		check_mappings("blocks were moved");
+		check_mappings("blocks were moved", MOVED);
 		/* Cut in two, the rest goes first. */
 		for (size_t i = 0; i < NR; i += 2)
 			CHECK(realloc(s.block[i], MIB + MIB / 2) == s.block[i]);
-		check_mappings("moved blocks shrank");
+		check_mappings("moved blocks shrank", MOVED);
 		drop_all(&s);
 		malloc_trim(0);
 	}
-	check_mappings("moved blocks were freed");
+	check_mappings("moved blocks were freed", MOVED);
 	huge_blocks();
 }
 
@@ -233,7 +242,7 @@ static void threads_and_groups(void)
 	/* The C library keeps the stacks of threads that ended, two mappings each. */
 	stacks = 8;
 	mappings_at_start += stacks;
-	check_mappings("threads in groups");
+	check_mappings("threads in groups", A_FEW);
 	for (int i = 0; i < 4; i++)
 		free(from_thread[i]);
 }
