@@ -34,7 +34,8 @@ typedef unsigned int bm_gfp_t;
 #define BM_GFP_DIRECT_RECLAIM 0x400u /* may drain, shrink and purge to succeed */
 #define BM_GFP_KSWAPD_RECLAIM 0x800u /* lets ageing begin, by whoever may reclaim next */
 #define BM_GFP_RECLAIM (BM_GFP_DIRECT_RECLAIM | BM_GFP_KSWAPD_RECLAIM)
-#define BM_GFP_NOFAIL 0x8000u	 /* waits until there is memory; needs DIRECT_RECLAIM */
+#define BM_GFP_NOFAIL 0x8000u	 /* waits until there is memory, goes beyond a group's limit;
+				  * needs DIRECT_RECLAIM */
 #define BM_GFP_NORETRY 0x10000u	 /* one attempt, no reclaim */
 
 /* Action modifiers. */

@@ -79,9 +79,9 @@ size_t bm_group_limit(const struct bm_group *group);
 const char *bm_group_name(const struct bm_group *group);
 
 /*
- * Ends the group: 0, or -1 with errno EBUSY while a thread is in it. What was
- * allocated in it stays valid and is freed as ever; only the name and figures
- * are gone.
+ * Ends the group: 0, or -1 with errno EBUSY while a thread is in it, EINVAL after a
+ * report when it was destroyed before. What was allocated in it stays valid and is
+ * freed as ever; only the name and figures are gone.
  */
 int bm_group_destroy(struct bm_group *group);
 
