@@ -64,7 +64,7 @@ static bool is_bad_object(const char *what, const void *p, u16 tag)
 	return unlikely(options.hardened) && !slab_check_object(what, p, tag_class(tag));
 }
 
-BM_EXPORT size_t malloc_usable_size(void *p)
+static out_of_line size_t usable_size_of_any(const void *p)
 {
 	u16 tag;
 
@@ -78,6 +78,13 @@ BM_EXPORT size_t malloc_usable_size(void *p)
 	if (tag_is_slab(tag) && is_bad_object("invalid malloc_usable_size", p, tag))
 		return 0;
 	return usable_size(p, tag);
+}
+
+BM_EXPORT size_t malloc_usable_size(void *p)
+{
+	size_t size = tcache_object_size(current_tcache(), p);
+
+	return likely(size) ? size : usable_size_of_any(p);
 }
 
 /*
@@ -115,7 +122,7 @@ static void *slab_realloc(void *p, u16 tag, size_t size)
 	return q;
 }
 
-BM_EXPORT void *realloc(void *p, size_t size)
+static out_of_line void *realloc_any(void *p, size_t size)
 {
 	u16 tag;
 
@@ -133,6 +140,16 @@ BM_EXPORT void *realloc(void *p, size_t size)
 	report_bad_pointer("realloc", p);
 	errno = EINVAL;
 	return NULL;
+}
+
+BM_EXPORT void *realloc(void *p, size_t size)
+{
+	size_t old = tcache_object_size(current_tcache(), p);
+
+	/* It stays where it is, as in slab_realloc. */
+	if (size <= old && size > old / 2)
+		return p;
+	return realloc_any(p, size);
 }
 
 /* The names glibc gives its own, for those who call past interposition. */

@@ -211,6 +211,21 @@ slow:
 	tcache_free_slow(p, tc);
 }
 
+/*
+ * Bytes of p if that is an object of the calling thread's shard, else 0: for other shards'
+ * objects, for what is no slab's, and for all when a mode must see the call.
+ */
+static fast_inline size_t tcache_object_size(const struct tcache *tc, const void *p)
+{
+	u64 offset = (u64)((const char *)p - window_base);
+	u32 class;
+
+	if (unlikely(offset >= tc->span))
+		return 0;
+	class = (u32)((const u16 *)(void *)window_base)[offset >> PAGE_SHIFT] - tc->tag_base;
+	return likely(class < NR_CLASSES) ? size_classes[class].size : 0;
+}
+
 /* Rank 7 puts in what the slow path does with pointers that are no slab's. */
 struct tcache_hooks {
 	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
