@@ -89,7 +89,7 @@ static fast_inline void *do_malloc(size_t size)
 
 	if (unlikely(size > TABLE_MAX))
 		return malloc_medium(size);
-	return tcache_alloc(tc, tc->table[size]);
+	return tcache_alloc_small(tc, size);
 }
 
 static fast_inline void do_free(void *p)

@@ -82,7 +82,6 @@ struct tcache {
 	 */
 	u64 span;
 	u32 tag_base;			/* of the shard; tags below and far above are not ours */
-	u8 table[TABLE_MAX + 1];	/* size to class; 0 is as 1 */
 
 	/* From here on only slow paths look. */
 	void *single;			/* the last object freed that was too large for a sheaf */
@@ -107,6 +106,9 @@ struct tcache {
 	void *remote[REMOTE_MAX];
 	void *slots[];			/* the sheaves, see sheaf.c */
 };
+
+/* Where the sheaf for a size is, in bytes from the first; 0 is as 1. */
+extern const u16 size_to_sheaf[TABLE_MAX + 1] HIDDEN;
 
 /*
  * The one thread-local variable. It begins as &tcache_boot, so there is no
@@ -142,21 +144,25 @@ void tcache_free_slow(void *p, struct tcache *tc);
  * without the 4 or 5 cycles through the store buffer, when both name the register
  * and a displacement, but not when they name an index too.
  */
-static fast_inline struct sheaf *sheaf_of(struct tcache *tc, size_t class)
+static fast_inline struct sheaf *sheaf_at(struct tcache *tc, size_t offset)
 {
-	char *at = (char *)tc + class * sizeof(struct sheaf);
+	char *at = (char *)tc + offset;
 
 	__asm__("" : "+r"(at));
 	return (struct sheaf *)(void *)(at + offsetof(struct tcache, sheaf));
 }
 
+static fast_inline struct sheaf *sheaf_of(struct tcache *tc, size_t class)
+{
+	return sheaf_at(tc, class * sizeof(struct sheaf));
+}
+
 /*
- * An object of class `class`; NULL with errno ENOMEM. (To step the top in memory
+ * An object of the sheaf's class; NULL with errno ENOMEM. (To step the top in memory
  * would save an instruction and cost time.)
  */
-static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
+static fast_inline void *sheaf_alloc(struct tcache *tc, struct sheaf *sheaf)
 {
-	struct sheaf *sheaf = sheaf_of(tc, class);
 	void *object = sheaf->head, *next;
 	void **top;
 
@@ -171,6 +177,17 @@ static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
 	/* As a list through the objects would: the program writes there soon. */
 	__builtin_prefetch(next, 1);
 	return object;
+}
+
+/* Of a class, or for up to TABLE_MAX bytes. */
+static fast_inline void *tcache_alloc(struct tcache *tc, size_t class)
+{
+	return sheaf_alloc(tc, sheaf_of(tc, class));
+}
+
+static fast_inline void *tcache_alloc_small(struct tcache *tc, size_t size)
+{
+	return sheaf_alloc(tc, sheaf_at(tc, size_to_sheaf[size]));
 }
 
 /*

@@ -16,18 +16,18 @@
 
 /* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant. */
 #define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
-#define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i)
+#define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i) * sizeof(struct sheaf)
 #define STEPS_4(i) STEP(i), STEP((i) + 1), STEP((i) + 2), STEP((i) + 3)
 #define STEPS_16(i) STEPS_4(i), STEPS_4((i) + 4), STEPS_4((i) + 8), STEPS_4((i) + 12)
 
+const u16 size_to_sheaf[TABLE_MAX + 1] = {
+	STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48)
+};
+
 /* Heads are NULL, tops at their limits, and no pointer is in a span of 0. */
-#define CAPACITY_0(its_state) {						\
-	.table = { STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48) },	\
-	.state = its_state,						\
-}
-const struct tcache tcache_boot = CAPACITY_0(TCACHE_BOOT);
-const struct tcache tcache_gone = CAPACITY_0(TCACHE_GONE);
-const struct tcache tcache_sealed = CAPACITY_0(TCACHE_SEALED);
+const struct tcache tcache_boot = { .state = TCACHE_BOOT };
+const struct tcache tcache_gone = { .state = TCACHE_GONE };
+const struct tcache tcache_sealed = { .state = TCACHE_SEALED };
 
 __thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) =
 	(struct tcache *)&tcache_boot;
@@ -147,7 +147,6 @@ struct tcache *tcache_get(void)
 		tc->pid = os_pid();
 		tc->tid = os_tid();
 	}
-	__builtin_memcpy(tc->table, tcache_boot.table, sizeof(tc->table));
 	sheaf_setup(tc);
 	link_live(tc);
 	stat_add(&tc->stats, threads_created, 1);

@@ -35,9 +35,9 @@ static void table_of_the_fast_path(void)
 {
 	size_t size;
 
-	assert_int_equal(tcache_boot.table[0], size_to_class(1));
+	assert_int_equal(size_to_sheaf[0], size_to_class(1) * sizeof(struct sheaf));
 	for (size = 1; size <= TABLE_MAX; size++)
-		assert_int_equal(tcache_boot.table[size], size_to_class(size));
+		assert_int_equal(size_to_sheaf[size], size_to_class(size) * sizeof(struct sheaf));
 }
 
 static void rounding_wastes_at_most_an_eighth(void)
