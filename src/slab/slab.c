@@ -226,15 +226,37 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	return got;
 }
 
+/* The first on the list of a class of single objects, whose slabs are empty or full; or NULL. */
+static void *take_empty_single(struct shard *shard, unsigned class)
+{
+	struct cache_node *node = &shard->nodes[class];
+	u64 pfn;
+
+	lock(&node->lock, LOCK_NODE);
+	pfn = node->partial_first;
+	if (likely(pfn)) {
+		slab_unkeep_empty(shard, node, &size_classes[class]);
+		partial_del(node, pfn);
+		pfn_to_page(pfn)->map[0] = 0;
+		pfn_to_page(pfn)->nr_free = 0;
+		node->nr_free--;
+	}
+	unlock(&node->lock, LOCK_NODE);
+	return pfn ? pfn_to_virt(pfn) : NULL;
+}
+
 static void *alloc_kept_single(struct shard *shard, unsigned class)
 {
 	unsigned last = MIN(class + SINGLE_REACH, (unsigned)NR_CLASSES - 1), c;
 	void *object;
 
-	for (c = class; c <= last; c++)
-		if (__atomic_load_n(&shard->nodes[c].nr_empty, __ATOMIC_RELAXED) &&
-		    alloc_partial(shard, c, &object, 1))
+	for (c = class; c <= last; c++) {
+		if (!__atomic_load_n(&shard->nodes[c].nr_empty, __ATOMIC_RELAXED))
+			continue;
+		object = take_empty_single(shard, c);
+		if (likely(object))
 			return object;
+	}
 	return NULL;
 }
 
@@ -252,11 +274,12 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 			stat_add_shared(failed, 1);
 		return object;
 	}
-	take_objects(pfn, &size_classes[class], &object, 1);
+	pfn_to_page(pfn)->map[0] = 0;
+	pfn_to_page(pfn)->nr_free = 0;
 	__atomic_fetch_add(&shard->nodes[class].nr_slabs, 1, __ATOMIC_RELAXED);
 	if (zeroed)
 		*zeroed = true;
-	return object;
+	return pfn_to_virt(pfn);
 }
 
 void slab_class_totals(unsigned class, struct class_totals *t)

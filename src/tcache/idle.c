@@ -132,22 +132,25 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 
 static bool is_empty(const struct tcache *tc)
 {
-	unsigned class;
+	unsigned class, i;
 
 	for (class = 0; class < NR_SHEAVES; class++)
 		if (sheaf_used(tc, class) > 1)
 			return false;
-	return !__atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED) &&
-	       !__atomic_load_n(&tc->single, __ATOMIC_RELAXED);
+	for (i = 0; i < KEPT_MOST; i++)
+		if (__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED))
+			return false;
+	return !__atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED);
 }
 
 /* Changes with nearly every call of the thread. */
 static u64 fingerprint(const struct tcache *tc)
 {
 	u64 sum = __atomic_load_n(&tc->nr_remote, __ATOMIC_RELAXED);
-	unsigned class;
+	unsigned class, i;
 
-	sum += (u64)(uintptr_t)__atomic_load_n(&tc->single, __ATOMIC_RELAXED);
+	for (i = 0; i < KEPT_MOST; i++)
+		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED);
 	for (class = 0; class < NR_SHEAVES; class++)
 		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->sheaf[class].top, __ATOMIC_RELAXED);
 	return sum;
@@ -268,21 +271,26 @@ static void empty_remote(struct tcache *tc)
 	stat_add_shared(objects_reclaimed, n);
 }
 
-/* Only slow paths touch it. */
-static void empty_single(struct tcache *tc)
+/* Only slow paths touch these. */
+static void empty_kept(struct tcache *tc)
 {
 	struct shard *shard;
-	unsigned class;
-	void *p;
+	unsigned i;
 
-	if (!lock_sealed(tc))
-		return;
-	p = tc->single;
-	shard = tc->shard;
-	class = tc->single_class;
-	__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);
-	unlock(&tc->seal_lock, LOCK_SEAL);
-	if (p) {
+	for (i = 0; i < KEPT_MOST; i++) {
+		void *p;
+		u8 class;
+
+		if (!lock_sealed(tc))
+			return;
+		shard = tc->shard;
+		p = tc->kept[i];
+		class = tc->kept_class[i];
+		if (p)
+			kept_clear(tc, i);
+		unlock(&tc->seal_lock, LOCK_SEAL);
+		if (!p)
+			continue;
 		slab_free(shard, class, &p, 1);
 		stat_add_shared(objects_reclaimed, 1);
 	}
@@ -300,7 +308,7 @@ static void empty_cache(struct tcache *tc)
 		if (sheaf_used(tc, class) > 1 && !empty_sheaf(tc, class))
 			return;
 	empty_remote(tc);
-	empty_single(tc);
+	empty_kept(tc);
 }
 
 void tcache_shrink_idle(bool all)

@@ -50,12 +50,25 @@ static inline void tcache_leave(struct tcache *tc, u32 before)
 }
 
 /* single.c */
-/* Bytes of the one it keeps: larger, the pages are worth more to others than a lock costs. */
-#define SINGLE_KEEP_MOST ((size_t)256 << 10)
-/* Frees an object of a class above NR_SHEAVES; the cache is live. */
-void tcache_free_single(struct tcache *tc, void *p, u16 tag);
-/* Gives back the one that the thread keeps. */
-void tcache_drop_single(struct tcache *tc);
+/* Frees an object of the cache's shard and of a class above NR_SHEAVES; the cache is live. */
+void tcache_free_single(struct tcache *tc, void *p, unsigned class);
+/* Gives back all that the thread keeps of these. */
+void tcache_drop_kept(struct tcache *tc);
+/*
+ * Fills an empty slot, and empties one that is not; entered, or with the cache sealed and
+ * its lock held. A child of fork finds NULL, or an object with its class.
+ */
+static inline void kept_put(struct tcache *tc, unsigned i, void *p, unsigned class)
+{
+	__atomic_store_n(&tc->kept_class[i], (u8)class, __ATOMIC_RELAXED);
+	__atomic_store_n(&tc->kept[i], p, __ATOMIC_RELEASE);
+}
+
+static inline void kept_clear(struct tcache *tc, unsigned i)
+{
+	__atomic_store_n(&tc->kept[i], NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&tc->kept_class[i], 0, __ATOMIC_RELEASE);
+}
 
 /* sheaf.c */
 /* Past all caches, to the object's shard. */

@@ -396,7 +396,6 @@ static void push_slow(struct tcache *tc, unsigned class, void *p, u16 tag)
 {
 	u32 before = tcache_enter(tc);
 
-	tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
 	if (tc->sheaf[class].top == tc->sheaf[class].limit && !sheaf_grow(tc, class)) {
 		if (sheaf_limit(tc, class) < 2) {
 			tcache_leave(tc, before);
@@ -428,7 +427,23 @@ static struct tcache *cache_for_free(const struct tcache *tc)
 	return tcache_shared(&tcache_gone);
 }
 
-static out_of_line void free_uncommon(void *p, struct tcache *tc)
+/* An object by its tag; the cache is live. */
+static inline void free_object(void *p, struct tcache *tc, u16 tag)
+{
+	/* It may have grown, and was 0 at first. */
+	tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
+	if (tag - tc->tag_base < NR_SHEAVES)
+		push_slow(tc, tag_class(tag), p, tag);
+	else if (tag - tc->tag_base < NR_CLASSES)
+		tcache_free_single(tc, p, tag_class(tag));
+	else if (tag_class(tag) >= NR_SHEAVES || shard_is_private(shards[tag_shard(tag)]))
+		/* A heap may be destroyed and a group wants its pages: nothing of theirs waits. */
+		tcache_free_direct(p, tag);
+	else if (!remote_push(tc, p, tag))
+		remote_full(tc);
+}
+
+void tcache_free_slow(void *p, struct tcache *tc)
 {
 	int saved = errno;
 	u16 tag;
@@ -442,33 +457,23 @@ static out_of_line void free_uncommon(void *p, struct tcache *tc)
 		tcache_hooks.free_other(p);
 	else if (unlikely(tc->state != TCACHE_LIVE))
 		tcache_free_direct(p, tag);
-	else if (tag_class(tag) >= NR_SHEAVES)
-		tcache_free_single(tc, p, tag);
-	else if (tag - tc->tag_base < NR_SHEAVES)
-		push_slow(tc, tag_class(tag), p, tag);
-	else if (shard_is_private(shards[tag_shard(tag)]))
-		/* A heap may be destroyed and a group wants its pages: nothing waits here. */
-		tcache_free_direct(p, tag);
-	else if (!remote_push(tc, p, tag))
-		remote_full(tc);
+	else
+		free_object(p, tc, tag);
 	errno = saved;
 }
 
-/* First the one case that is as frequent as the program makes it: objects of other shards. */
-void tcache_free_slow(void *p, struct tcache *tc)
+void tcache_free_beyond(void *p, struct tcache *tc, u32 class)
 {
-	if (likely(tc->state == TCACHE_LIVE && in_window(p))) {
-		u16 tag = tag_read(virt_to_pfn(p));
+	u16 tag = (u16)(tc->tag_base + class);
 
-		if (likely(tag_is_slab(tag) && tag - tc->tag_base >= NR_CLASSES &&
-			   tag_class(tag) < NR_SHEAVES &&
-			   !shard_is_private(shards[tag_shard(tag)]))) {
-			if (unlikely(!remote_push(tc, p, tag)))
-				remote_full(tc);
-			return;
-		}
-	}
-	free_uncommon(p, tc);
+	/* What is as frequent as the program makes it: large objects, and other shards'. */
+	if (class < NR_CLASSES)
+		tcache_free_single(tc, p, class);
+	else if (unlikely(!tag_is_slab(tag) || tag_class(tag) >= NR_SHEAVES ||
+			  shard_is_private(shards[tag_shard(tag)])))
+		tcache_free_slow(p, tc);
+	else if (unlikely(!remote_push(tc, p, tag)))
+		remote_full(tc);
 }
 
 void tcache_flush(struct tcache *tc)
@@ -484,6 +489,6 @@ void tcache_flush(struct tcache *tc)
 	}
 	if (tc->nr_remote)
 		remote_flush(tc);
-	tcache_drop_single(tc);
+	tcache_drop_kept(tc);
 	tcache_leave(tc, before);
 }

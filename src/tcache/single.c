@@ -1,48 +1,101 @@
 /*
- * rank 6: objects above 32 KiB, which have no sheaf. A thread keeps the last one
- * that it freed, since so many are freed and wanted again at once (a buffer for
+ * rank 6: objects above 32 KiB, which have no sheaf. A thread keeps the last few
+ * that it freed, since so many are freed and wanted again at once (buffers for
  * each request or file): the pair then costs no lock and no atomic operation.
  *
- * The slab holds it for allocated, as it does all that is cached. It is touched
- * between tcache_enter and tcache_leave only, so who reclaims from an idle thread
- * may take it once the cache is sealed (idle.c). Each step is one store: a child of
- * fork finds the object in the cache, or with whoever took it, or lost.
+ * kept[0] is the one freed last, which short code looks at; the others are older
+ * ones. A slab holds them for allocated, as it does all that is cached. They are
+ * touched between tcache_enter and tcache_leave only, so who reclaims from an idle
+ * thread may take them once the cache is sealed (idle.c). Only a live cache has any.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/report.h"
 #include "tcache/internal.h"
 
-static inline void *alloc_single(struct tcache *tc, unsigned class, bool *zeroed)
+/* As tcache_enter, but false, and not entered, when the cache is sealed. */
+static fast_inline bool try_enter(struct tcache *tc, u32 *before)
+{
+	*before = tc->busy;
+	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (likely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) == tc))
+		return true;
+	tcache_leave(tc, *before);
+	return false;
+}
+
+/* The last object freed, if it serves the class; else NULL. */
+static fast_inline void *take_last(struct tcache *tc, unsigned class)
 {
 	void *p = NULL;
 	u32 before;
 
+	if (unlikely(tc->kept_class[0] - class > SINGLE_REACH || !try_enter(tc, &before)))
+		return NULL;
+	/* Until then somebody may have reclaimed it. */
+	p = tc->kept[0];
+	kept_clear(tc, 0);
+	tcache_leave(tc, before);
+	return p;
+}
+
+/* Of all that is kept the object that fits the class best; or NULL. */
+static void *take_kept(struct tcache *tc, unsigned class)
+{
+	unsigned best = SINGLE_REACH + 1, at = 0, i;
+	u32 before = tcache_enter(tc);
+	void *p = NULL;
+
+	for (i = 0; i < KEPT_MOST; i++) {
+		unsigned beyond = tc->kept_class[i] - class;
+
+		at = beyond < best ? i : at;
+		best = MIN(best, beyond);
+	}
+	if (best <= SINGLE_REACH) {
+		p = tc->kept[at];
+		kept_clear(tc, at);
+	}
+	tcache_leave(tc, before);
+	return p;
+}
+
+static out_of_line void *alloc_slow(struct tcache *tc, unsigned class, bool *zeroed)
+{
+	void *p = NULL;
+
 	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
 		tc = tcache_get();
-	if (__atomic_load_n(&tc->single, __ATOMIC_RELAXED) &&
-	    tc->single_class - class <= SINGLE_REACH) {
-		before = tcache_enter(tc);
-		p = tc->single;
-		__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);
-		tcache_leave(tc, before);
-	}
-	return likely(p) ? p : slab_alloc_single(tcache_shard(tc), class, zeroed);
+	if (likely(tc->state == TCACHE_LIVE))
+		p = take_kept(tc, class);
+	return p ? p : slab_alloc_single(tcache_shard(tc), class, zeroed);
 }
 
 void *tcache_alloc_single(struct tcache *tc, unsigned class)
 {
-	return alloc_single(tc, class, NULL);
+	void *p = take_last(tc, class);
+
+	return likely(p) ? p : alloc_slow(tc, class, NULL);
 }
 
 void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size)
 {
 	bool zeroed = false;
-	void *p = alloc_single(tc, class, &zeroed);
+	void *p = take_last(tc, class);
 
+	if (!p)
+		p = alloc_slow(tc, class, &zeroed);
 	if (p && !zeroed)
 		memset(p, 0, size);
 	return p;
+}
+
+static bool is_kept(const struct tcache *tc, const void *p)
+{
+	static_assert(KEPT_MOST == 4, "all are looked at");
+	return tc->kept[0] == p || tc->kept[1] == p || tc->kept[2] == p || tc->kept[3] == p;
 }
 
 static cold_path void report_kept(const void *p, unsigned class)
@@ -51,43 +104,121 @@ static cold_path void report_kept(const void *p, unsigned class)
 			  size_classes[class].size);
 }
 
-void tcache_free_single(struct tcache *tc, void *p, u16 tag)
+static size_t kept_bytes(const struct tcache *tc)
 {
-	unsigned class = tag_class(tag), last_class;
-	void *last;
+	size_t bytes = 0;
+	unsigned i;
+
+	for (i = 0; i < KEPT_MOST; i++)
+		if (tc->kept[i])
+			bytes += size_classes[tc->kept_class[i]].size;
+	return bytes;
+}
+
+/* What goes because something else is kept, until the cache has been left. */
+struct gone {
+	unsigned nr;
+	void *p[KEPT_MOST];
+	u8 class[KEPT_MOST];
+};
+
+static void let_go(struct tcache *tc, unsigned i, struct gone *gone)
+{
+	if (!tc->kept[i])
+		return;
+	gone->p[gone->nr] = tc->kept[i];
+	gone->class[gone->nr++] = tc->kept_class[i];
+	kept_clear(tc, i);
+}
+
+/* Of the slots for the older ones; 0: none is empty. */
+static unsigned empty_slot(const struct tcache *tc)
+{
+	unsigned i;
+
+	for (i = 1; i < KEPT_MOST; i++)
+		if (!tc->kept[i])
+			return i;
+	return 0;
+}
+
+/*
+ * Makes kept[0] empty: what is there becomes one of the older ones, which go by turns as
+ * far as slots and bytes, with `more` to come, ask for it. Entered.
+ */
+static void make_room(struct tcache *tc, size_t more, struct gone *gone)
+{
+	void *last = tc->kept[0];
+	unsigned class = tc->kept_class[0], tries;
+
+	for (tries = 1; tries < KEPT_MOST; tries++) {
+		if (empty_slot(tc) && kept_bytes(tc) + more <= KEPT_BYTES)
+			break;
+		let_go(tc, 1 + tc->kept_turn++ % (KEPT_MOST - 1), gone);
+	}
+	if (kept_bytes(tc) + more > KEPT_BYTES) {
+		let_go(tc, 0, gone);
+		return;
+	}
+	kept_clear(tc, 0);
+	kept_put(tc, empty_slot(tc), last, class);
+}
+
+static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
+{
+	struct gone gone = { 0 };
+	int saved = errno;
 	u32 before;
 
-	/* Of its own shard, an allocated object's start: everything else is the slab's to judge. */
-	if (size_classes[class].size > SINGLE_KEEP_MOST || tag - tc->tag_base >= NR_CLASSES ||
-	    shard_is_private(tc->shard) || !slab_is_single(p)) {
-		tcache_free_direct(p, tag);
+	/* Of what is no allocated object's start the slab says so. */
+	if (class > KEPT_CLASS_MOST || shard_is_private(tc->shard) || !slab_is_single(p)) {
+		tcache_free_direct(p, (u16)(tc->tag_base + class));
+		errno = saved;
 		return;
 	}
 	before = tcache_enter(tc);
-	last = tc->single;
-	last_class = tc->single_class;
-	if (unlikely(last == p)) {
+	if (unlikely(is_kept(tc, p))) {
 		tcache_leave(tc, before);
 		report_kept(p, class);
 		return;
 	}
-	__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);
-	tc->single_class = class;
-	__atomic_store_n(&tc->single, p, __ATOMIC_RELEASE);
+	if (tc->kept[0])
+		make_room(tc, size_classes[class].size, &gone);
+	kept_put(tc, 0, p, class);
 	tcache_leave(tc, before);
-	/* By what it was: freed twice, its pages may be something else by now. */
-	if (last) {
-		slab_free(tc->shard, last_class, &last, 1);
-		stat_add_shared(objects_flushed, 1);
-	}
+	/* As of the class each had: freed twice, its pages may be something else by now. */
+	while (gone.nr--)
+		slab_free(tc->shard, gone.class[gone.nr], &gone.p[gone.nr], 1);
+	errno = saved;
 }
 
-void tcache_drop_single(struct tcache *tc)
+void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 {
-	void *p = __atomic_load_n(&tc->single, __ATOMIC_ACQUIRE);
+	u32 before;
 
-	if (!p)
-		return;
-	__atomic_store_n(&tc->single, NULL, __ATOMIC_RELEASE);
-	slab_free(tc->shard, tc->single_class, &p, 1);
+	if (likely(class <= KEPT_CLASS_MOST && !shard_is_private(tc->shard) && slab_is_single(p) &&
+		   try_enter(tc, &before))) {
+		if (likely(!tc->kept[0] && !is_kept(tc, p))) {
+			kept_put(tc, 0, p, class);
+			tcache_leave(tc, before);
+			return;
+		}
+		tcache_leave(tc, before);
+	}
+	free_slow(tc, p, class);
+}
+
+void tcache_drop_kept(struct tcache *tc)
+{
+	unsigned i;
+
+	for (i = 0; i < KEPT_MOST; i++) {
+		void *p = tc->kept[i];
+		unsigned class = tc->kept_class[i];
+
+		if (!p)
+			continue;
+		kept_clear(tc, i);
+		slab_free(tc->shard, class, &p, 1);
+	}
 }

@@ -39,6 +39,11 @@
 /* Requests up to here find their class in a table. */
 #define TABLE_MAX 1024
 
+/* Objects without a sheaf that a thread keeps: so many, of so many bytes in all. */
+#define KEPT_MOST 4
+#define KEPT_BYTES ((size_t)256 << 10)
+#define KEPT_CLASS_MOST CLASS_262144
+
 /* Objects of other shards wait here until a group of them goes home. */
 #define REMOTE_MAX 128
 #define REMOTE_BYTES ((size_t)128 << 10)
@@ -84,15 +89,17 @@ struct tcache {
 	u32 tag_base;			/* of the shard; tags below and far above are not ours */
 
 	/* From here on only slow paths look. */
-	void *single;			/* the last object freed that was too large for a sheaf */
-	u32 single_class;
+	/* The last objects freed that were too large for a sheaf, see single.c. */
+	void *kept[KEPT_MOST];		/* NULL: none */
+	u8 kept_class[KEPT_MOST];	/* of none: 0, which is none of these */
+	u8 kept_turn;			/* which of the older ones goes next */
+	u32 busy;			/* the thread is in a slow path, see idle.c; its thread's, acquire/release */
 	u64 round_ms;			/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
 	struct stats stats;
 	/* See idle.c. */
-	u32 busy;			/* the thread is in a slow path; its thread's, acquire/release */
 	u32 sealed;			/* round of the reclaim that sealed it, or 0; seal_lock */
 	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
@@ -138,6 +145,8 @@ void *tcache_alloc_single(struct tcache *tc, unsigned class);
 /* The same, its first `size` bytes zero. */
 void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size);
 void tcache_free_slow(void *p, struct tcache *tc);
+/* Of the window, its tag less the cache's tag_base no class with a sheaf; the cache is live. */
+void tcache_free_beyond(void *p, struct tcache *tc, u32 class);
 
 /*
  * The address in one register: some processors forward a store to a load at once,
@@ -217,8 +226,10 @@ static fast_inline void tcache_free(struct tcache *tc, void *p)
 	if (unlikely(offset >= tc->span))
 		goto slow;
 	class = (u32)((const u16 *)(void *)window_base)[offset >> PAGE_SHIFT] - tc->tag_base;
-	if (unlikely(class >= NR_SHEAVES))
-		goto slow;
+	if (unlikely(class >= NR_SHEAVES)) {
+		tcache_free_beyond(p, tc, class);
+		return;
+	}
 	sheaf = sheaf_of(tc, class);
 	if (unlikely(sheaf->top == sheaf->limit))
 		goto slow;

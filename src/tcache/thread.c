@@ -138,7 +138,8 @@ struct tcache *tcache_get(void)
 	tc->span = 0;
 	tc->nr_remote = 0;
 	tc->remote_bytes = 0;
-	tc->single = NULL;
+	__builtin_memset(tc->kept, 0, sizeof(tc->kept));
+	__builtin_memset(tc->kept_class, 0, sizeof(tc->kept_class));
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
@@ -235,7 +236,7 @@ void tcache_exit(struct tcache *tc)
 void tcache_totals(struct stats *total, struct cached_totals *cached)
 {
 	struct tcache *tc;
-	unsigned class;
+	unsigned class, i;
 
 	*cached = (struct cached_totals){ 0 };
 	lock(&threads_lock, LOCK_THREADS);
@@ -251,9 +252,11 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 			cached->objects += n;
 			cached->bytes += n * size_classes[class].size;
 		}
-		if (__atomic_load_n(&tc->single, __ATOMIC_RELAXED)) {
+		for (i = 0; i < KEPT_MOST; i++) {
+			if (!__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED))
+				continue;
 			cached->objects++;
-			cached->bytes += size_classes[tc->single_class].size;
+			cached->bytes += size_classes[tc->kept_class[i]].size;
 		}
 		/* They are taken all or none. */
 		if (tc->remote_stolen)

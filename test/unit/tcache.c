@@ -167,7 +167,7 @@ static void cached_bytes_are_bounded(void)
 			give(take(class, n));
 			tcache_check(this_tcache);
 			assert_true(cached().bytes <= MOST_CACHED);
-			assert_true(cached().bytes <= this_tcache->capacity + SINGLE_KEEP_MOST);
+			assert_true(cached().bytes <= this_tcache->capacity + KEPT_BYTES);
 		}
 	tcache_flush(this_tcache);
 	assert_int_equal(cached().objects, 0);
@@ -380,8 +380,8 @@ static void double_free_is_found_on_flush(void)
 	slabs_check_gone(shards[0]);
 }
 
-/* The last object freed that is too large for a sheaf stays with the thread. */
-static void one_single_object_is_kept(void)
+/* The last objects freed that are too large for a sheaf stay with the thread. */
+static void single_objects_are_kept(void)
 {
 	unsigned class = NR_SHEAVES + 4;
 	void *p = cache_alloc(class), *q = cache_alloc(class + 1), *r;
@@ -394,29 +394,66 @@ static void one_single_object_is_kept(void)
 	cache_free(p);
 	unit_said("buddymalloc: double free of %p: an object of %u bytes that is free already\n",
 		  p, size_classes[class].size);
-	/* Another one takes its place. */
+	/* Another one stays beside it. */
 	cache_free(q);
-	assert_int_equal(cached().objects, 1);
-	assert_false(slab_locate(p, class).allocated);
+	assert_int_equal(cached().objects, 2);
+	assert_int_equal(cached().bytes, size_classes[class].size + size_classes[class + 1].size);
 	cache_free(p);
 	unit_said("buddymalloc: double free of %p: an object of %u bytes that is free already\n",
 		  p, size_classes[class].size);
-	/* It serves requests that are at most a little smaller, and none that is larger. */
-	r = cache_alloc(class + 2);
-	assert_ptr_not_equal(r, q);
-	cache_free(r);
-	assert_ptr_equal(cache_alloc(class), r);
+	/* The last that fits well enough serves, and none for a request that is larger. */
+	assert_ptr_equal(cache_alloc(class), q);
+	cache_free(q);
+	assert_ptr_equal(cache_alloc(class + 1), q);
+	r = cache_alloc(class + 1);
+	assert_ptr_not_equal(r, p);
+	assert_ptr_equal(cache_alloc(class - SINGLE_REACH), p);
 	assert_int_equal(cached().objects, 0);
+	cache_free(p);
+	cache_free(q);
 	cache_free((char *)r + PAGE_SIZE);
 	cache_free(r);
 	fake_clear_output();
+	assert_int_equal(cached().objects, 3);
 	/* Too large to be kept. */
 	p = cache_alloc(NR_CLASSES - 1);
 	cache_free(p);
-	assert_int_equal(cached().objects, 1);
+	assert_int_equal(cached().objects, 3);
 	assert_false(slab_locate(p, NR_CLASSES - 1).allocated);
 	tcache_flush(this_tcache);
 	assert_int_equal(cached().objects, 0);
+	slabs_check_gone(shards[0]);
+}
+
+/* So many of them, and so many bytes; older ones go first. */
+static void kept_singles_are_bounded(void)
+{
+	void *small[KEPT_MOST + 2], *large = cache_alloc(KEPT_CLASS_MOST);
+	unsigned i;
+
+	options.abort_on_corruption = false;
+	for (i = 0; i < ARRAY_SIZE(small); i++)
+		small[i] = cache_alloc(NR_SHEAVES);
+	for (i = 0; i < ARRAY_SIZE(small); i++) {
+		cache_free(small[i]);
+		assert_int_equal(cached().objects, MIN(i + 1, (unsigned)KEPT_MOST));
+	}
+	for (i = 0; i < ARRAY_SIZE(small); i++)
+		assert_int_equal(slab_locate(small[i], NR_SHEAVES).allocated, i >= 2);
+	/* Kept or gone, a second free is told. */
+	for (i = 0; i < ARRAY_SIZE(small); i++) {
+		cache_free(small[i]);
+		unit_said("buddymalloc: double free of %p: an object of %u bytes that is free already\n",
+			  small[i], size_classes[NR_SHEAVES].size);
+	}
+	assert_int_equal(cached().objects, KEPT_MOST);
+	/* No two of the largest. */
+	cache_free(large);
+	assert_int_equal(cached().objects, 1);
+	assert_int_equal(cached().bytes, KEPT_BYTES);
+	assert_ptr_equal(cache_alloc(KEPT_CLASS_MOST), large);
+	cache_free(large);
+	tcache_flush(this_tcache);
 	slabs_check_gone(shards[0]);
 }
 
@@ -477,6 +514,7 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(hardened_mode_caches_nothing),
 	  CASE(caching_can_be_switched_off),
 	  CASE(double_free_is_found_on_flush),
-	  CASE(one_single_object_is_kept),
+	  CASE(single_objects_are_kept),
+	  CASE(kept_singles_are_bounded),
 	  CASE(thread_exit_gives_everything_back),
 	  CASE(exit_that_cannot_be_watched))
