@@ -70,61 +70,82 @@ static u64 free_below(const struct zone *zone, u64 pfn, u64 most, enum migratety
 	return MIN(from - pfn, most);
 }
 
-struct run {
+/* Within a pageblock: the neighbour alone tells most often that a run ends here. */
+static inline bool ends_before(u64 pfn, u64 neighbour)
+{
+	return pfn / PAGEBLOCK_PAGES == neighbour / PAGEBLOCK_PAGES &&
+	       !(free_word(neighbour) >> neighbour % 64 & 1);
+}
+
+struct search {
+	const struct zone *zone;
+	u64 nr, align;
+	enum migratetype mt;
+	u64 start, end;	/* the run looked at last, as far as it was looked at */
+	/* The best of them: */
 	u64 at;		/* where the request would begin; 0: none yet */
-	u64 length;	/* of the whole run, as far as looked */
+	u64 length;	/* of the whole run, likewise */
 	bool warm;	/* most pages of the request are dirty */
 };
 
 /* What is left of such a run is hardly worth another look. */
-static bool fits_well(const struct run *run, u64 nr)
+static bool fits_well(const struct search *s)
 {
-	return run->warm && run->length - nr <= nr / 16;
+	return s->warm && s->length - s->nr <= s->nr / 16;
 }
 
 /*
  * Looks at the run around the free block, and keeps it if it serves better: warm
  * pages rather than such that fault, then the shorter run.
  */
-static void consider(const struct zone *zone, u64 pfn, unsigned order, u64 nr, u64 align,
-		     enum migratetype mt, struct run *best)
+static void consider(struct search *s, u64 pfn, unsigned order)
 {
-	u64 most = nr + align;
-	u64 below = free_below(zone, pfn, most, mt);
-	u64 above = free_above(zone, pfn + ((u64)1 << order), most, mt);
-	u64 start = pfn - below, length = below + ((u64)1 << order) + above;
-	u64 at = round_up(start, align);
+	u64 most = s->nr + s->align, length, at;
 	bool warm;
 
-	if (at + nr > start + length || (best->warm && length >= best->length))
+	s->start = pfn;
+	s->end = pfn + ((u64)1 << order);
+	if (!ends_before(pfn, pfn - 1))
+		s->start -= free_below(s->zone, pfn, most, s->mt);
+	if (!ends_before(s->end - 1, s->end))
+		s->end += free_above(s->zone, s->end, most, s->mt);
+	length = s->end - s->start;
+	at = round_up(s->start, s->align);
+	if (at + s->nr > s->end || (s->warm && length >= s->length))
 		return;
-	warm = pages_nr_dirty(at, nr) > nr / 2;
-	if (best->at && (warm == best->warm ? length >= best->length : best->warm))
+	warm = pages_nr_dirty(at, s->nr) > s->nr / 2;
+	if (s->at && (warm == s->warm ? length >= s->length : s->warm))
 		return;
-	*best = (struct run){ at, length, warm };
+	s->at = at;
+	s->length = length;
+	s->warm = warm;
 }
 
 u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 			    enum migratetype mt)
 {
-	struct run best = { 0, 0, false };
+	struct search s = { .zone = zone, .nr = nr, .align = (u64)1 << align_order, .mt = mt };
 	unsigned order = ilog2(nr), tries;
 
-	for (order -= order > 0; order <= MAX_ORDER && !best.warm; order++) {
+	for (order -= order > 0; order <= MAX_ORDER && !s.warm; order++) {
 		u64 pfn = zone->area[order].first[mt];
 
 		/* Warm blocks stand first in their list. */
-		for (tries = RUN_TRIES; pfn && tries && !fits_well(&best, nr);
-		     pfn = pfn_to_page(pfn)->next, tries--)
-			/* A block listed as mt may lie in a pageblock that is not. */
-			if (block_fits(zone, pfn, mt))
-				consider(zone, pfn, order, nr, (u64)1 << align_order, mt, &best);
+		for (tries = RUN_TRIES; pfn && tries && !fits_well(&s);
+		     pfn = pfn_to_page(pfn)->next, tries--) {
+			/* Smaller blocks lead to the same run. */
+			if (pfn - s.start < s.end - s.start)
+				continue;
+			/* A block listed as mt may lie in a pageblock that is not, if it is so large. */
+			if (order < PAGEBLOCK_ORDER || block_fits(zone, pfn, mt))
+				consider(&s, pfn, order);
+		}
 	}
-	if (!best.at || !zone_take_range_locked(zone, best.at, nr))
+	if (!s.at || !zone_take_range_locked(zone, s.at, nr))
 		return 0;
 	/* Within a block of several pageblocks some may be another type's still. */
-	zone_claim_pageblocks_locked(zone, best.at, nr, mt);
-	return best.at;
+	zone_claim_pageblocks_locked(zone, s.at, nr, mt);
+	return s.at;
 }
 
 /* Pages below a block that are looked at for the start of its run: a GiB. */
