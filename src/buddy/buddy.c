@@ -4,6 +4,8 @@
  */
 #include "buddy/zone.h"
 
+#include <string.h>
+
 #include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
@@ -117,6 +119,17 @@ static void lru_drop_if_clean(struct zone *zone, struct pageblock *block)
 	lru_del(zone, block);
 }
 
+/* Turns the free bits of a whole pageblock, all alike; of its pages, how many are dirty. */
+static u64 turn_whole_block(struct pageblock *block, bool free)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(block->free); i++)
+		bm_assert(block->free[i] == (free ? 0 : ~(u64)0));
+	memset(block->free, free ? 0xff : 0, sizeof(block->free));
+	return pages_nr_dirty((u64)(block - window.blocks) << PAGEBLOCK_ORDER, PAGEBLOCK_PAGES);
+}
+
 /* Sets or clears the free bits of [pfn, pfn + nr) and keeps the counts. */
 static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 {
@@ -128,6 +141,10 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 		u64 stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
 		u64 dirty = 0;
 
+		if (begins_whole_block(pfn, stop - pfn)) {
+			dirty = turn_whole_block(block, free);
+			pfn = stop;
+		}
 		while (pfn < stop) {
 			struct piece p = first_piece(pfn, stop - pfn);
 
@@ -420,10 +437,18 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 		return false;
 	while (pfn < end) {
 		const struct pageblock *block = pfn_to_block(pfn);
-		struct piece p = first_piece(pfn, end - pfn);
+		struct piece p;
 
-		if (block->state != BLOCK_PRESENT || block->zone != zone->index ||
-		    (block->free[p.word] & p.mask) != p.mask)
+		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
+			return false;
+		if (begins_whole_block(pfn, end - pfn)) {
+			if (!all_bits_set(block->free))
+				return false;
+			pfn += PAGEBLOCK_PAGES;
+			continue;
+		}
+		p = first_piece(pfn, end - pfn);
+		if ((block->free[p.word] & p.mask) != p.mask)
 			return false;
 		pfn += p.nr;
 	}

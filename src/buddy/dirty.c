@@ -37,10 +37,18 @@ u64 pages_nr_dirty(u64 pfn, u64 nr)
 	u64 count = 0;
 
 	while (nr) {
-		struct piece p = first_piece(pfn, nr);
-		u64 bits = __atomic_load_n(&pfn_to_block(pfn)->dirty[p.word], __ATOMIC_RELAXED);
+		const struct pageblock *block = pfn_to_block(pfn);
+		struct piece p;
 
-		count += count_bits(bits, p.mask, p.nr);
+		if (begins_whole_block(pfn, nr) && all_bits_set(block->dirty)) {
+			count += PAGEBLOCK_PAGES;
+			pfn += PAGEBLOCK_PAGES;
+			nr -= PAGEBLOCK_PAGES;
+			continue;
+		}
+		p = first_piece(pfn, nr);
+		count += count_bits(__atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED),
+				    p.mask, p.nr);
 		pfn += p.nr;
 		nr -= p.nr;
 	}
@@ -52,9 +60,17 @@ void pages_set_dirty(u64 pfn, u64 nr)
 	long fresh = 0;
 
 	while (nr) {
-		struct piece p = first_piece(pfn, nr);
-		u64 *word = &pfn_to_block(pfn)->dirty[p.word];
+		struct pageblock *block = pfn_to_block(pfn);
+		struct piece p;
+		u64 *word;
 
+		if (begins_whole_block(pfn, nr) && all_bits_set(block->dirty)) {
+			pfn += PAGEBLOCK_PAGES;
+			nr -= PAGEBLOCK_PAGES;
+			continue;
+		}
+		p = first_piece(pfn, nr);
+		word = &block->dirty[p.word];
 		if ((__atomic_load_n(word, __ATOMIC_RELAXED) & p.mask) != p.mask)
 			fresh += __builtin_popcountll(
 				p.mask & ~__atomic_fetch_or(word, p.mask, __ATOMIC_RELAXED));

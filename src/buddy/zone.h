@@ -178,6 +178,27 @@ static inline u64 count_bits(u64 word, u64 mask, u64 n)
 	return word ? (u64)__builtin_popcountll(word) : 0;
 }
 
+/* Whether [pfn, pfn + nr) begins with a whole pageblock. */
+static inline bool begins_whole_block(u64 pfn, u64 nr)
+{
+	return !(pfn % PAGEBLOCK_PAGES) && nr >= PAGEBLOCK_PAGES;
+}
+
+static fast_inline u64 bitmap_word(const u64 *bitmap, unsigned i)
+{
+	return __atomic_load_n(&bitmap[i], __ATOMIC_RELAXED);
+}
+
+/* Whether all bits of a pageblock's bitmap are set, as they mostly are of a large block's. */
+static inline bool all_bits_set(const u64 *bitmap)
+{
+	static_assert(PAGEBLOCK_PAGES == 8 * 64, "a pageblock's bitmap is eight words");
+
+	return !~(bitmap_word(bitmap, 0) & bitmap_word(bitmap, 1) & bitmap_word(bitmap, 2) &
+		  bitmap_word(bitmap, 3) & bitmap_word(bitmap, 4) & bitmap_word(bitmap, 5) &
+		  bitmap_word(bitmap, 6) & bitmap_word(bitmap, 7));
+}
+
 /* Dirty bits: how many are set in [pfn, pfn + nr), and setting them. */
 u64 pages_nr_dirty(u64 pfn, u64 nr);
 static inline bool page_is_dirty(u64 pfn)
