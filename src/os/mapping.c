@@ -101,7 +101,16 @@ bool os_purge_lazy(void *addr, size_t len)
 	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
 }
 
-/* What was unmapped, once there is memory for the kernel's own needs again. */
+/* This advice changes nothing, and finds holes. */
+static bool is_mapped(void *addr, size_t len)
+{
+	return syscall(SYS_madvise, addr, len, MADV_NORMAL) == 0;
+}
+
+/*
+ * What was unmapped, once there is memory for the kernel's own needs again. Beyond the limit
+ * of mappings the kernel says ENOMEM before it looks at the place.
+ */
 static enum os_renewed map_again(void *addr, size_t len)
 {
 	unsigned ms;
@@ -109,7 +118,7 @@ static enum os_renewed map_again(void *addr, size_t len)
 	for (ms = 0; ms < 1000; ms++) {
 		if (os_map_at(addr, len))
 			return OS_RENEWED;
-		if (errno == EEXIST)
+		if (errno == EEXIST || is_mapped(addr, len))
 			return OS_NOT_RENEWED;
 		os_sleep_ms(1);
 	}
@@ -226,9 +235,8 @@ enum os_moved os_move_pages(void *to, void *from, size_t len)
 	if ((void *)syscall(SYS_mremap, from, len, len,
 			    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
 		return OS_MOVED;
-	/* At the limit of mappings `to` is there still: this advice, which changes nothing,
-	 * finds holes. */
-	if (os_map_at(to, len) || syscall(SYS_madvise, to, len, MADV_NORMAL) == 0)
+	/* At the limit of mappings `to` is there still. */
+	if (os_map_at(to, len) || is_mapped(to, len))
 		return OS_NOT_MOVED;
 	return OS_TARGET_GONE;
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -247,12 +248,49 @@ static void threads_and_groups(void)
 		free(from_thread[i]);
 }
 
+/*
+ * The process has as many mappings as it may: then the kernel refuses to map even what is
+ * mapped already, as the free of a moved block asks for.
+ */
+static void free_at_the_limit_of_mappings(void)
+{
+	enum { NR = 60 };
+	static char *p[NR];
+	long page = sysconf(_SC_PAGESIZE), i;
+	char *room;
+
+	for (i = 0; i < NR; i++) {
+		memset((p[i] = malloc(8 * MIB)), (int)i, 8 * MIB);
+		/* In the way, lest the block grows where it is. */
+		CHECK(malloc(2 * MIB));
+	}
+	for (i = 0; i < NR; i++) {
+		malloc_trim(0);
+		CHECK((p[i] = realloc(p[i], 16 * MIB)));
+	}
+	room = mmap(NULL, (size_t)200000 * (size_t)page, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(room != MAP_FAILED);
+	for (i = 1; i < 200000 && mprotect(room + i * page, (size_t)page, PROT_READ) == 0; i += 2)
+		;
+	if (i >= 200000)
+		trap_skip("the system allows more mappings than are made here");
+	for (i = 0; mmap(NULL, (size_t)page, i % 2 ? PROT_READ : PROT_NONE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED; i++)
+		;
+	for (i = 0; i < NR; i++) {
+		CHECK(p[i][8 * MIB - 1] == (char)i);
+		free(p[i]);
+	}
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "random_halves", .run = random_halves },
 	{ .name = "random_halves_lazily", .run = random_halves, .conf = "free:lazy,decay_ms:0" },
 	{ .name = "every_other_page", .run = every_other_page },
 	{ .name = "moved_blocks", .run = moved_blocks },
 	{ .name = "threads_and_groups", .run = threads_and_groups },
+	{ .name = "free_at_the_limit_of_mappings", .run = free_at_the_limit_of_mappings },
 };
 
 TRAP_MAIN(cases)
