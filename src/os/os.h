@@ -160,8 +160,8 @@ bool os_membarrier(void);
 void os_futex_wait(uint32_t *word, uint32_t expected);
 void os_futex_wake(uint32_t *word, int nr);
 
-/* The same, for ms milliseconds at most. */
-void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms);
+/* The same, for ms milliseconds at most: false when they have passed. */
+bool os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms);
 
 /*
  * Starts the one thread of the library's own, with all signals blocked and

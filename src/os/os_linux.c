@@ -205,13 +205,15 @@ void os_futex_wake(uint32_t *word, int nr)
 	errno = saved;
 }
 
-void os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
+bool os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
 {
 	struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
 	int saved = errno;
+	bool passed = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &t, NULL, 0) != 0 &&
+		      errno == ETIMEDOUT;
 
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &t, NULL, 0);
 	errno = saved;
+	return !passed;
 }
 
 /* Deep enough for a purge; glibc takes the thread's TLS off it too. */

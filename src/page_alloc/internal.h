@@ -69,7 +69,7 @@ void pages_keep(u64 pfn, u64 nr);
  */
 void pages_leave(void);
 void pages_arrive(void);
-/* Waits until some thread's pages have arrived, or false when none are on their way. */
+/* Waits, not long, until some thread's pages have arrived; false when none have, or are on their way. */
 bool reclaim_wait(void);
 /* Times to wait for them: there may be several, one after the other. */
 #define ARRIVAL_TRIES 100

@@ -21,14 +21,19 @@ void pages_leave(void)
 	__atomic_fetch_add(&underway, 1, __ATOMIC_SEQ_CST);
 }
 
+/* In a child that a signal's handler forked meanwhile, the counts began anew. */
+static void count_down(u32 *count)
+{
+	u32 seen = __atomic_load_n(count, __ATOMIC_SEQ_CST);
+
+	while (seen && !__atomic_compare_exchange_n(count, &seen, seen - 1, false, __ATOMIC_SEQ_CST,
+						    __ATOMIC_SEQ_CST))
+		;
+}
+
 void pages_arrive(void)
 {
-	u32 seen = __atomic_load_n(&underway, __ATOMIC_SEQ_CST);
-
-	/* In a child that a signal's handler forked meanwhile, the count began anew. */
-	while (seen && !__atomic_compare_exchange_n(&underway, &seen, seen - 1, false,
-						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-		;
+	count_down(&underway);
 	if (unlikely(__atomic_load_n(&waiters, __ATOMIC_SEQ_CST)))
 		os_futex_wake(&underway, INT32_MAX);
 }
@@ -215,17 +220,21 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 	return purged;
 }
 
+/* A thread that ended by the bare system call in the midst of it never arrives. */
+#define WAIT_MOST_MS 50
+
 bool reclaim_wait(void)
 {
+	bool arrived;
 	u32 seen = __atomic_load_n(&underway, __ATOMIC_SEQ_CST);
 
 	/* Who forks holds the locks under which they come back. */
 	if (!seen || lock_is_forking())
 		return false;
 	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
-	os_futex_wait(&underway, seen);
-	__atomic_fetch_sub(&waiters, 1, __ATOMIC_SEQ_CST);
-	return true;
+	arrived = os_futex_wait_ms(&underway, seen, WAIT_MOST_MS);
+	count_down(&waiters);
+	return arrived;
 }
 
 /* Starts a new tick, so that "older than now" has a meaning; the tick that ended. */

@@ -328,6 +328,21 @@ static void a_child_has_what_another_thread_purged(void)
 	assert_int_equal(reclaim_nr_dirty(), 0);
 }
 
+/* A thread that ended in the midst of it is waited for, but not for ever. */
+static void who_never_arrives(void)
+{
+	u64 before;
+
+	start();
+	assert_false(reclaim_wait());
+	pages_leave();
+	before = fake.now_ms;
+	assert_false(reclaim_wait());
+	assert_in_range(fake.now_ms - before, 1, 1000);
+	pages_arrive();
+	assert_false(reclaim_wait());
+}
+
 /* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
 static bool in_child;
 
@@ -448,6 +463,7 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(refusals_are_survived),
 	  CASE(allocations_go_on_meanwhile),
 	  CASE(a_child_has_what_another_thread_purged),
+	  CASE(who_never_arrives),
 	  CASE(a_child_goes_on_purging),
 	  CASE(trim_keeps_the_pad),
 	  CASE(give_as_much_as_asked_for),
