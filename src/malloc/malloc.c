@@ -9,6 +9,7 @@
 
 #include "base/options.h"
 #include "malloc/internal.h"
+#include "page_alloc/scope.h"
 
 /* Everything above the table, and what cannot be. */
 out_of_line void *malloc_medium(size_t size)
@@ -89,11 +90,11 @@ BM_EXPORT size_t malloc_usable_size(void *p)
 
 /*
  * What grows once will grow again. From a page upward the room for it costs
- * address space only, until it is used.
+ * address space only, until it is used; but a group is charged for it.
  */
 static size_t grown(size_t old, size_t size)
 {
-	return old >= PAGE_SIZE && size > old ? MAX(size, old + old / 4) : size;
+	return old >= PAGE_SIZE && size > old && !this_scope.owner ? MAX(size, old + old / 4) : size;
 }
 
 /*
@@ -104,6 +105,7 @@ static size_t grown(size_t old, size_t size)
 static void *slab_realloc(void *p, u16 tag, size_t size)
 {
 	size_t old = size_classes[tag_class(tag)].size, want = grown(old, size);
+	int saved = errno;
 	void *q;
 
 	if (is_bad_object("invalid realloc", p, tag)) {
@@ -115,8 +117,11 @@ static void *slab_realloc(void *p, u16 tag, size_t size)
 	q = large_alloc_with_room(want);
 	if (unlikely(!q && want > size))
 		q = do_malloc(size);
+	if (unlikely(!q && size > old))
+		return NULL;
+	errno = saved;
 	if (unlikely(!q)) /* shrinking cannot fail: the object is large enough */
-		return size <= old ? p : NULL;
+		return p;
 	memcpy(q, p, MIN(old, size));
 	do_free(p);
 	return q;

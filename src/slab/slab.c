@@ -117,13 +117,19 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 	return want - n;
 }
 
-/* Slabs that a refill passes over: at a limit, with the lock held. */
+/* Slabs that a refill which has something passes over: at a limit, with the lock held. */
 #define PASS_MOST 64
+
+/* Whether the limits have room for what n objects of a slab with pages given back may touch. */
+static bool may_take(const struct page *page, const struct size_class *sc, unsigned n)
+{
+	return limit_has_room(MIN((u64)page->nr_clean, n * (sc->size / PAGE_SIZE + 2)));
+}
 
 /*
  * Takes from the partial slabs, in the order they stand; the number taken. What a slab
  * has given back counts for the limits again when its objects are handed out: where
- * there is no room for that, others serve.
+ * there is no room for that, others serve, and who has none yet takes one.
  */
 static unsigned take_partial(struct shard *shard, unsigned class, void **out, unsigned n)
 {
@@ -134,18 +140,21 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 
 	for (pfn = node->partial_first; left && pfn; pfn = next) {
 		struct page *page = pfn_to_page(pfn);
+		unsigned want = left;
 
 		next = page->next;
 		if (next)
 			__builtin_prefetch(pfn_to_page(next), 1);
-		if (unlikely(page->nr_clean && !limit_has_room(page->nr_clean))) {
-			if (!--pass)
+		if (unlikely(page->nr_clean && !may_take(page, sc, want))) {
+			want = 1;
+			if (left < n && !--pass)
 				break;
-			continue;
+			if (left < n || !may_take(page, sc, want))
+				continue;
 		}
 		if (page->nr_free == sc->nr_objects)
 			slab_unkeep_empty(shard, node, sc);
-		left -= take_objects(pfn, sc, out, left);
+		left -= take_objects(pfn, sc, out + (left - want), want);
 		if (!page->nr_free)
 			partial_del(node, pfn);
 	}
@@ -211,6 +220,7 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	unsigned got = alloc_partial(shard, class, out, n);
+	int saved = errno;
 
 	/* New slabs only for who would go empty-handed: what the partial ones
 	 * had is enough for now. */
@@ -221,7 +231,9 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 		got = alloc_partial(shard, class, out, n);
 	while (unlikely(!got) && scope_may_map() && slab_punch_wait())
 		got = alloc_partial(shard, class, out, n);
-	if (unlikely(!got))
+	if (likely(got))
+		errno = saved;
+	else
 		stat_add_shared(failed, 1);
 	return got;
 }
@@ -263,6 +275,7 @@ static void *alloc_kept_single(struct shard *shard, unsigned class)
 void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 {
 	void *object = alloc_kept_single(shard, class);
+	int saved = errno;
 	u64 pfn;
 
 	if (object)
@@ -270,7 +283,9 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	pfn = new_slab(shard, class, zeroed ? BM_GFP_ZERO : 0);
 	if (unlikely(!pfn)) {
 		object = alloc_kept_single(shard, class);
-		if (!object)
+		if (object)
+			errno = saved;
+		else
 			stat_add_shared(failed, 1);
 		return object;
 	}

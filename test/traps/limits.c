@@ -529,29 +529,6 @@ static void madvise_pretends(void)
 }
 #endif
 
-/* Pages that holes in slabs gave back count again when their objects are handed out. */
-static void punched_slabs_count(void)
-{
-	enum { NR = 55000, SIZE = 1024 };
-	static char *p[NR];
-	int i;
-
-	for (i = 0; i < NR && (p[i] = malloc(SIZE)); i++)
-		memset(p[i], 1, SIZE);
-	for (i = 0; i < NR; i++)
-		if (i % 64) {
-			free(p[i]);
-			p[i] = NULL;
-		}
-	malloc_trim(0);
-	for (char *large; (large = malloc(MIB / 2));)
-		memset(large, 1, MIB / 2);
-	for (i = 0; i < NR; i++)
-		if (!p[i] && (p[i] = malloc(SIZE)))
-			memset(p[i], 1, SIZE);
-	CHECK(status_kib("RssAnon") < 72 * 1024, "%ld KiB", status_kib("RssAnon"));
-}
-
 /* What the heap gives back of itself for what it then cannot have leaves no memory behind. */
 static void limit_to_60_gib(void)
 {
@@ -578,7 +555,6 @@ static void returned_address_space_is_not_backed(void)
 }
 
 static const struct trap_case cases[] = {
-	{ .name = "punched_slabs_count", .run = punched_slabs_count, .conf = "hard_limit:64M" },
 	{ .name = "returned_address_space_is_not_backed",
 	  .run = returned_address_space_is_not_backed, .prepare = limit_to_60_gib },
 	{ .name = "failures_are_counted", .run = failures_are_counted,

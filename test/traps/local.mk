@@ -19,6 +19,7 @@ trap_programs = \
 	test/traps/replaced \
 	test/traps/setuid \
 	test/traps/sizes \
+	test/traps/slabs-at-a-limit \
 	test/traps/startup \
 	test/traps/statistics \
 	test/traps/threads
@@ -119,6 +120,11 @@ test_traps_sizes_SOURCES = test/traps/sizes.c
 test_traps_sizes_CFLAGS = $(TEST_CFLAGS)
 test_traps_sizes_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_sizes_LDADD = test/lib/libtest.a
+
+test_traps_slabs_at_a_limit_SOURCES = test/traps/slabs-at-a-limit.c
+test_traps_slabs_at_a_limit_CFLAGS = $(TEST_CFLAGS)
+test_traps_slabs_at_a_limit_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_slabs_at_a_limit_LDADD = test/lib/libtest.a
 
 test_traps_startup_SOURCES = test/traps/startup.c
 test_traps_startup_CFLAGS = $(TEST_CFLAGS)
