@@ -80,8 +80,9 @@ const char *bm_group_name(const struct bm_group *group);
 
 /*
  * Ends the group: 0, or -1 with errno EBUSY while a thread is in it, EINVAL after a
- * report when it was destroyed before. What was allocated in it stays valid and is
- * freed as ever; only the name and figures are gone.
+ * report when it was destroyed before (some groups later another one is in its place).
+ * What was allocated in it stays valid and is freed as ever; only the name and figures
+ * are gone.
  */
 int bm_group_destroy(struct bm_group *group);
 

@@ -44,8 +44,8 @@ bm_scope_t bm_heap_set_default(struct bm_heap *heap);
 /*
  * Gives back the heap and all that was allocated from it: no pointer into it may
  * be used any more, by any thread. 0, or -1 with errno EBUSY while it is some
- * thread's default, EINVAL after a report when it was destroyed before. Takes a look at
- * two bytes for each page of the process's heap.
+ * thread's default, EINVAL after a report when it was destroyed before (as long as no new
+ * heap or group has taken its place). Takes a look at two bytes for each page of the process's heap.
  */
 int bm_heap_destroy(struct bm_heap *heap);
 

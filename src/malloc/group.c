@@ -7,8 +7,9 @@
  * where pages come and go (page_alloc/scope.h).
  *
  * A destroyed group keeps its shard as long as pages are charged to it. `dead`
- * lists such; whoever makes a group next looks through it. LOCK_BRINGUP-ranked
- * groups_lock protects the list.
+ * lists such; whoever makes a group next looks through it. Then its page is `spare`
+ * for another: it stays, so that a second destroy finds that it ended. LOCK_BRINGUP-ranked
+ * groups_lock protects the lists.
  */
 #include <buddymalloc/group.h>
 
@@ -21,13 +22,17 @@
 struct bm_group {
 	struct page_group pages;
 	struct shard *shard;
-	struct bm_group *next_dead;
-	bool ended;	/* written by bm_group_destroy alone */
+	struct bm_group *next;	/* of `dead` or `spare` */
+	bool ended;	/* until it is another's; groups_lock, bm_group_destroy looks without */
 	char name[32];
 };
 
 static struct lock groups_lock;
-static struct bm_group *dead;
+static struct bm_group *dead, *spare, **spare_end = &spare;
+static unsigned nr_spare;
+
+/* So many ended ones are spare at least before the oldest becomes another group. */
+#define SPARE_LEAST 8
 
 /* A scope's word, and back. */
 static void set_scope(bm_scope_t word)
@@ -105,32 +110,49 @@ static void reclaim_owner(u16 owner)
 /* Groups that ended and have nothing left give their shards back. */
 static void bury_dead(void)
 {
-	struct bm_group **link, *g, *done = NULL;
+	struct bm_group **link, *g;
 
 	lock(&groups_lock, LOCK_BRINGUP);
 	for (link = &dead; (g = *link);) {
-		if (__atomic_load_n(&g->pages.usage, __ATOMIC_ACQUIRE) == 0) {
-			*link = g->next_dead;
-			g->next_dead = done;
-			done = g;
-		} else {
-			link = &g->next_dead;
+		if (__atomic_load_n(&g->pages.usage, __ATOMIC_ACQUIRE)) {
+			link = &g->next;
+			continue;
 		}
-	}
-	unlock(&groups_lock, LOCK_BRINGUP);
-	while ((g = done)) {
-		done = g->next_dead;
+		*link = g->next;
 		__atomic_store_n(&page_groups[g->shard->owner], NULL, __ATOMIC_RELEASE);
 		shard_retire_private(g->shard);
-		free_pages(virt_to_pfn(g));
+		g->next = NULL;
+		*spare_end = g;
+		spare_end = &g->next;
+		nr_spare++;
 	}
+	unlock(&groups_lock, LOCK_BRINGUP);
+}
+
+/* A page for a group, zero; NULL without memory. */
+static struct bm_group *group_page(void)
+{
+	struct bm_group *g = NULL;
+	u64 pfn;
+
+	lock(&groups_lock, LOCK_BRINGUP);
+	if (nr_spare > SPARE_LEAST) {
+		g = spare;
+		spare = g->next;
+		nr_spare--;
+		memset(g, 0, sizeof(*g));
+	}
+	unlock(&groups_lock, LOCK_BRINGUP);
+	if (g)
+		return g;
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 1, 0);
+	return pfn ? (struct bm_group *)(void *)pfn_to_virt(pfn) : NULL;
 }
 
 BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 {
 	struct bm_group *g;
 	struct shard *shard;
-	u64 pfn;
 
 	static_assert(MAX_SHARDS <= MAX_OWNERS, "every private shard can be an owner");
 	tcache_get();
@@ -138,12 +160,11 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 	shard = shard_create_private();
 	if (!shard)
 		return NULL;
-	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 1, 0);
-	if (!pfn) {
+	g = group_page();
+	if (!g) {
 		shard_retire_private(shard);
 		return NULL;
 	}
-	g = (struct bm_group *)(void *)pfn_to_virt(pfn);
 	g->shard = shard;
 	g->pages.limit = limit ? (limit >> PAGE_SHIFT) + (limit % PAGE_SIZE != 0) : UINT64_MAX;
 	strncpy(g->name, name ? name : "", sizeof(g->name) - 1);
@@ -168,7 +189,7 @@ BM_EXPORT int bm_group_destroy(struct bm_group *group)
 	}
 	lock(&groups_lock, LOCK_BRINGUP);
 	group->ended = true;
-	group->next_dead = dead;
+	group->next = dead;
 	dead = group;
 	unlock(&groups_lock, LOCK_BRINGUP);
 	bury_dead();

@@ -89,6 +89,10 @@ BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 	if (!tag_is_slab(tag) && size > MAX_CLASS_SIZE)
 		return large_realloc_owned(heap_shard(heap)->owner, p, virt_to_pfn(p), size);
 	old = malloc_usable_size(p);
+	if (!old) { /* hardened: it was reported */
+		errno = EINVAL;
+		return NULL;
+	}
 	if (size <= old && size > old / 2)
 		return p;
 	q = bm_heap_malloc(heap, size);

@@ -265,7 +265,7 @@ static void failures_are_failures(void)
 static void destroyed_twice(void)
 {
 	struct bm_heap *h = bm_heap_create(), *a, *b;
-	struct bm_group *g = bm_group_create("twice", 0);
+	struct bm_group *g = bm_group_create("twice", 0), *other;
 	bm_scope_t before = bm_group_enter(g);
 	void *p = malloc(100);
 
@@ -275,10 +275,31 @@ static void destroyed_twice(void)
 	CHECK(bm_heap_destroy(h) == -1 && errno == EINVAL);
 	errno = 0;
 	CHECK(bm_group_destroy(g) == -1 && errno == EINVAL);
+	/* The object that was its last goes, and all that it was. */
+	free(p);
+	CHECK(bm_group_destroy((other = bm_group_create("other", 0))) == 0 && other != g);
+	malloc_trim(0);
+	errno = 0;
+	CHECK(bm_group_destroy(g) == -1 && errno == EINVAL);
 	a = bm_heap_create();
 	b = bm_heap_create();
 	CHECK(a && b && a != b);
+}
+
+/* What realloc would like beyond what it was asked for is no failure of the program's. */
+static void growth_is_no_failure(void)
+{
+	struct bm_group *g = bm_group_create("growth", MIB);
+	bm_scope_t before = bm_group_enter(g);
+	char *p = malloc(300000), *beside = malloc(300000);
+
+	CHECK(p && beside);
+	CHECK((p = realloc(p, 360000)) && bm_group_failures(g) == 0);
+	CHECK(!realloc(p, 900000) && bm_group_failures(g) == 1);
+	bm_group_leave(before);
 	free(p);
+	free(beside);
+	CHECK(bm_group_destroy(g) == 0);
 }
 
 /* Who must not fail goes beyond a group's limit, as in the kernel. */
@@ -603,9 +624,10 @@ static const struct trap_case cases[] = {
 	{ .name = "group_limit", .run = group_limit },
 	{ .name = "least_limit", .run = least_limit },
 	{ .name = "failures_are_failures", .run = failures_are_failures },
+	{ .name = "growth_is_no_failure", .run = growth_is_no_failure },
 	{ .name = "destroyed_twice", .run = destroyed_twice, .conf = "abort_on_corruption:false",
 	  .says = "^buddymalloc: invalid bm_heap_destroy of 0x[0-9a-f]+: it was destroyed before\n"
-		  "buddymalloc: invalid bm_group_destroy of 0x[0-9a-f]+: it was destroyed before\n$" },
+		  "(buddymalloc: invalid bm_group_destroy of 0x[0-9a-f]+: it was destroyed before\n){2}$" },
 	{ .name = "nofail_in_a_group", .run = nofail_in_a_group },
 	{ .name = "pages_that_a_child_has_not", .run = pages_that_a_child_has_not },
 	{ .name = "a_heap_of_a_thread_that_is_not_here",
