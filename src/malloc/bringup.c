@@ -131,7 +131,7 @@ static void thread_exits(void *arg)
 		return;
 	if (!tc->exit_rounds++) {
 		/* There may be no more round: then the cache is lost, but nobody touches the thread. */
-		tcache_forbid_seal(tc);
+		tcache_forbid_seal_for_good(tc);
 		if (pthread_setspecific(exit_key, tc) == 0)
 			return;
 	}

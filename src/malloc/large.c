@@ -164,7 +164,7 @@ void free_other(void *p)
 		report_bad_pointer("free", p);
 }
 
-/* Grows or shrinks without moving, to a large size too. */
+/* Grows or shrinks without moving. */
 static bool resize_in_place(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;

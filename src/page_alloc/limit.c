@@ -16,7 +16,7 @@
  *         it everything that can be given back is, but nothing is refused.
  *
  * Where all is in use, to look again at each block would help nobody: after a
- * vain try the next is due when a 64th more is backed.
+ * vain try the next is due when a 64th more is backed, or much less.
  *
  * Threads look and take without a common lock, so together they may exceed a
  * limit by the blocks that they take at the same moment.

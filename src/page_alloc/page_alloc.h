@@ -127,7 +127,7 @@ void shrink_all(void);
 /* Lets the shrinkers give what they keep to the system; pages given. */
 u64 shrinkers_give(enum give how);
 
-/* Gives up to nr dirty free pages back to the system, oldest first; pages given. */
+/* purge.c: gives up to nr dirty free pages back to the system, oldest first; pages given. */
 u64 reclaim_purge(u64 nr);
 
 /*

@@ -51,13 +51,18 @@ static bool grow_heap_behind(struct zone *zone, u64 pfn, u64 nr)
 {
 	struct beyond b = beyond(pfn, nr);
 	u64 blocks = b.nr >> PAGEBLOCK_ORDER;
+	bool grown;
 
-	if (!section_map_at(b.pfn, blocks, BLOCK_PRESENT, zone->index))
-		return false;
-	zone_bind(zone, b.pfn, blocks);
-	zone_add_blocks(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
-	zones_set_reserves();
-	return true;
+	pages_leave();
+	grown = section_map_at(b.pfn, blocks, BLOCK_PRESENT, zone->index);
+	if (grown) {
+		zone_bind(zone, b.pfn, blocks);
+		zone_add_blocks(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
+	}
+	pages_arrive();
+	if (grown)
+		zones_set_reserves();
+	return grown;
 }
 
 static bool grow_block(struct zone *zone, u64 pfn, u64 nr)

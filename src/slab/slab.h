@@ -42,7 +42,7 @@ struct shard {
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS */
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
 	u16 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
-	bool spare;	/* private and without a purpose; LOCK_SHARDS */
+	bool spare;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* private and without a purpose; LOCK_SHARDS */
 	/* In empty slabs of all nodes; relaxed atomic. Off the line that every
 	 * thread reads for each of the shard's objects that it frees. */

@@ -99,6 +99,13 @@ void tcache_forbid_seal(struct tcache *tc)
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
+void tcache_forbid_seal_for_good(struct tcache *tc)
+{
+	/* A destructor that comes later may leave a heap. */
+	tc->sealable = false;
+	tcache_forbid_seal(tc);
+}
+
 void tcache_unseal_gone(struct tcache *tc)
 {
 	lock(&tc->seal_lock, LOCK_SEAL);

@@ -264,8 +264,10 @@ struct tcache_hooks {
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
 /* idle.c */
-/* Others are never again to take from the calling thread's cache: it is going to do without. */
+/* From now on nobody else takes from the calling thread's cache. */
 void tcache_forbid_seal(struct tcache *tc);
+/* And never again: the thread is ending, and its thread-local memory with it. */
+void tcache_forbid_seal_for_good(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
 void tcache_shrink_idle(bool all);
 

@@ -14,7 +14,7 @@
 #include "page_alloc/scope.h"
 #include "tcache/internal.h"
 
-/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant. */
+/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant; then where its sheaf is. */
 #define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
 #define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i) * sizeof(struct sheaf)
 #define STEPS_4(i) STEP(i), STEP((i) + 1), STEP((i) + 2), STEP((i) + 3)
@@ -36,6 +36,7 @@ __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 struct lock threads_lock;
 struct tcache *threads_live;
 static struct tcache *spare, *orphans; /* LOCK_THREADS */
+static struct tcache *reaping; /* of the orphans, the one that somebody empties; LOCK_THREADS */
 static u64 nr_live;
 
 /*
@@ -303,6 +304,7 @@ void tcache_after_fork(void)
 	struct tcache *tc, *next;
 
 	lock_reinit(&threads_lock);
+	reaping = NULL;
 	/* Whoever reclaims looks whether a cache is still sealed, given up or not. */
 	for (tc = spare; tc; tc = tc->next_free)
 		if (tc->seal_lock.word)
@@ -341,24 +343,47 @@ bool tcache_reap_later(void)
 	return true;
 }
 
+/* The orphan that is to be emptied next, by the caller alone; NULL. */
+static struct tcache *begin_reap(void)
+{
+	struct tcache *tc = NULL;
+
+	lock(&threads_lock, LOCK_THREADS);
+	if (!reaping) {
+		tc = orphans;
+		reaping = tc;
+	}
+	unlock(&threads_lock, LOCK_THREADS);
+	return tc;
+}
+
+/* It stays an orphan until then: a child that is forked in between empties it once more. */
+static void end_reap(struct tcache *tc)
+{
+	struct tcache **link = &orphans;
+
+	lock(&threads_lock, LOCK_THREADS);
+	while (*link && *link != tc)
+		link = &(*link)->next_free;
+	/* In a child that a signal's handler forked in the midst of it, somebody else may have. */
+	if (*link) {
+		*link = tc->next_free;
+		leave_shards(tc);
+		tc->next_free = spare;
+		spare = tc;
+	}
+	if (reaping == tc)
+		reaping = NULL;
+	unlock(&threads_lock, LOCK_THREADS);
+}
+
 void tcache_reap_orphans(void)
 {
 	struct tcache *tc;
 
-	for (;;) {
-		lock(&threads_lock, LOCK_THREADS);
-		tc = orphans;
-		if (tc)
-			orphans = tc->next_free;
-		unlock(&threads_lock, LOCK_THREADS);
-		if (!tc)
-			return;
+	while ((tc = begin_reap())) {
 		if (tc->state == TCACHE_LIVE)
 			tcache_flush(tc);
-		leave_shards(tc);
-		lock(&threads_lock, LOCK_THREADS);
-		tc->next_free = spare;
-		spare = tc;
-		unlock(&threads_lock, LOCK_THREADS);
+		end_reap(tc);
 	}
 }
