@@ -15,6 +15,7 @@ enum lock_rank {
 	LOCK_THREADS,	/* the list of thread caches */
 	LOCK_SEAL,	/* a thread cache that others take from */
 	LOCK_SHARDS,	/* creation of shards */
+	LOCK_TRANSFER,	/* what waits for one shard's threads */
 	LOCK_NODE,	/* one shard's slabs of one class */
 	LOCK_PCP,	/* one CPU's page lists */
 	LOCK_ZONE,	/* one zone's free areas */

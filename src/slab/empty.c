@@ -80,6 +80,7 @@ void slab_shrink(bool all)
 	for (s = 0; s < nr; s++) {
 		u64 budget = __atomic_load_n(&shards[s]->empty_budget, __ATOMIC_RELAXED);
 
+		slab_shrink_transfer(shards[s], all);
 		__atomic_store_n(&shards[s]->empty_budget, budget / 2, __ATOMIC_RELAXED);
 		for (class = 0; class < NR_CLASSES; class++) {
 			struct cache_node *node = &shards[s]->nodes[class];

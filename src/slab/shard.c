@@ -162,6 +162,8 @@ void slab_lock_all(void)
 
 	lock_for_fork(&shards_lock, LOCK_SHARDS);
 	for (s = 0; s < nr_shards; s++)
+		lock_for_fork(&shards[s]->transfer.lock, LOCK_TRANSFER);
+	for (s = 0; s < nr_shards; s++)
 		for (class = 0; class < NR_CLASSES; class++)
 			lock_for_fork(&shards[s]->nodes[class].lock, LOCK_NODE);
 }
@@ -170,9 +172,11 @@ void slab_unlock_all(void)
 {
 	unsigned s, class;
 
-	for (s = 0; s < nr_shards; s++)
+	for (s = 0; s < nr_shards; s++) {
 		for (class = 0; class < NR_CLASSES; class++)
 			unlock_for_fork(&shards[s]->nodes[class].lock, LOCK_NODE);
+		unlock_for_fork(&shards[s]->transfer.lock, LOCK_TRANSFER);
+	}
 	unlock_for_fork(&shards_lock, LOCK_SHARDS);
 }
 
@@ -180,9 +184,11 @@ void slab_reinit_locks(void)
 {
 	unsigned s, class;
 
-	for (s = 0; s < nr_shards; s++)
+	for (s = 0; s < nr_shards; s++) {
 		for (class = 0; class < NR_CLASSES; class++)
 			lock_reinit(&shards[s]->nodes[class].lock);
+		lock_reinit(&shards[s]->transfer.lock);
+	}
 	lock_reinit(&shards_lock);
 	slab_punch_after_fork();
 }

@@ -36,10 +36,19 @@ struct cache_node {
 	u64 nr_free;	/* objects in partial and isolated slabs */
 } __attribute__((aligned(CACHE_LINE)));
 
+/* Objects of the shard that strangers freed, for its threads (transfer.c). */
+#define TRANSFER_MOST 512u
+struct transfer {
+	struct lock lock;
+	u32 nr;		/* lock; others read it, relaxed */
+	u32 low;	/* the least nr since the last ageing; lock */
+	void *objects[TRANSFER_MOST]; /* lock */
+} __attribute__((aligned(CACHE_LINE)));
+
 struct shard {
 	u16 id;
 	u16 tag_base;	/* of class 0 */
-	u32 nr_threads;	/* bound to it; LOCK_SHARDS */
+	u32 nr_threads;	/* bound to it; LOCK_SHARDS, others read it, relaxed */
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
 	u16 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
 	bool spare;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
@@ -49,6 +58,7 @@ struct shard {
 	u64 empty_bytes __attribute__((aligned(CACHE_LINE)));
 	u64 empty_budget; /* for these; relaxed atomic, a lost update is harmless */
 	struct cache_node nodes[NR_CLASSES];
+	struct transfer transfer;	/* of shards that are not private */
 };
 
 #define MAX_SHARDS ((65536 - TAG_SLABS) / NR_CLASSES)
@@ -139,6 +149,23 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed);
  */
 void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n);
 
+/*
+ * transfer.c. Up to so many objects of any shards and classes, in any order, which is lost:
+ * they go to their slabs; or wait for threads of their shards, as far as there is room.
+ */
+#define SLAB_MIXED_MOST 128
+void slab_free_mixed(void **objects, unsigned n);
+void slab_transfer(void **objects, unsigned n);
+
+/* Takes up to `most` of what waits for the shard's threads, of any class; how many. */
+unsigned slab_take_transferred(struct shard *shard, void **out, unsigned most);
+static inline bool slab_has_transferred(const struct shard *shard)
+{
+	return __atomic_load_n(&shard->transfer.nr, __ATOMIC_RELAXED);
+}
+/* Adds the number and bytes of these; unlocked, so approximate. */
+void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes);
+
 /* What a pointer into a slab means; for reports and malloc_usable_size. */
 struct slab_place {
 	char *object;	/* start of the object pointed into; NULL: the unused tail */
@@ -148,7 +175,10 @@ struct slab_place slab_locate(const void *p, unsigned class);
 /* Whether p is an allocated object of the class; else that is reported, as `what` of it. */
 bool slab_check_object(const char *what, const void *p, unsigned class);
 
-/* Gives empty slabs of all shards back: all, or those that were not used since the last call. */
+/*
+ * Gives empty slabs of all shards back, and before what waits in transfer caches: all, or
+ * what was not used since the last call.
+ */
 void slab_shrink(bool all);
 
 /*

@@ -274,7 +274,7 @@ static void empty_remote(struct tcache *tc)
 	tc->remote_stolen = (u16)n;
 	__builtin_memcpy(objects, tc->remote, n * sizeof(*objects));
 	unlock(&tc->seal_lock, LOCK_SEAL);
-	remote_send_home(objects, n);
+	slab_free_mixed(objects, n);
 	stat_add_shared(objects_reclaimed, n);
 }
 

@@ -73,8 +73,6 @@ static inline void kept_clear(struct tcache *tc, unsigned i)
 /* sheaf.c */
 /* Past all caches, to the object's shard. */
 void tcache_free_direct(void *p, u16 tag);
-/* Frees objects of any shards, grouped by shard. */
-void remote_send_home(void **objects, u32 n);
 static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
 {
 	return tc->sheaf[class].bottom;

@@ -227,10 +227,39 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	return true;
 }
 
+/*
+ * What strangers freed of the shard goes into sheaves that have room, the first of it
+ * to be handed out first. An object of the class; NULL if there was none.
+ */
+static out_of_line void *take_transferred(struct tcache *tc, unsigned class)
+{
+	void *objects[SLAB_MIXED_MOST], **top;
+	u32 n = slab_take_transferred(tc->shard, objects, SLAB_MIXED_MOST), rest = n, i;
+
+	for (i = n; i-- > 0;) {
+		void *p = objects[i];
+		u32 its_class = tag_read(virt_to_pfn(p)) - tc->tag_base;
+
+		if (likely(its_class < NR_SHEAVES &&
+			   tc->sheaf[its_class].top != tc->sheaf[its_class].limit))
+			sheaf_push(&tc->sheaf[its_class], p);
+		else
+			objects[--rest] = p;
+	}
+	stat_add(&tc->stats, refills, 1);
+	stat_add(&tc->stats, objects_refilled, rest);
+	slab_free_mixed(objects + rest, n - rest);
+	top = tc->sheaf[class].top;
+	if (top == sheaf_bottom(tc, class))
+		return NULL;
+	sheaf_set_top(tc, class, top - 1);
+	return top[-1];
+}
+
 /* The thread's own cache, whatever this_tcache says; busy is set. */
 static void *refill_live(struct tcache *tc, unsigned class)
 {
-	void **bottom;
+	void **bottom, *object;
 	u32 n;
 
 	if (unlikely(!--tc->age_in)) {
@@ -242,6 +271,11 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	/* Half of what it may hold: the other half is room for frees. */
 	n = MAX(sheaf_limit(tc, class) / 2, 1u);
 	sheaf_grow(tc, class);
+	if (slab_has_transferred(tc->shard)) {
+		object = take_transferred(tc, class);
+		if (object)
+			return object;
+	}
 	bottom = sheaf_bottom(tc, class);
 	n = slab_alloc(tc->shard, class, bottom, n);
 	if (unlikely(!n))
@@ -280,76 +314,8 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	return object;
 }
 
-/* Objects that had one tag when each was freed. */
-static void send_group(u16 tag, void **group, u32 n)
-{
-	u32 i;
-
-	/* Freed twice, their slab may be gone meanwhile. */
-	if (tag_is_slab(tag))
-		slab_free(shards[tag_shard(tag)], tag_class(tag), group, n);
-	else
-		for (i = 0; i < n; i++)
-			report_corruption("double free of %p: its slab is gone already", group[i]);
-}
-
-static bool have_tag(void *const *objects, u32 n, u16 tag)
-{
-	while (n && tag_read(virt_to_pfn(objects[n - 1])) == tag)
-		n--;
-	return !n;
-}
-
-/* One lock for each group of shard and class. Chains by tag through `next` keep this linear. */
-static void send_groups(void **all, u32 n)
-{
-	enum { BUCKETS = 64 };
-	void *group[REMOTE_MAX];
-	u8 head[BUCKETS], next[REMOTE_MAX];
-	u32 i, b;
-
-	static_assert(REMOTE_MAX < 256, "chain links are bytes, 255 ends a chain");
-	__builtin_memset(head, 255, sizeof(head));
-	for (i = n; i-- > 0;) {
-		b = tag_read(virt_to_pfn(all[i])) % BUCKETS;
-		next[i] = head[b];
-		head[b] = (u8)i;
-	}
-	for (b = 0; b < BUCKETS; b++) {
-		while (head[b] != 255) {
-			u16 tag = tag_read(virt_to_pfn(all[head[b]]));
-			u8 *link = &head[b];
-			u32 nr = 0;
-
-			while (*link != 255) {
-				if (tag_read(virt_to_pfn(all[*link])) == tag) {
-					group[nr++] = all[*link];
-					*link = next[*link];
-				} else {
-					link = &next[*link];
-				}
-			}
-			send_group(tag, group, nr);
-		}
-	}
-}
-
-void remote_send_home(void **objects, u32 n)
-{
-	u16 tag;
-
-	if (!n)
-		return;
-	tag = tag_read(virt_to_pfn(objects[0]));
-	/* Most often they are of one kind. */
-	if (have_tag(objects, n, tag))
-		send_group(tag, objects, n);
-	else
-		send_groups(objects, n);
-}
-
-/* Sends home all objects of other shards. */
-static void remote_flush(struct tcache *tc)
+/* Sends off all objects of other shards: to whom they are of use, or to their slabs. */
+static void remote_flush(struct tcache *tc, void (*send)(void **objects, unsigned n))
 {
 	void *all[REMOTE_MAX];
 	u32 n = tc->nr_remote;
@@ -357,7 +323,7 @@ static void remote_flush(struct tcache *tc)
 	__builtin_memcpy(all, tc->remote, n * sizeof(*all));
 	tc->nr_remote = 0;
 	tc->remote_bytes = 0;
-	remote_send_home(all, n);
+	send(all, n);
 	stat_add(&tc->stats, flushes, 1);
 	stat_add(&tc->stats, objects_flushed, n);
 }
@@ -380,7 +346,7 @@ static out_of_line void remote_full(struct tcache *tc)
 	int saved = errno;
 	u32 before = tcache_enter(tc);
 
-	remote_flush(tc);
+	remote_flush(tc, slab_transfer);
 	tcache_leave(tc, before);
 	errno = saved;
 }
@@ -488,7 +454,7 @@ void tcache_flush(struct tcache *tc)
 			sheaf_flush(tc, class, used);
 	}
 	if (tc->nr_remote)
-		remote_flush(tc);
+		remote_flush(tc, slab_free_mixed);
 	tcache_drop_kept(tc);
 	tcache_leave(tc, before);
 }

@@ -45,7 +45,7 @@
 #define KEPT_CLASS_MOST CLASS_262144
 
 /* Objects of other shards wait here until a group of them goes home. */
-#define REMOTE_MAX 128
+#define REMOTE_MAX SLAB_MIXED_MOST
 #define REMOTE_BYTES ((size_t)128 << 10)
 
 enum tcache_state {

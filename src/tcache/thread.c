@@ -265,6 +265,8 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 		cached->objects += tc->nr_remote;
 		cached->bytes += tc->remote_bytes;
 	}
+	for (i = 0; i < __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE); i++)
+		slab_transferred(shards[i], &cached->objects, &cached->bytes);
 	for (tc = spare; tc; tc = tc->next_free)
 		stats_sum(total, &tc->stats);
 	for (tc = orphans; tc; tc = tc->next_free)

@@ -50,6 +50,7 @@ UNIT_TESTS += \
 	test/unit/tcache \
 	test/unit/tcache_threads \
 	test/unit/tcache_fork \
+	test/unit/transfer \
 	test/unit/idle
 
 test_unit_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -110,6 +111,8 @@ test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_LDADD = $(UNIT_LDADD)
 test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_threads_LDADD = $(UNIT_LDADD)
+test_unit_transfer_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_transfer_LDADD = $(UNIT_LDADD)
 test_unit_tcache_fork_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_fork_LDADD = $(UNIT_LDADD)
 test_unit_idle_CPPFLAGS = $(UNIT_CPPFLAGS)

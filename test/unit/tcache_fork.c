@@ -320,7 +320,50 @@ static void forks_of_a_busy_process(void)
 		slabs_check_gone(shards[i]);
 }
 
+/* What waits for a shard's threads waits for those of the child as well. */
+static void *from_parent[REMOTE_MAX];
+
+static void *free_as_stranger(void *arg)
+{
+	unsigned i;
+
+	(void)arg;
+	cache_free(cache_alloc(0));
+	for (i = 0; i < REMOTE_MAX; i++)
+		cache_free(from_parent[i]);
+	tcache_exit(tcache_get());
+	return NULL;
+}
+
+static void take_what_waits(void)
+{
+	unsigned i;
+
+	assert_int_equal(shards[0]->transfer.nr, REMOTE_MAX);
+	for (i = 0; i < REMOTE_MAX; i++)
+		assert_ptr_equal(cache_alloc(i % 32), from_parent[i]);
+	while (i)
+		cache_free(from_parent[--i]);
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[0]);
+}
+
+static void child_has_what_waits(void)
+{
+	pthread_t thread;
+	unsigned i;
+
+	for (i = 0; i < REMOTE_MAX; i++)
+		from_parent[i] = cache_alloc(i % 32);
+	tcache_flush(this_tcache);
+	assert_int_equal(pthread_create(&thread, NULL, free_as_stranger, NULL), 0);
+	pthread_join(thread, NULL);
+	fork_and(take_what_waits);
+	take_what_waits();
+}
+
 UNIT_MAIN(CASE(orphans_are_reaped),
+	  CASE(child_has_what_waits),
 	  CASE(working_child_reaps_by_itself),
 	  CASE(threads_of_a_child),
 	  CASE(forks_may_nest),

@@ -1,0 +1,212 @@
+/*
+ * rank 5: objects that come from strangers, of any shards and classes.
+ *
+ * Each shard has a transfer cache: what strangers freed waits there, in no order, for the
+ * shard's threads, which put it into their sheaves. So what one thread allocates and
+ * another frees costs each of them one lock for a batch, and nobody looks at bitmaps. A
+ * slab holds what waits for allocated, as all that is cached.
+ *
+ * Only batches of many classes go that way (two threads that send each other objects of 36
+ * classes: 25 -> 17 ns for each). With more objects of each class a lock for each is no
+ * loss, and from the slabs they come in the order of addresses (of 15 classes: 5% the other way).
+ *
+ * shard->transfer.lock protects it; who only asks whether there is something reads nr.
+ */
+#include "base/report.h"
+#include "slab/internal.h"
+
+/* Objects that had one tag when each was freed. */
+static void free_group(u16 tag, void **group, unsigned n)
+{
+	unsigned i;
+
+	/* Freed twice, their slab may be gone meanwhile. */
+	if (tag_is_slab(tag))
+		slab_free(shards[tag_shard(tag)], tag_class(tag), group, n);
+	else
+		for (i = 0; i < n; i++)
+			report_corruption("double free of %p: its slab is gone already", group[i]);
+}
+
+static bool have_tag(void *const *objects, unsigned n, u16 tag)
+{
+	while (n && tag_read(virt_to_pfn(objects[n - 1])) == tag)
+		n--;
+	return !n;
+}
+
+/* One lock for each group of shard and class. Chains by tag through `next` keep this linear. */
+static void free_groups(void **all, unsigned n)
+{
+	enum { BUCKETS = 64 };
+	void *group[SLAB_MIXED_MOST];
+	u8 head[BUCKETS], next[SLAB_MIXED_MOST];
+	unsigned i, b;
+
+	static_assert(SLAB_MIXED_MOST < 256, "chain links are bytes, 255 ends a chain");
+	__builtin_memset(head, 255, sizeof(head));
+	for (i = n; i-- > 0;) {
+		b = tag_read(virt_to_pfn(all[i])) % BUCKETS;
+		next[i] = head[b];
+		head[b] = (u8)i;
+	}
+	for (b = 0; b < BUCKETS; b++) {
+		while (head[b] != 255) {
+			u16 tag = tag_read(virt_to_pfn(all[head[b]]));
+			u8 *link = &head[b];
+			unsigned nr = 0;
+
+			while (*link != 255) {
+				if (tag_read(virt_to_pfn(all[*link])) == tag) {
+					group[nr++] = all[*link];
+					*link = next[*link];
+				} else {
+					link = &next[*link];
+				}
+			}
+			free_group(tag, group, nr);
+		}
+	}
+}
+
+/* Most often they are of one kind: then it is done. */
+static bool free_alike(void **objects, unsigned n)
+{
+	u16 tag;
+
+	if (!n)
+		return true;
+	tag = tag_read(virt_to_pfn(objects[0]));
+	if (!have_tag(objects, n, tag))
+		return false;
+	free_group(tag, objects, n);
+	return true;
+}
+
+void slab_free_mixed(void **objects, unsigned n)
+{
+	if (!free_alike(objects, n))
+		free_groups(objects, n);
+}
+
+/* Larger objects do not wait: they are few, and their memory is worth more to others. */
+#define NR_TRANSFERRED (CLASS_1024 + 1)
+
+/* Objects of one class in a batch, on average, from which on a lock for each class pays. */
+#define FEW 6
+
+/*
+ * Brings the objects that may wait for the shard's threads to the front; how many. Whether
+ * they are few of each class.
+ */
+static unsigned gather(const struct shard *shard, void **objects, unsigned n, bool *few)
+{
+	const u32 base = shard->tag_base;
+	unsigned nr = 0, i;
+	u64 classes = 0;
+
+	static_assert(NR_TRANSFERRED <= 64, "a bit for each class");
+	for (i = 0; i < n; i++) {
+		void *p = objects[i];
+		u32 class = tag_read(virt_to_pfn(p)) - base;
+
+		if (class < NR_TRANSFERRED) {
+			objects[i] = objects[nr];
+			objects[nr++] = p;
+			classes |= (u64)1 << class;
+		}
+	}
+	*few = nr < FEW * (unsigned)__builtin_popcountll(classes);
+	return nr;
+}
+
+/* All of them, if there is room and somebody to wait for. */
+static bool put(struct shard *shard, void *const *objects, unsigned n)
+{
+	struct transfer *t = &shard->transfer;
+	bool done = false;
+
+	if (!__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED))
+		return false;
+	lock(&t->lock, LOCK_TRANSFER);
+	if (t->nr + n <= TRANSFER_MOST) {
+		__builtin_memcpy(t->objects + t->nr, objects, n * sizeof(*objects));
+		__atomic_store_n(&t->nr, t->nr + n, __ATOMIC_RELEASE);
+		done = true;
+	}
+	unlock(&t->lock, LOCK_TRANSFER);
+	return done;
+}
+
+void slab_transfer(void **objects, unsigned n)
+{
+	void *home[SLAB_MIXED_MOST];
+	unsigned nr_home = 0, nr, i;
+	bool few = false;
+
+	if (free_alike(objects, n))
+		return;
+	while (n) {
+		u16 tag = tag_read(virt_to_pfn(objects[0]));
+		struct shard *shard = tag_is_slab(tag) ? shards[tag_shard(tag)] : NULL;
+
+		nr = shard ? gather(shard, objects, n, &few) : 0;
+		if (!nr || !few || !put(shard, objects, nr)) {
+			nr = MAX(nr, 1u);
+			for (i = 0; i < nr; i++)
+				home[nr_home++] = objects[i];
+		}
+		objects += nr;
+		n -= nr;
+	}
+	slab_free_mixed(home, nr_home);
+}
+
+unsigned slab_take_transferred(struct shard *shard, void **out, unsigned most)
+{
+	struct transfer *t = &shard->transfer;
+	unsigned n;
+
+	lock(&t->lock, LOCK_TRANSFER);
+	n = MIN(most, t->nr);
+	/* A child of fork finds what is taken lost, not twice. */
+	__atomic_store_n(&t->nr, t->nr - n, __ATOMIC_RELEASE);
+	t->low = MIN(t->low, t->nr);
+	__builtin_memcpy(out, t->objects + t->nr, n * sizeof(*out));
+	unlock(&t->lock, LOCK_TRANSFER);
+	return n;
+}
+
+void slab_shrink_transfer(struct shard *shard, bool all)
+{
+	void *objects[64]; /* the stack may be the smallest a thread can have */
+	struct transfer *t = &shard->transfer;
+	unsigned idle, n;
+
+	if (!slab_has_transferred(shard))
+		return;
+	lock(&t->lock, LOCK_TRANSFER);
+	idle = all ? t->nr : t->low;
+	t->low = t->nr - idle;
+	unlock(&t->lock, LOCK_TRANSFER);
+	for (; idle; idle -= n) {
+		n = slab_take_transferred(shard, objects, MIN(idle, (unsigned)ARRAY_SIZE(objects)));
+		if (!n)
+			break;
+		slab_free_mixed(objects, n);
+	}
+}
+
+void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes)
+{
+	unsigned nr = MIN(__atomic_load_n(&shard->transfer.nr, __ATOMIC_ACQUIRE), TRANSFER_MOST), i;
+
+	*objects += nr;
+	for (i = 0; i < nr; i++) {
+		void *p = __atomic_load_n(&shard->transfer.objects[i], __ATOMIC_RELAXED);
+		u32 class = tag_read(virt_to_pfn(p)) - (u32)shard->tag_base;
+
+		/* Meanwhile another may be there, and be gone. */
+		*bytes += class < NR_CLASSES ? size_classes[class].size : 0;
+	}
+}
