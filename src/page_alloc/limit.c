@@ -180,9 +180,13 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 	if (pages_nr_backed() + need <= most)
 		return true;
 	give_back_everything();
-	/* What others are giving back just now is backed until they have. */
-	for (int tries = 0; pages_nr_backed() + need > most && tries < ARRIVAL_TRIES &&
-			    reclaim_wait(); tries++)
-		reclaim_purge(want - most);
+	for (int tries = 0; pages_nr_backed() + need > most && tries < ARRIVAL_TRIES; tries++) {
+		u64 before = pages_nr_backed();
+
+		/* What others have freed meanwhile; and what they are giving back is backed until then. */
+		reclaim_purge(before + need - most);
+		if (pages_nr_backed() >= before && !reclaim_wait() && pages_nr_backed() >= before)
+			break;
+	}
 	return pages_nr_backed() + need <= most;
 }

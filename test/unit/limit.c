@@ -134,6 +134,43 @@ static void free_memory_is_given_for_it(void)
 	free_pages(pfn);
 }
 
+/* Another thread takes some of it just when it is to be given, and frees it after that. */
+static unsigned nr_calls;
+
+static void take_and_give(void *addr, size_t len)
+{
+	unsigned i;
+
+	(void)addr;
+	(void)len;
+	if (!nr_calls++)
+		for (i = 0; i < 6; i++)
+			assert_true(take(BM_GFP_KERNEL));
+	else if (nr_calls <= 7)
+		give(1);
+}
+
+static void what_others_free_meanwhile_is_given_too(void)
+{
+	unsigned i;
+
+	start(32 << 20, 0, UINT64_MAX);
+	while (take(BM_GFP_KERNEL))
+		;
+	for (i = 0; i < 12; i++) {
+		/* Every other one: no run of free memory is long enough. */
+		free_pages(block[2 * i]);
+		block[2 * i] = 0;
+	}
+	for (i = nr_blocks = 0; i < 31; i++)
+		if (block[i])
+			block[nr_blocks++] = block[i];
+	fake_on_purge = take_and_give;
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 10 * BLOCK, 0), 0);
+	assert_true(nr_calls >= 7);
+	assert_true(pages_nr_backed() <= limit_pages(32));
+}
+
 static void above_soft_limit_all_is_given_back(u64 soft, u64 cgroup)
 {
 	unsigned i;
@@ -354,6 +391,7 @@ UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(a_reserve_is_left_for_the_urgent),
 	  CASE(the_urgent_do_not_reclaim),
 	  CASE(free_memory_is_given_for_it),
+	  CASE(what_others_free_meanwhile_is_given_too),
 	  CASE(soft_limit),
 	  CASE(soft_limit_after_a_peak),
 	  CASE(what_exceeds_the_limit_alone),
