@@ -249,6 +249,7 @@ __attribute__((destructor)) static cold_path void finish(void)
 		kswapd_stop();
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
+	slab_drain_transfers();
 	if (options.stats_print || options.stats_file[0])
 		print_report();
 }

@@ -181,9 +181,7 @@ BM_EXPORT int bm_group_destroy(struct bm_group *group)
 		errno = EINVAL;
 		return -1;
 	}
-	if (shard_use(group->shard, 0))
-		tcache_reap_orphans(); /* of threads that a fork left behind */
-	if (shard_use(group->shard, 0)) {
+	if (!tcache_all_left(group->shard)) {
 		errno = EBUSY;
 		return -1;
 	}

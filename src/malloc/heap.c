@@ -162,9 +162,7 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 		errno = EINVAL;
 		return -1;
 	}
-	if (shard_use(shard, 0))
-		tcache_reap_orphans(); /* of threads that a fork left behind */
-	if (shard_use(shard, 0)) {
+	if (!tcache_all_left(shard)) {
 		errno = EBUSY;
 		return -1;
 	}

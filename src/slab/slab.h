@@ -42,7 +42,7 @@ struct transfer {
 	struct lock lock;
 	u32 nr;		/* lock; others read it, relaxed */
 	u32 low;	/* the least nr since the last ageing; lock */
-	void *objects[TRANSFER_MOST]; /* lock */
+	void *objects[TRANSFER_MOST]; /* lock; reports read them without */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct shard {
@@ -165,6 +165,11 @@ static inline bool slab_has_transferred(const struct shard *shard)
 }
 /* Adds the number and bytes of these; unlocked, so approximate. */
 void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes);
+
+/* What waits for a shard without threads goes to its slabs; its last thread calls this. */
+void slab_forsake(struct shard *shard);
+/* The same of all shards, at the end: what was freed twice is found then. */
+void slab_drain_transfers(void);
 
 /* What a pointer into a slab means; for reports and malloc_usable_size. */
 struct slab_place {

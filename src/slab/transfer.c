@@ -10,12 +10,14 @@
  * classes: 25 -> 17 ns for each). With more objects of each class a lock for each is no
  * loss, and from the slabs they come in the order of addresses (of 15 classes: 5% the other way).
  *
- * shard->transfer.lock protects it; who only asks whether there is something reads nr.
+ * shard->transfer.lock protects it; who only asks whether there is something, or how much,
+ * reads without it. What comes when the shard's last thread has gone is not put there, and
+ * that thread empties it (slab_forsake): nobody would take it.
  */
 #include "base/report.h"
 #include "slab/internal.h"
 
-/* Objects that had one tag when each was freed. */
+/* Objects with one tag. */
 static void free_group(u16 tag, void **group, unsigned n)
 {
 	unsigned i;
@@ -96,8 +98,8 @@ void slab_free_mixed(void **objects, unsigned n)
 #define FEW 6
 
 /*
- * Brings the objects that may wait for the shard's threads to the front; how many. Whether
- * they are few of each class.
+ * Brings the objects that may wait for the shard's threads, as the first may, to the front;
+ * how many. Whether they are few of each class.
  */
 static unsigned gather(const struct shard *shard, void **objects, unsigned n, bool *few)
 {
@@ -126,10 +128,9 @@ static bool put(struct shard *shard, void *const *objects, unsigned n)
 	struct transfer *t = &shard->transfer;
 	bool done = false;
 
-	if (!__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED))
-		return false;
 	lock(&t->lock, LOCK_TRANSFER);
-	if (t->nr + n <= TRANSFER_MOST) {
+	/* The last thread says so before it takes the lock to empty this. */
+	if (__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED) && t->nr + n <= TRANSFER_MOST) {
 		__builtin_memcpy(t->objects + t->nr, objects, n * sizeof(*objects));
 		__atomic_store_n(&t->nr, t->nr + n, __ATOMIC_RELEASE);
 		done = true;
@@ -142,22 +143,23 @@ void slab_transfer(void **objects, unsigned n)
 {
 	void *home[SLAB_MIXED_MOST];
 	unsigned nr_home = 0, nr, i;
-	bool few = false;
 
 	if (free_alike(objects, n))
 		return;
-	while (n) {
+	for (; n; objects += nr, n -= nr) {
 		u16 tag = tag_read(virt_to_pfn(objects[0]));
-		struct shard *shard = tag_is_slab(tag) ? shards[tag_shard(tag)] : NULL;
+		bool few = false;
 
-		nr = shard ? gather(shard, objects, n, &few) : 0;
-		if (!nr || !few || !put(shard, objects, nr)) {
+		nr = 1;
+		if (tag_is_slab(tag) && tag_class(tag) < NR_TRANSFERRED) {
+			nr = gather(shards[tag_shard(tag)], objects, n, &few);
+			/* Its slab may have gone, freed twice as it was, and the tag with it. */
 			nr = MAX(nr, 1u);
-			for (i = 0; i < nr; i++)
-				home[nr_home++] = objects[i];
 		}
-		objects += nr;
-		n -= nr;
+		if (few && put(shards[tag_shard(tag)], objects, nr))
+			continue;
+		for (i = 0; i < nr; i++)
+			home[nr_home++] = objects[i];
 	}
 	slab_free_mixed(home, nr_home);
 }
@@ -169,7 +171,6 @@ unsigned slab_take_transferred(struct shard *shard, void **out, unsigned most)
 
 	lock(&t->lock, LOCK_TRANSFER);
 	n = MIN(most, t->nr);
-	/* A child of fork finds what is taken lost, not twice. */
 	__atomic_store_n(&t->nr, t->nr - n, __ATOMIC_RELEASE);
 	t->low = MIN(t->low, t->nr);
 	__builtin_memcpy(out, t->objects + t->nr, n * sizeof(*out));
@@ -195,6 +196,20 @@ void slab_shrink_transfer(struct shard *shard, bool all)
 			break;
 		slab_free_mixed(objects, n);
 	}
+}
+
+void slab_forsake(struct shard *shard)
+{
+	if (!__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED))
+		slab_shrink_transfer(shard, true);
+}
+
+void slab_drain_transfers(void)
+{
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s;
+
+	for (s = 0; s < nr; s++)
+		slab_shrink_transfer(shards[s], true);
 }
 
 void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes)

@@ -197,7 +197,9 @@ static bool try_seal(struct tcache *tc, bool all)
 	if ((!is_idle(tc) && !all) || is_empty(tc))
 		return false;
 	if (unlikely(is_gone(tc))) {
-		tcache_orphan(tc);
+		/* Who forks holds its seal_lock, and finds it among the live ones only. */
+		if (!lock_is_forking())
+			tcache_orphan(tc);
 		return false;
 	}
 	lock(&tc->seal_lock, LOCK_SEAL);
@@ -285,16 +287,13 @@ static void empty_kept(struct tcache *tc)
 	unsigned i;
 
 	for (i = 0; i < KEPT_MOST; i++) {
+		unsigned class;
 		void *p;
-		u8 class;
 
 		if (!lock_sealed(tc))
 			return;
 		shard = tc->shard;
-		p = tc->kept[i];
-		class = tc->kept_class[i];
-		if (p)
-			kept_clear(tc, i);
+		p = tcache_take_kept(tc, i, &class);
 		unlock(&tc->seal_lock, LOCK_SEAL);
 		if (!p)
 			continue;

@@ -55,9 +55,11 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class);
 /* Gives back all that the thread keeps of these. */
 void tcache_drop_kept(struct tcache *tc);
 /*
- * Fills an empty slot, and empties one that is not; entered, or with the cache sealed and
- * its lock held. A child of fork finds NULL, or an object with its class.
+ * Empties slot i: what it has, NULL if nothing, and of what class. Entered, or with the
+ * cache sealed and its lock held.
  */
+void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class);
+/* Fills an empty slot, and empties one. A child of fork finds NULL, or an object with its class. */
 static inline void kept_put(struct tcache *tc, unsigned i, void *p, unsigned class)
 {
 	__atomic_store_n(&tc->kept_class[i], (u8)class, __ATOMIC_RELAXED);
@@ -90,6 +92,7 @@ void sheaf_setup(struct tcache *tc);
 /* thread.c */
 extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
 extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
+extern struct tcache *orphans HIDDEN;	/* those whose thread is gone, not emptied yet; LOCK_THREADS */
 
 /* The shard a cache works on; the shared caches of capacity 0 have the first. */
 struct shard *tcache_shard(const struct tcache *tc);

@@ -246,12 +246,12 @@ static out_of_line void *take_transferred(struct tcache *tc, unsigned class)
 		else
 			objects[--rest] = p;
 	}
-	stat_add(&tc->stats, refills, 1);
 	stat_add(&tc->stats, objects_refilled, rest);
 	slab_free_mixed(objects + rest, n - rest);
 	top = tc->sheaf[class].top;
 	if (top == sheaf_bottom(tc, class))
 		return NULL;
+	stat_add(&tc->stats, refills, 1);
 	sheaf_set_top(tc, class, top - 1);
 	return top[-1];
 }

@@ -3,10 +3,11 @@
  * that it freed, since so many are freed and wanted again at once (buffers for
  * each request or file): the pair then costs no lock and no atomic operation.
  *
- * kept[0] is the one freed last, which short code looks at; the others are older
- * ones. A slab holds them for allocated, as it does all that is cached. They are
- * touched between tcache_enter and tcache_leave only, so who reclaims from an idle
- * thread may take them once the cache is sealed (idle.c). Only a live cache has any.
+ * kept[0] is the one freed last, unless that is in use again; short code looks at it
+ * alone. The others are older ones, which go by turns. A slab holds them for allocated,
+ * as it does all that is cached. They are touched between tcache_enter and tcache_leave
+ * only, so who reclaims from an idle thread may take them once the cache is sealed
+ * (idle.c). Only a live cache has any.
  */
 #include <errno.h>
 #include <string.h>
@@ -24,6 +25,28 @@ static fast_inline bool try_enter(struct tcache *tc, u32 *before)
 		return true;
 	tcache_leave(tc, *before);
 	return false;
+}
+
+static u32 bytes_of_older(const struct tcache *tc)
+{
+	u32 bytes = 0;
+	unsigned i;
+
+	for (i = 1; i < KEPT_MOST; i++)
+		if (tc->kept[i])
+			bytes += size_classes[tc->kept_class[i]].size;
+	return bytes;
+}
+
+void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class)
+{
+	void *p = tc->kept[i];
+
+	*class = tc->kept_class[i];
+	if (p)
+		kept_clear(tc, i);
+	tc->kept_older = bytes_of_older(tc);
+	return p;
 }
 
 /* The last object freed, if it serves the class; else NULL. */
@@ -54,10 +77,8 @@ static void *take_kept(struct tcache *tc, unsigned class)
 		at = beyond < best ? i : at;
 		best = MIN(best, beyond);
 	}
-	if (best <= SINGLE_REACH) {
-		p = tc->kept[at];
-		kept_clear(tc, at);
-	}
+	if (best <= SINGLE_REACH)
+		p = tcache_take_kept(tc, at, &class);
 	tcache_leave(tc, before);
 	return p;
 }
@@ -104,31 +125,23 @@ static cold_path void report_kept(const void *p, unsigned class)
 			  size_classes[class].size);
 }
 
-static size_t kept_bytes(const struct tcache *tc)
+/* Whether another one freed last, with kept[0] as it is, is within the bound. */
+static fast_inline bool has_room(const struct tcache *tc, unsigned class)
 {
-	size_t bytes = 0;
-	unsigned i;
-
-	for (i = 0; i < KEPT_MOST; i++)
-		if (tc->kept[i])
-			bytes += size_classes[tc->kept_class[i]].size;
-	return bytes;
+	return tc->kept_older + size_classes[class].size <= KEPT_BYTES;
 }
 
 /* What goes because something else is kept, until the cache has been left. */
 struct gone {
 	unsigned nr;
 	void *p[KEPT_MOST];
-	u8 class[KEPT_MOST];
+	unsigned class[KEPT_MOST];
 };
 
 static void let_go(struct tcache *tc, unsigned i, struct gone *gone)
 {
-	if (!tc->kept[i])
-		return;
-	gone->p[gone->nr] = tc->kept[i];
-	gone->class[gone->nr++] = tc->kept_class[i];
-	kept_clear(tc, i);
+	gone->p[gone->nr] = tcache_take_kept(tc, i, &gone->class[gone->nr]);
+	gone->nr += gone->p[gone->nr] != NULL;
 }
 
 /* Of the slots for the older ones; 0: none is empty. */
@@ -143,25 +156,31 @@ static unsigned empty_slot(const struct tcache *tc)
 }
 
 /*
- * Makes kept[0] empty: what is there becomes one of the older ones, which go by turns as
- * far as slots and bytes, with `more` to come, ask for it. Entered.
+ * Makes kept[0] empty: what is there becomes one of the older ones, and as many of these go
+ * as slots and bytes, with an object of the class to come, ask for. Entered.
  */
-static void make_room(struct tcache *tc, size_t more, struct gone *gone)
+static void make_room(struct tcache *tc, unsigned class, struct gone *gone)
 {
-	void *last = tc->kept[0];
-	unsigned class = tc->kept_class[0], tries;
+	unsigned last_class, tries;
+	void *last = tcache_take_kept(tc, 0, &last_class);
+	u32 bytes = last ? size_classes[last_class].size : 0;
 
+	if (bytes + size_classes[class].size > KEPT_BYTES) {
+		gone->p[gone->nr] = last;
+		gone->class[gone->nr++] = last_class;
+		last = NULL;
+		bytes = 0;
+	}
 	for (tries = 1; tries < KEPT_MOST; tries++) {
-		if (empty_slot(tc) && kept_bytes(tc) + more <= KEPT_BYTES)
+		if ((!last || empty_slot(tc)) &&
+		    tc->kept_older + bytes + size_classes[class].size <= KEPT_BYTES)
 			break;
 		let_go(tc, 1 + tc->kept_turn++ % (KEPT_MOST - 1), gone);
 	}
-	if (kept_bytes(tc) + more > KEPT_BYTES) {
-		let_go(tc, 0, gone);
-		return;
+	if (last) {
+		kept_put(tc, empty_slot(tc), last, last_class);
+		tc->kept_older += bytes;
 	}
-	kept_clear(tc, 0);
-	kept_put(tc, empty_slot(tc), last, class);
 }
 
 static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
@@ -182,10 +201,11 @@ static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
 		report_kept(p, class);
 		return;
 	}
-	if (tc->kept[0])
-		make_room(tc, size_classes[class].size, &gone);
+	if (tc->kept[0] || !has_room(tc, class))
+		make_room(tc, class, &gone);
 	kept_put(tc, 0, p, class);
 	tcache_leave(tc, before);
+	stat_add(&tc->stats, objects_flushed, gone.nr);
 	/* As of the class each had: freed twice, its pages may be something else by now. */
 	while (gone.nr--)
 		slab_free(tc->shard, gone.class[gone.nr], &gone.p[gone.nr], 1);
@@ -198,7 +218,7 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 
 	if (likely(class <= KEPT_CLASS_MOST && !shard_is_private(tc->shard) && slab_is_single(p) &&
 		   try_enter(tc, &before))) {
-		if (likely(!tc->kept[0] && !is_kept(tc, p))) {
+		if (likely(!tc->kept[0] && has_room(tc, class) && !is_kept(tc, p))) {
 			kept_put(tc, 0, p, class);
 			tcache_leave(tc, before);
 			return;
@@ -210,15 +230,14 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 
 void tcache_drop_kept(struct tcache *tc)
 {
-	unsigned i;
+	unsigned i, class;
 
 	for (i = 0; i < KEPT_MOST; i++) {
-		void *p = tc->kept[i];
-		unsigned class = tc->kept_class[i];
+		void *p = tcache_take_kept(tc, i, &class);
 
 		if (!p)
 			continue;
-		kept_clear(tc, i);
 		slab_free(tc->shard, class, &p, 1);
+		stat_add(&tc->stats, objects_flushed, 1);
 	}
 }

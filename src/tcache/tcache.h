@@ -91,6 +91,7 @@ struct tcache {
 	/* From here on only slow paths look. */
 	/* The last objects freed that were too large for a sheaf, see single.c. */
 	void *kept[KEPT_MOST];		/* NULL: none */
+	u32 kept_older;			/* bytes of all but kept[0], at least */
 	u8 kept_class[KEPT_MOST];	/* of none: 0, which is none of these */
 	u8 kept_turn;			/* which of the older ones goes next */
 	u32 busy;			/* the thread is in a slow path, see idle.c; its thread's, acquire/release */
@@ -105,6 +106,7 @@ struct tcache {
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
 	int pid, tid;			/* of its thread, with idle_reclaim; written before it is linked */
+	bool reaped;			/* an orphan that somebody empties; LOCK_THREADS */
 	bool sealable;			/* slot may be set when the thread is in no heap or group */
 	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
 	struct lock seal_lock;
@@ -301,7 +303,9 @@ void tcache_lock_all(void);
 void tcache_unlock_all(void);
 /* In the child: other threads' caches are orphans; what they hold is reclaimed later. */
 void tcache_after_fork(void);
-/* Empties orphans, if there are any. */
+/* Empties orphans, but those that other threads do empty just now. */
 void tcache_reap_orphans(void);
+/* Whether no thread's cache works on the private shard, what a fork left behind put aside. */
+bool tcache_all_left(struct shard *shard);
 
 #endif

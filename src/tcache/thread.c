@@ -35,8 +35,8 @@ __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 
 struct lock threads_lock;
 struct tcache *threads_live;
-static struct tcache *spare, *orphans; /* LOCK_THREADS */
-static struct tcache *reaping; /* of the orphans, the one that somebody empties; LOCK_THREADS */
+struct tcache *orphans;
+static struct tcache *spare; /* LOCK_THREADS */
 static u64 nr_live;
 
 /*
@@ -141,6 +141,7 @@ struct tcache *tcache_get(void)
 	tc->remote_bytes = 0;
 	__builtin_memset(tc->kept, 0, sizeof(tc->kept));
 	__builtin_memset(tc->kept_class, 0, sizeof(tc->kept_class));
+	tc->kept_older = 0;
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
@@ -206,16 +207,23 @@ bool tcache_rebind(struct shard *shard)
 	return true;
 }
 
-/* The thread is gone: nobody allocates for it any more. */
-static void leave_shards(struct tcache *tc)
+/*
+ * The thread is gone, nobody allocates for it any more: its cache is for the next. LOCK_THREADS
+ * is held, in one step for who forks: a child would do it once more.
+ */
+static void retire(struct tcache *tc)
 {
 	if (tc->shard != tc->home)
 		shard_use(tc->shard, -1);
 	shard_unbind(tc->home);
+	tc->next_free = spare;
+	spare = tc;
 }
 
 void tcache_exit(struct tcache *tc)
 {
+	struct shard *home = tc->home;
+
 	tcache_forbid_seal(tc);
 	/* Whatever this thread still does goes to the shards directly. */
 	this_tcache = tcache_shared(&tcache_gone);
@@ -225,13 +233,11 @@ void tcache_exit(struct tcache *tc)
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	stat_add(&tc->stats, threads_exited, 1);
-	/* In one step for who forks: a child would leave them once more. */
 	lock(&threads_lock, LOCK_THREADS);
-	leave_shards(tc);
 	unlink_live(tc);
-	tc->next_free = spare;
-	spare = tc;
+	retire(tc);
 	unlock(&threads_lock, LOCK_THREADS);
+	slab_forsake(home);
 }
 
 void tcache_totals(struct stats *total, struct cached_totals *cached)
@@ -306,8 +312,11 @@ void tcache_after_fork(void)
 	struct tcache *tc, *next;
 
 	lock_reinit(&threads_lock);
-	reaping = NULL;
-	/* Whoever reclaims looks whether a cache is still sealed, given up or not. */
+	for (tc = orphans; tc; tc = tc->next_free) {
+		tc->reaped = false;
+		lock_reinit(&tc->seal_lock);
+	}
+	/* Who reclaims looks, under its lock, whether a cache is still sealed, given up or not. */
 	for (tc = spare; tc; tc = tc->next_free)
 		if (tc->seal_lock.word)
 			lock_reinit(&tc->seal_lock);
@@ -348,21 +357,34 @@ bool tcache_reap_later(void)
 /* The orphan that is to be emptied next, by the caller alone; NULL. */
 static struct tcache *begin_reap(void)
 {
-	struct tcache *tc = NULL;
+	struct tcache *tc;
 
 	lock(&threads_lock, LOCK_THREADS);
-	if (!reaping) {
-		tc = orphans;
-		reaping = tc;
-	}
+	for (tc = orphans; tc && tc->reaped; tc = tc->next_free)
+		;
+	if (tc)
+		tc->reaped = true;
 	unlock(&threads_lock, LOCK_THREADS);
 	return tc;
+}
+
+/* Whether some thread empties one. */
+static bool is_reaping(void)
+{
+	bool some;
+
+	lock(&threads_lock, LOCK_THREADS);
+	/* All were begun, or the caller would empty them. */
+	some = orphans;
+	unlock(&threads_lock, LOCK_THREADS);
+	return some;
 }
 
 /* It stays an orphan until then: a child that is forked in between empties it once more. */
 static void end_reap(struct tcache *tc)
 {
 	struct tcache **link = &orphans;
+	struct shard *home = tc->home;
 
 	lock(&threads_lock, LOCK_THREADS);
 	while (*link && *link != tc)
@@ -370,13 +392,11 @@ static void end_reap(struct tcache *tc)
 	/* In a child that a signal's handler forked in the midst of it, somebody else may have. */
 	if (*link) {
 		*link = tc->next_free;
-		leave_shards(tc);
-		tc->next_free = spare;
-		spare = tc;
+		tc->reaped = false;
+		retire(tc);
 	}
-	if (reaping == tc)
-		reaping = NULL;
 	unlock(&threads_lock, LOCK_THREADS);
+	slab_forsake(home);
 }
 
 void tcache_reap_orphans(void)
@@ -388,4 +408,22 @@ void tcache_reap_orphans(void)
 			tcache_flush(tc);
 		end_reap(tc);
 	}
+}
+
+/* How long another thread that empties an orphan is waited for: it may have been stopped. */
+#define LEFT_MOST_MS 100
+
+bool tcache_all_left(struct shard *shard)
+{
+	unsigned ms;
+
+	for (ms = 0; shard_use(shard, 0); ms++) {
+		tcache_reap_orphans();
+		if (!shard_use(shard, 0))
+			break;
+		if (ms == LEFT_MOST_MS || !is_reaping())
+			return false;
+		os_sleep_ms(1);
+	}
+	return true;
 }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -286,6 +287,33 @@ static void double_free_by_two_threads(void)
 	free_shared(0);
 }
 
+/* Objects of many classes, whose thread is there still: they wait for it. */
+static void *theirs[127];
+static pthread_barrier_t allocated;
+
+static void *allocate_and_stay(void *arg)
+{
+	for (size_t i = 0; i < 127; i++)
+		theirs[i] = malloc(16 + i % 32 * 32);
+	pthread_barrier_wait(&allocated);
+	pause();
+	return arg;
+}
+
+static void double_free_of_another_threads(void)
+{
+	pthread_t thread;
+
+	free_many_of(200);
+	pthread_barrier_init(&allocated, NULL, 2);
+	CHECK(!pthread_create(&thread, NULL, allocate_and_stay, NULL));
+	pthread_barrier_wait(&allocated);
+	trap_expect_pointer(theirs[35]);
+	for (size_t i = 0; i < 127; i++)
+		free(theirs[i]);
+	free(hide(theirs[35]));
+}
+
 /* The last one freed of this size is kept by the thread, while another thread frees it too. */
 static void double_free_of_a_kept_one(void)
 {
@@ -434,6 +462,8 @@ static const struct trap_case cases[] = {
 	DIES_HARDENED(double_free_later, DOUBLE),
 	DIES(double_free_by_two_threads, DOUBLE),
 	DIES_HARDENED(double_free_by_two_threads, DOUBLE),
+	DIES(double_free_of_another_threads, DOUBLE),
+	DIES_HARDENED(double_free_of_another_threads, DOUBLE),
 	DIES(double_free_of_a_kept_one, "^buddymalloc: double free of " POINTER
 	     ": its slab of 212992-byte objects is gone already\n$"),
 	DIES(double_free_large, DOUBLE_LARGE),

@@ -452,7 +452,18 @@ static void kept_singles_are_bounded(void)
 	assert_int_equal(cached().objects, 1);
 	assert_int_equal(cached().bytes, KEPT_BYTES);
 	assert_ptr_equal(cache_alloc(KEPT_CLASS_MOST), large);
+	/* Nor one of these besides others, when the last one is in use again. */
+	for (i = 0; i < ARRAY_SIZE(small); i++)
+		small[i] = cache_alloc(NR_SHEAVES + (i ? 2 : 0));
+	for (i = 0; i < KEPT_MOST; i++)
+		cache_free(small[i]);
+	assert_ptr_equal(cache_alloc(NR_SHEAVES + 2), small[KEPT_MOST - 1]);
+	assert_int_equal(cached().objects, KEPT_MOST - 1);
 	cache_free(large);
+	assert_int_equal(cached().bytes, KEPT_BYTES);
+	for (i = KEPT_MOST - 1; i < ARRAY_SIZE(small); i++)
+		cache_free(small[i]);
+	assert_in_range(cached().bytes, 3 * object_size(small[1]), KEPT_BYTES);
 	tcache_flush(this_tcache);
 	slabs_check_gone(shards[0]);
 }

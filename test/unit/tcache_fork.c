@@ -362,7 +362,43 @@ static void child_has_what_waits(void)
 	take_what_waits();
 }
 
+/* A grandchild: one thread of the child emptied an orphan when another one forked. */
+static void finish_what_others_began(void)
+{
+	struct tcache *tc;
+
+	for (tc = orphans; tc; tc = tc->next_free)
+		assert_false(tc->reaped);
+	check_child_alone();
+}
+
+static void fork_while_orphans_are_emptied(void)
+{
+	struct tcache *first = orphans;
+
+	assert_non_null(first);
+	first->reaped = true;
+	lock(&first->seal_lock, LOCK_SEAL);
+	fork_and(finish_what_others_began);
+	unlock(&first->seal_lock, LOCK_SEAL);
+	/* Nobody waits for who empties the first to empty the others. */
+	tcache_reap_orphans();
+	assert_ptr_equal(orphans, first);
+	assert_null(first->next_free);
+	first->reaped = false;
+	check_child_alone();
+	assert_null(orphans);
+}
+
+static void orphans_are_emptied_by_many(void)
+{
+	start_waiting_threads();
+	fork_and(fork_while_orphans_are_emptied);
+	join_waiting_threads();
+}
+
 UNIT_MAIN(CASE(orphans_are_reaped),
+	  CASE(orphans_are_emptied_by_many),
 	  CASE(child_has_what_waits),
 	  CASE(working_child_reaps_by_itself),
 	  CASE(threads_of_a_child),

@@ -164,6 +164,35 @@ static void nobody_to_wait_for(void)
 	assert_int_equal(nr_allocated(), 0);
 }
 
+/* A shard's last thread leaves nothing to wait there for ever. */
+static pthread_barrier_t barrier;
+
+static void take_and_wait(void)
+{
+	take(REMOTE_MAX, 0);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+}
+
+static void the_last_thread_empties_it(void)
+{
+	void (*f)(void) = take_and_wait;
+	pthread_t thread;
+
+	cache_free(cache_alloc(0));
+	pthread_barrier_init(&barrier, NULL, 2);
+	assert_int_equal(pthread_create(&thread, NULL, run, &f), 0);
+	pthread_barrier_wait(&barrier);
+	free_all();
+	assert_int_equal(shards[1]->transfer.nr, REMOTE_MAX);
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+	assert_int_equal(shards[1]->transfer.nr, 0);
+	assert_int_equal(nr_allocated(), 0);
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[1]);
+}
+
 /* Ageing gives what nobody wanted since it looked last. */
 static void what_waits_ages(void)
 {
@@ -206,5 +235,6 @@ UNIT_MAIN(CASE(mixed_objects_wait_for_their_threads),
 	  CASE(the_rest_goes_home),
 	  CASE(what_finds_no_room_goes_home),
 	  CASE(nobody_to_wait_for),
+	  CASE(the_last_thread_empties_it),
 	  CASE(what_waits_ages),
 	  CASE(double_frees_are_found))
