@@ -9,6 +9,7 @@
 #include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
+#include "buddy/run.h"
 
 /*
  * The three mutators of the free lists: a block's kind, order and list change
@@ -141,6 +142,8 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 		u64 stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
 		u64 dirty = 0;
 
+		if (block->migratetype == MIGRATE_MOVABLE)
+			(free ? runs_join : runs_part)(zone, pfn, stop);
 		if (begins_whole_block(pfn, stop - pfn)) {
 			dirty = turn_whole_block(block, free);
 			pfn = stop;
@@ -259,6 +262,7 @@ static void expand(struct zone *zone, u64 pfn, unsigned low, unsigned high, enum
 	}
 }
 
+/* Pageblocks that are wholly free, or not free at all. */
 static void set_migratetype(u64 pfn, u64 nr, enum migratetype mt)
 {
 	u64 end = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
@@ -320,11 +324,11 @@ u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype
 	return 0;
 }
 
-/* Moves every free block of the pageblock to the lists of mt; pages moved. */
-static u64 move_freepages_block(struct zone *zone, u64 pfn, enum migratetype mt)
+/* Moves every free block of the pageblock to the lists of mt. */
+static void move_freepages_block(struct zone *zone, u64 pfn, enum migratetype mt)
 {
 	struct pageblock *block = pfn_to_block(pfn);
-	u64 start = round_down(pfn, (u64)PAGEBLOCK_PAGES), moved = 0, i = 0;
+	u64 start = round_down(pfn, (u64)PAGEBLOCK_PAGES), i = 0;
 
 	while (i < PAGEBLOCK_PAGES) {
 		u64 bits = block->free[i / 64] >> i % 64;
@@ -337,10 +341,17 @@ static u64 move_freepages_block(struct zone *zone, u64 pfn, enum migratetype mt)
 		/* Blocks stay below the pageblock order here, so the first free
 		 * page after an allocated one heads its block. */
 		move_to_free_list(zone, start + i, mt);
-		moved += (u64)1 << pfn_to_page(start + i)->order;
 		i += (u64)1 << pfn_to_page(start + i)->order;
 	}
-	return moved;
+}
+
+/* A pageblock of which others use parts becomes mt's, with what is free there. */
+static void change_type(struct zone *zone, u64 pfn, enum migratetype mt)
+{
+	if (pfn_to_block(pfn)->migratetype == mt)
+		return;
+	runs_set_type(zone, pfn, mt);
+	move_freepages_block(zone, pfn, mt);
 }
 
 static u64 nr_free_in_block(const struct pageblock *block)
@@ -387,8 +398,7 @@ static u64 rmqueue_fallback(struct zone *zone, unsigned order, enum migratetype 
 				return pfn;
 			}
 			if (nr_free_in_block(pfn_to_block(pfn)) >= PAGEBLOCK_PAGES / 2) {
-				move_freepages_block(zone, pfn, mt);
-				set_migratetype(pfn, 1, mt);
+				change_type(zone, pfn, mt);
 				return rmqueue_smallest(zone, order, mt);
 			}
 			del_page_from_free_list(zone, pfn);
@@ -482,21 +492,15 @@ void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migra
 {
 	u64 end = pfn + nr;
 
-	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES) {
-		if (pfn_to_block(pfn)->migratetype == mt)
-			continue;
-		set_migratetype(pfn, 1, mt);
-		move_freepages_block(zone, pfn, mt);
-	}
+	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+		change_type(zone, pfn, mt);
 }
 
 bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	if (!zone_take_range_locked(zone, pfn, nr))
 		return false;
-	set_migratetype(pfn, nr, mt);
-	if (nr % PAGEBLOCK_PAGES)
-		move_freepages_block(zone, pfn + nr, mt);
+	zone_claim_pageblocks_locked(zone, pfn, nr, mt);
 	return true;
 }
 

@@ -12,24 +12,50 @@
 #include "base/trace.h"
 #include "buddy/pcp.h"
 
+#define PCP_BATCH_MOST 16
+
 static u32 pcp_batch(unsigned order)
 {
 	return MAX(pcp_high(order) / 2, 1u);
 }
 
-static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
-		       enum migratetype mt, bool nofragment)
+/* Whether the smallest sufficient block of the type, if there is one, is enough for a batch. */
+static bool smallest_is_enough(const struct zone *zone, unsigned order, unsigned batch_order,
+			       enum migratetype mt)
 {
-	u32 n = pcp_batch(order);
-	u64 pfn[32];
-	u32 i;
+	while (order < batch_order)
+		if (zone->area[order++].first[mt])
+			return false;
+	return true;
+}
 
-	lock(&zone->lock, LOCK_ZONE);
+/* Up to a batch of blocks, as many single requests would get them; how many. */
+static u32 take_batch(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment,
+		      u64 *pfn)
+{
+	u32 n = pcp_batch(order), i;
+	unsigned batch_order = order + ilog2(n);
+	u64 all = 0;
+
+	if (n > 1 && smallest_is_enough(zone, order, batch_order, mt))
+		all = zone_rmqueue_locked(zone, batch_order, mt, nofragment);
 	for (i = 0; i < n; i++) {
-		pfn[i] = zone_rmqueue_locked(zone, order, mt, nofragment);
+		pfn[i] = all ? all + ((u64)i << order) :
+			       zone_rmqueue_locked(zone, order, mt, nofragment);
 		if (!pfn[i])
 			break;
 	}
+	return i;
+}
+
+static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
+		       enum migratetype mt, bool nofragment)
+{
+	u64 pfn[PCP_BATCH_MOST];
+	u32 i;
+
+	lock(&zone->lock, LOCK_ZONE);
+	i = take_batch(zone, order, mt, nofragment, pfn);
 	unlock(&zone->lock, LOCK_ZONE);
 	if (i)
 		stat_add_shared(pcp_refills, 1);
@@ -47,6 +73,7 @@ static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
 /* Returns all but the newest `keep` blocks of the list to the zone; pages moved. */
 static u64 pcp_drain_list(struct zone *zone, struct pcp_list *list, unsigned order, u32 keep)
 {
+	const u64 nr = (u64)1 << order;
 	u32 *link = &list->first;
 	u64 pfn, moved = 0;
 	u32 i;
@@ -60,12 +87,17 @@ static u64 pcp_drain_list(struct zone *zone, struct pcp_list *list, unsigned ord
 	list->count = keep;
 	lock(&zone->lock, LOCK_ZONE);
 	while (pfn) {
-		u64 next = pfn_to_page(pfn)->next;
+		u64 start = pfn, end = pfn + nr;
 
+		/* Neighbours go together. */
 		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
-		zone_free_range_locked(zone, pfn, (u64)1 << order);
-		moved += (u64)1 << order;
-		pfn = next;
+		while ((pfn = pfn_to_page(pfn)->next) && (pfn == end || pfn + nr == start)) {
+			page_set_kind(pfn_to_page(pfn), PAGE_NONE);
+			start = MIN(start, pfn);
+			end = MAX(end, pfn + nr);
+		}
+		zone_free_range_locked(zone, start, end - start);
+		moved += end - start;
 	}
 	unlock(&zone->lock, LOCK_ZONE);
 	stat_add_shared(pcp_drains, 1);

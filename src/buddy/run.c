@@ -1,74 +1,21 @@
 /*
- * rank 3: runs: adjacent free pages across the borders of buddy blocks.
+ * rank 3: requests for runs: adjacent free pages across the borders of buddy blocks.
  *
  * A block of 300 pages from the buddy proper breaks an aligned block of 512 and
  * leaves 212 behind; among random sizes that wastes a third of the heap. So
- * larger requests look for a run that is just long enough. Every run of n pages
- * holds a naturally aligned free block of at least a quarter of n, so the lists
- * of these orders lead to every run; the free bits of the pageblocks tell how far
+ * larger requests look for a run that is just long enough: movable ones up to a pageblock in
+ * the lists of runs (run.h), others, or where these have none, among the free areas. Every
+ * run of n pages holds a naturally aligned free block of at least a quarter of n, so the
+ * areas of these orders lead to every run; the free bits of the pageblocks tell how far
  * it reaches.
  */
-#include "buddy/zone.h"
+#include "buddy/run.h"
 #include "os/os.h"
 
-/* Blocks looked at in each list. */
+/* Runs looked at in each list, and blocks in each area. */
+#define LISTED_TRIES 8
 #define RUN_TRIES 32
 #define PAGEBLOCK_TRIES 512
-
-/* A pageblock whose free pages a run of type mt may use. */
-static bool block_fits(const struct zone *zone, u64 pfn, enum migratetype mt)
-{
-	const struct pageblock *block;
-
-	if (!pfn_has_block(pfn))
-		return false;
-	block = pfn_to_block(pfn);
-	return block->state == BLOCK_PRESENT && block->zone == zone->index &&
-	       block->migratetype == mt;
-}
-
-static u64 free_word(u64 pfn)
-{
-	return pfn_to_block(pfn)->free[pfn % PAGEBLOCK_PAGES / 64];
-}
-
-/* Free pages from pfn upward, at most `most`. */
-static u64 free_above(const struct zone *zone, u64 pfn, u64 most, enum migratetype mt)
-{
-	u64 from = pfn;
-
-	while (pfn - from < most) {
-		u64 used, n;
-
-		if (pfn % PAGEBLOCK_PAGES == 0 && !block_fits(zone, pfn, mt))
-			break;
-		used = ~free_word(pfn) >> pfn % 64;
-		n = used ? (u64)__builtin_ctzll(used) : 64 - pfn % 64;
-		pfn += n;
-		if (used)
-			break;
-	}
-	return MIN(pfn - from, most);
-}
-
-/* Free pages just below pfn, at most `most`. */
-static u64 free_below(const struct zone *zone, u64 pfn, u64 most, enum migratetype mt)
-{
-	u64 from = pfn;
-
-	while (from - pfn < most) {
-		u64 used;
-
-		if (pfn % PAGEBLOCK_PAGES == 0 && !block_fits(zone, pfn - 1, mt))
-			break;
-		/* The page below as the highest bit. */
-		used = ~free_word(pfn - 1) << (63 - (pfn - 1) % 64);
-		pfn -= used ? (u64)__builtin_clzll(used) : (pfn - 1) % 64 + 1;
-		if (used)
-			break;
-	}
-	return MIN(from - pfn, most);
-}
 
 /* Within a pageblock: the neighbour alone tells most often that a run ends here. */
 static inline bool ends_before(u64 pfn, u64 neighbour)
@@ -82,6 +29,7 @@ struct search {
 	u64 nr, align;
 	enum migratetype mt;
 	u64 start, end;	/* the run looked at last, as far as it was looked at */
+	bool goes_on;	/* beyond the end */
 	/* The best of them: */
 	u64 at;		/* where the request would begin; 0: none yet */
 	u64 length;	/* of the whole run, likewise */
@@ -95,51 +43,100 @@ static bool fits_well(const struct search *s)
 }
 
 /*
- * Looks at the run around the free block, and keeps it if it serves better: warm
- * pages rather than such that fault, then the shorter run.
+ * Keeps the run looked at last if it serves better: warm pages rather than such that
+ * fault, then the shorter run. Whether it would serve.
  */
-static void consider(struct search *s, u64 pfn, unsigned order)
+static bool consider(struct search *s)
 {
-	u64 most = s->nr + s->align, length, at;
+	u64 length = s->end - s->start, at = round_up(s->start, s->align);
 	bool warm;
+
+	if (at + s->nr > s->end)
+		return false;
+	if (s->warm && length >= s->length)
+		return true;
+	warm = pages_nr_dirty(at, s->nr) > s->nr / 2;
+	if (s->at && (warm == s->warm ? length >= s->length : s->warm))
+		return true;
+	s->at = at;
+	s->length = length;
+	s->warm = warm;
+	return true;
+}
+
+/* The shortest listed run that serves: of those that begin dirty, one that is warm. */
+static void search_lists(struct search *s, bool warm)
+{
+	const struct run_lists *lists = &s->zone->runs[warm];
+	unsigned list = runs_next_list(lists, run_list_of(s->nr)), tries;
+
+	for (; list < NR_RUN_LISTS; list = runs_next_list(lists, list + 1)) {
+		u64 pfn = lists->first[list];
+
+		for (tries = LISTED_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->run_next, tries--) {
+			s->start = pfn;
+			s->end = pfn + pfn_to_page(pfn)->run_nr;
+			if (consider(s) && (s->warm || !warm))
+				return;
+		}
+	}
+}
+
+/* The run around a free block. */
+static void look_around(struct search *s, u64 pfn, unsigned order)
+{
+	u64 most = s->nr + s->align, above;
 
 	s->start = pfn;
 	s->end = pfn + ((u64)1 << order);
 	if (!ends_before(pfn, pfn - 1))
-		s->start -= free_below(s->zone, pfn, most, s->mt);
-	if (!ends_before(s->end - 1, s->end))
-		s->end += free_above(s->zone, s->end, most, s->mt);
-	length = s->end - s->start;
-	at = round_up(s->start, s->align);
-	if (at + s->nr > s->end || (s->warm && length >= s->length))
-		return;
-	warm = pages_nr_dirty(at, s->nr) > s->nr / 2;
-	if (s->at && (warm == s->warm ? length >= s->length : s->warm))
-		return;
-	s->at = at;
-	s->length = length;
-	s->warm = warm;
+		s->start -= free_below(s->zone, pfn, most, s->mt, block_fits);
+	above = ends_before(s->end - 1, s->end) ?
+			0 : free_above(s->zone, s->end, most, s->mt, block_fits);
+	s->goes_on = above == most;
+	s->end += above;
+}
+
+/* A smaller block has led to the same run; up to a pageblock of another type in this one, if any. */
+static bool was_seen(const struct search *s, u64 pfn, unsigned order)
+{
+	return pfn >= s->start && pfn < s->end &&
+	       (s->goes_on || pfn + ((u64)1 << order) <= s->end);
+}
+
+static void search_areas(struct search *s, unsigned order)
+{
+	for (; order <= MAX_ORDER && !s->warm; order++) {
+		u64 pfn = s->zone->area[order].first[s->mt];
+		unsigned tries;
+
+		/* Warm blocks stand first in their list. */
+		for (tries = RUN_TRIES; pfn && tries && !fits_well(s);
+		     pfn = pfn_to_page(pfn)->next, tries--) {
+			if (was_seen(s, pfn, order))
+				continue;
+			/* A block listed as mt may lie in a pageblock that is not, if it is so large. */
+			if (order >= PAGEBLOCK_ORDER && !block_fits(s->zone, pfn, s->mt))
+				continue;
+			look_around(s, pfn, order);
+			consider(s);
+		}
+	}
 }
 
 u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 			    enum migratetype mt)
 {
 	struct search s = { .zone = zone, .nr = nr, .align = (u64)1 << align_order, .mt = mt };
-	unsigned order = ilog2(nr), tries;
 
-	for (order -= order > 0; order <= MAX_ORDER && !s.warm; order++) {
-		u64 pfn = zone->area[order].first[mt];
-
-		/* Warm blocks stand first in their list. */
-		for (tries = RUN_TRIES; pfn && tries && !fits_well(&s);
-		     pfn = pfn_to_page(pfn)->next, tries--) {
-			/* Smaller blocks lead to the same run. */
-			if (pfn - s.start < s.end - s.start)
-				continue;
-			/* A block listed as mt may lie in a pageblock that is not, if it is so large. */
-			if (order < PAGEBLOCK_ORDER || block_fits(zone, pfn, mt))
-				consider(&s, pfn, order);
-		}
+	if (mt == MIGRATE_MOVABLE && nr <= PAGEBLOCK_PAGES) {
+		search_lists(&s, true);
+		if (!s.warm)
+			search_areas(&s, PAGEBLOCK_ORDER);
+		if (!s.warm)
+			search_lists(&s, false);
+	} else {
+		search_areas(&s, ilog2(nr) - 1);
 	}
 	if (!s.at || !zone_take_range_locked(zone, s.at, nr))
 		return 0;
@@ -161,7 +158,7 @@ u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
 		if (!pfn || !block_fits(zone, pfn, mt) || !pages_nr_dirty(pfn, nr))
 			continue;
 		/* Where a page of the system's begins, or it could not be moved. */
-		at = round_up(pfn - free_below(zone, pfn, ROOM_BELOW, mt),
+		at = round_up(pfn - free_below(zone, pfn, ROOM_BELOW, mt, block_fits),
 			      (u64)os_page_size() >> PAGE_SHIFT);
 		if (!zone_take_range_locked(zone, at, nr))
 			return 0;

@@ -19,7 +19,8 @@
  *  2. pageblock.free has exactly the bits of pages in free blocks;
  *  3. nr_free and nr_dirty count those pages and those of them with a dirty bit;
  *  4. a pageblock with a dirty free page is on the lru list;
- *  5. a free block smaller than a pageblock is listed as its pageblock's type.
+ *  5. a free block smaller than a pageblock is listed as its pageblock's type;
+ *  6. each movable run of RUN_LEAST pages or more is in the list of its length, and no other is.
  */
 #ifndef BM_BUDDY_ZONE_H
 #define BM_BUDDY_ZONE_H
@@ -45,6 +46,14 @@ struct free_area {
 	u32 first[NR_MIGRATETYPES];
 	u32 last[NR_MIGRATETYPES];
 	u64 nr_free; /* blocks, all migratetypes */
+};
+
+/* Runs of free pages by their length, see run.h. */
+#define RUN_LEAST 9
+#define NR_RUN_LISTS 128
+struct run_lists {
+	u64 filled[NR_RUN_LISTS / 64]; /* a bit for each list that has a run */
+	u32 first[NR_RUN_LISTS];
 };
 
 /* Orders kept in per-CPU lists: those of slabs, and whole pageblocks. */
@@ -78,6 +87,7 @@ struct zone {
 	u32 lru_first, lru_last; /* pageblock numbers, oldest first */
 	u32 nr_pcps;	/* a power of two */
 	struct free_area area[NR_ORDERS];
+	struct run_lists runs[2]; /* movable ones that begin clean, and dirty */
 	struct pcp pcps[NR_PCPS];
 };
 

@@ -1,6 +1,6 @@
 /* rank 3: the walk over a zone's invariants, for debug builds and tests. */
 #include "base/report.h"
-#include "buddy/zone.h"
+#include "buddy/run.h"
 
 /* Pageblocks by number, then those below 4 GiB; 0: no more. */
 static u64 next_pageblock(u64 pfn)
@@ -43,6 +43,60 @@ static void check_block(const struct zone *zone, u64 pfn, unsigned order, unsign
 			     zone->name, (unsigned long)pfn, (unsigned long)buddy, order);
 }
 
+/* Whether the page is of a run that is listed if it is long enough. */
+static bool is_of_run(const struct zone *zone, u64 pfn)
+{
+	return block_fits_in_part(zone, pfn, MIGRATE_MOVABLE) && free_word(pfn) >> pfn % 64 & 1;
+}
+
+/* A run as told page by page, which begins at pfn: its length, 0 if none begins there. */
+static u64 run_length(const struct zone *zone, u64 pfn)
+{
+	u64 nr = 0;
+
+	while (!is_of_run(zone, pfn - 1) && is_of_run(zone, pfn + nr))
+		nr++;
+	return nr;
+}
+
+static u64 check_run_list(const struct zone *zone, unsigned warm, unsigned list)
+{
+	const struct run_lists *lists = &zone->runs[warm];
+	u64 nr = 0, pfn;
+	u32 prev = 0;
+
+	if ((lists->first[list] != 0) != (lists->filled[list / 64] >> list % 64 & 1))
+		report_fatal("zone %s: runs of list %u/%u are told wrong", zone->name, warm, list);
+	for (pfn = lists->first[list]; pfn; pfn = pfn_to_page(pfn)->run_next) {
+		const struct page *page = pfn_to_page(pfn);
+
+		if (page->run_prev != prev || page->kind != PAGE_BUDDY || page->run_warm != warm ||
+		    page_is_dirty(pfn) != warm || run_list_of(page->run_nr) != list ||
+		    run_length(zone, pfn) != page->run_nr)
+			report_fatal("zone %s: run %#lx of list %u/%u has %u pages, not %lu", zone->name,
+				     (unsigned long)pfn, warm, list, page->run_nr,
+				     (unsigned long)run_length(zone, pfn));
+		prev = (u32)pfn;
+		nr++;
+	}
+	return nr;
+}
+
+static void check_runs(const struct zone *zone)
+{
+	u64 nr = 0, listed = 0, pfn, i;
+	unsigned list;
+
+	for (list = 0; list < 2 * NR_RUN_LISTS; list++)
+		listed += check_run_list(zone, list / NR_RUN_LISTS, list % NR_RUN_LISTS);
+	for (pfn = next_pageblock(0); pfn; pfn = next_pageblock(pfn))
+		for (i = pfn; i < pfn + PAGEBLOCK_PAGES; i++)
+			nr += run_length(zone, i) >= RUN_LEAST;
+	if (nr != listed)
+		report_fatal("zone %s: %lu runs are listed, there are %lu", zone->name,
+			     (unsigned long)listed, (unsigned long)nr);
+}
+
 void zone_check_locked(struct zone *zone)
 {
 	u64 nr_free = 0, nr_bits = 0, nr_dirty = 0, pfn, nr;
@@ -83,6 +137,7 @@ void zone_check_locked(struct zone *zone)
 				     zone->name, (unsigned long)(pfn >> PAGEBLOCK_ORDER));
 		nr_dirty += dirty;
 	}
+	check_runs(zone);
 	if (nr_free != zone->nr_free || nr_bits != zone->nr_free || nr_dirty != zone->nr_dirty)
 		report_fatal("zone %s: nr_free %lu, listed %lu, bits %lu; nr_dirty %lu, bits %lu",
 			     zone->name, (unsigned long)zone->nr_free, (unsigned long)nr_free,

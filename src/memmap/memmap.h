@@ -65,7 +65,14 @@ struct page {
 	u64 nr_pages;	/* of an allocated block */
 	u64 private;	/* the owner's. Large: pages warm when taken; PAGE_SLAB: see slab/punch.c;
 			 * PAGE_HIGHMEM: pageblocks mapped */
-	u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
+	union {
+		u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
+		struct {	/* of a free run's first page, see buddy/run.h */
+			u32 run_next, run_prev;
+			u16 run_nr;
+			u8 run_warm;
+		};
+	};
 };
 static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one cache line");
 

@@ -99,12 +99,6 @@ bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsign
 	return !mark || __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) >= ac->nr + mark;
 }
 
-/*
- * From here on the tail that a buddy block leaves behind is worth a search for
- * a run that is just long enough.
- */
-#define RUN_LEAST 9
-
 /* Gives back what the block at pfn, just taken, has beyond the request. */
 static u64 cut_tail(struct zone *zone, const struct alloc_context *ac, u64 pfn)
 {
@@ -133,6 +127,7 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 		pfn = cut_tail(zone, ac, zone_rmqueue_cold_locked(zone, ac->order, ac->mt));
 	if (ac->gfp & GFP_ROOMY)
 		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->mt);
+	/* The tail that a buddy block would leave behind is worth the search. */
 	if (!pfn && ac->nr >= RUN_LEAST) {
 		/* Even numbers of pages at even places: what is freed fits again. */
 		unsigned even = MIN((unsigned)__builtin_ctzll(ac->nr), (unsigned)PAGEBLOCK_ORDER);

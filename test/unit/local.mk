@@ -27,6 +27,7 @@ UNIT_TESTS += \
 	test/unit/buddy_sequences \
 	test/unit/buddy_random \
 	test/unit/buddy_types \
+	test/unit/runs \
 	test/unit/dirty \
 	test/unit/pcp \
 	test/unit/page_alloc \
@@ -69,6 +70,8 @@ test_unit_buddy_random_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_buddy_random_LDADD = $(UNIT_LDADD)
 test_unit_buddy_types_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_buddy_types_LDADD = $(UNIT_LDADD)
+test_unit_runs_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_runs_LDADD = $(UNIT_LDADD)
 test_unit_dirty_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_dirty_LDADD = $(UNIT_LDADD)
 test_unit_pcp_CPPFLAGS = $(UNIT_CPPFLAGS)
