@@ -173,23 +173,34 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 	return g;
 }
 
+/* False when it has ended already: of several threads that would end it one does. */
+static bool end_group(struct bm_group *group)
+{
+	bool ended;
+
+	lock(&groups_lock, LOCK_BRINGUP);
+	ended = group->ended;
+	if (!ended) {
+		group->ended = true;
+		group->next = dead;
+		dead = group;
+	}
+	unlock(&groups_lock, LOCK_BRINGUP);
+	return !ended;
+}
+
 BM_EXPORT int bm_group_destroy(struct bm_group *group)
 {
-	if (group->ended) {
+	if (!group->ended && !tcache_all_left(group->shard)) {
+		errno = EBUSY;
+		return -1;
+	}
+	if (!end_group(group)) {
 		report_corruption("invalid bm_group_destroy of %p: it was destroyed before",
 				  (void *)group);
 		errno = EINVAL;
 		return -1;
 	}
-	if (!tcache_all_left(group->shard)) {
-		errno = EBUSY;
-		return -1;
-	}
-	lock(&groups_lock, LOCK_BRINGUP);
-	group->ended = true;
-	group->next = dead;
-	dead = group;
-	unlock(&groups_lock, LOCK_BRINGUP);
 	bury_dead();
 	return 0;
 }

@@ -70,6 +70,7 @@ BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 
 BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 {
+	int saved = errno;
 	size_t old;
 	void *q;
 	u16 tag;
@@ -96,8 +97,12 @@ BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 	if (size <= old && size > old / 2)
 		return p;
 	q = bm_heap_malloc(heap, size);
-	if (!q) /* shrinking cannot fail, as with realloc */
-		return size <= old ? p : NULL;
+	if (!q && size <= old) { /* shrinking cannot fail, as with realloc */
+		errno = saved;
+		return p;
+	}
+	if (!q)
+		return NULL;
 	memcpy(q, p, MIN(old, size));
 	do_free(p);
 	return q;

@@ -94,7 +94,10 @@ BM_EXPORT size_t malloc_usable_size(void *p)
  */
 static size_t grown(size_t old, size_t size)
 {
-	return old >= PAGE_SIZE && size > old && !this_scope.owner ? MAX(size, old + old / 4) : size;
+	bool charged = this_scope.owner &&
+		       __atomic_load_n(&page_groups[this_scope.owner], __ATOMIC_RELAXED);
+
+	return old >= PAGE_SIZE && size > old && !charged ? MAX(size, old + old / 4) : size;
 }
 
 /*

@@ -85,7 +85,7 @@ u64 zones_return_blocks(void)
 			returned += run.nr;
 		}
 	}
-	pages_arrive();
+	pages_arrive(returned);
 	if (returned) {
 		stat_add_shared(blocks_returned, returned >> PAGEBLOCK_ORDER);
 		zones_set_reserves();

@@ -68,10 +68,16 @@ void pages_keep(u64 pfn, u64 nr);
  * it purges or unmaps them, or has mapped them for a zone.
  */
 void pages_leave(void);
-void pages_arrive(void);
-/* Waits, not long, until some thread's pages have arrived; false when none have, or are on their way. */
-bool reclaim_wait(void);
-/* Times to wait for them: there may be several, one after the other. */
+/* Not `any`: there were none, or the system refused. */
+void pages_arrive(bool any);
+/* How often pages have arrived: to be noted before a look for them. */
+u32 reclaim_arrivals(void);
+/*
+ * Whether that is `seen` no more, so that another look is worth while. As long as some
+ * are on their way it waits for them, but not long.
+ */
+bool reclaim_wait(u32 seen);
+/* Times to look again: there may be several, one after the other. */
 #define ARRIVAL_TRIES 100
 
 /*

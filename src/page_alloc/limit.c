@@ -158,12 +158,42 @@ bool limit_has_room(u64 nr)
 	return limit_allows(nr, 0);
 }
 
+/* Looks that find nothing to give: pages that the system refuses to take arrive each time. */
+#define VAIN_TRIES 10
+
+/* Gives back what the request would be too much by; false: it is so still. */
+static bool make_room(u64 need, u64 most, u64 excess)
+{
+	unsigned tries, vain = 0;
+
+	/* Dirty free memory is the cheapest to give for it. */
+	reclaim_purge(excess);
+	if (pages_nr_backed() + need <= most)
+		return true;
+	give_back_everything();
+	/* What others have freed meanwhile; and what they are giving back is backed until then. */
+	for (tries = 0; tries < ARRIVAL_TRIES; tries++) {
+		u32 seen = reclaim_arrivals();
+		u64 backed = pages_nr_backed();
+
+		if (backed + need <= most)
+			return true;
+		if (reclaim_purge(backed + need - most))
+			continue;
+		if (++vain == VAIN_TRIES || !reclaim_wait(seen))
+			break;
+	}
+	return pages_nr_backed() + need <= most;
+}
+
 bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 {
 	bool may_reclaim = gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);
 	u64 want = pages_nr_backed() + need, most = mark_for(gfp);
+	bool allowed = want <= most;
+	int saved = errno;
 
-	if (want <= most) {
+	if (allowed) {
 		if (want > limit.soft && may_reclaim && retry_is_due(want))
 			give_back_everything();
 		else if (want > limit.low && may_reclaim)
@@ -171,22 +201,10 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 			reclaim_purge(need + need / 4 + 32);
 		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
 			reclaim_wake();
-		return true;
+	} else if (may_reclaim && need <= most) {
+		allowed = make_room(need, most, want - most);
 	}
-	if (!may_reclaim || need > most)
-		return false;
-	/* Dirty free memory is the cheapest to give for it. */
-	reclaim_purge(want - most);
-	if (pages_nr_backed() + need <= most)
-		return true;
-	give_back_everything();
-	for (int tries = 0; pages_nr_backed() + need > most && tries < ARRIVAL_TRIES; tries++) {
-		u64 before = pages_nr_backed();
-
-		/* What others have freed meanwhile; and what they are giving back is backed until then. */
-		reclaim_purge(before + need - most);
-		if (pages_nr_backed() >= before && !reclaim_wait() && pages_nr_backed() >= before)
-			break;
-	}
-	return pages_nr_backed() + need <= most;
+	/* The system refuses to take what is locked. */
+	errno = saved;
+	return allowed;
 }

@@ -13,29 +13,49 @@
 #include "page_alloc/scope.h"
 #include "page_alloc/watch.h"
 
-/* Threads that have pages on their way, and threads that wait for these. */
-static u32 underway, waiters; /* atomic, sequentially consistent */
+/*
+ * Threads that have pages on their way, how often some arrived, and threads that wait for
+ * that. Who seeks pages notes `arrivals` before it looks: when that has changed since, a
+ * look was too early, whether or not anybody is on the way still. All atomic, sequentially
+ * consistent.
+ */
+static u32 underway, arrivals, waiters;
 
 void pages_leave(void)
 {
 	__atomic_fetch_add(&underway, 1, __ATOMIC_SEQ_CST);
 }
 
-/* In a child that a signal's handler forked meanwhile, the counts began anew. */
-static void count_down(u32 *count)
+/* True when it was the last. In a child that a signal's handler forked meanwhile, the counts began anew. */
+static bool count_down(u32 *count)
 {
 	u32 seen = __atomic_load_n(count, __ATOMIC_SEQ_CST);
 
 	while (seen && !__atomic_compare_exchange_n(count, &seen, seen - 1, false, __ATOMIC_SEQ_CST,
 						    __ATOMIC_SEQ_CST))
 		;
+	return seen <= 1;
 }
 
-void pages_arrive(void)
+void pages_arrive(bool any)
 {
-	count_down(&underway);
-	if (unlikely(__atomic_load_n(&waiters, __ATOMIC_SEQ_CST)))
-		os_futex_wake(&underway, INT32_MAX);
+	bool last;
+
+	if (any)
+		__atomic_fetch_add(&arrivals, 1, __ATOMIC_SEQ_CST);
+	last = count_down(&underway);
+	if (likely(!__atomic_load_n(&waiters, __ATOMIC_SEQ_CST)))
+		return;
+	/* Who comes last lets them go even with empty hands: nobody else will come. */
+	if (last && !any)
+		__atomic_fetch_add(&arrivals, 1, __ATOMIC_SEQ_CST);
+	if (last || any)
+		os_futex_wake(&arrivals, INT32_MAX);
+}
+
+u32 reclaim_arrivals(void)
+{
+	return __atomic_load_n(&arrivals, __ATOMIC_SEQ_CST);
 }
 
 /* A run of free dirty pages, off the free lists while it is purged. */
@@ -80,14 +100,13 @@ static u64 dirty_free_word(u64 pfn)
 
 static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
 {
-	u64 i;
+	const struct pageblock *block;
 
-	if (!pfn_has_block(pfn) || pfn_to_block(pfn)->state != BLOCK_PRESENT || pfn_to_block(pfn)->zone != zone->index)
+	if (!pfn_has_block(pfn))
 		return false;
-	for (i = 0; i < PAGEBLOCK_PAGES; i += 64)
-		if (~pfn_to_block(pfn)->free[i / 64])
-			return false;
-	return pages_nr_dirty(pfn, PAGEBLOCK_PAGES) != 0;
+	block = pfn_to_block(pfn);
+	return block->state == BLOCK_PRESENT && block->zone == zone->index &&
+	       all_bits_set(block->free) && pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
 }
 
 /* Appends [from, to), cut to whole pages of the system, if anything is left. */
@@ -171,7 +190,7 @@ static void purge_end(struct zone *zone, struct purge *p)
 	for (i = 0; i < p->nr; i++)
 		zone_free_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
 	unlock(&zone->lock, LOCK_ZONE);
-	pages_arrive();
+	pages_arrive(true);
 }
 
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
@@ -223,18 +242,19 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 /* A thread that ended by the bare system call in the midst of it never arrives. */
 #define WAIT_MOST_MS 50
 
-bool reclaim_wait(void)
+bool reclaim_wait(u32 seen)
 {
-	bool arrived;
-	u32 seen = __atomic_load_n(&underway, __ATOMIC_SEQ_CST);
-
+	if (reclaim_arrivals() != seen)
+		return true;
 	/* Who forks holds the locks under which they come back. */
-	if (!seen || lock_is_forking())
+	if (lock_is_forking())
 		return false;
 	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
-	arrived = os_futex_wait_ms(&underway, seen, WAIT_MOST_MS);
+	/* Whoever is the last after this look sees that somebody waits. */
+	if (__atomic_load_n(&underway, __ATOMIC_SEQ_CST))
+		os_futex_wait_ms(&arrivals, seen, WAIT_MOST_MS);
 	count_down(&waiters);
-	return arrived;
+	return reclaim_arrivals() != seen;
 }
 
 /* Starts a new tick, so that "older than now" has a meaning; the tick that ended. */

@@ -59,7 +59,7 @@ static bool grow_heap_behind(struct zone *zone, u64 pfn, u64 nr)
 		zone_bind(zone, b.pfn, blocks);
 		zone_add_blocks(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
 	}
-	pages_arrive();
+	pages_arrive(grown);
 	if (grown)
 		zones_set_reserves();
 	return grown;

@@ -59,7 +59,6 @@ static bool try_grow(const struct alloc_context *ac)
 	if (!pfn)
 		return false;
 	zone_add_blocks(zone, pfn, want, ac->mt);
-	zones_set_reserves();
 	return true;
 }
 
@@ -69,7 +68,9 @@ static bool grow_zone(const struct alloc_context *ac)
 
 	pages_leave();
 	grown = try_grow(ac);
-	pages_arrive();
+	pages_arrive(grown);
+	if (grown)
+		zones_set_reserves();
 	return grown;
 }
 
@@ -103,6 +104,7 @@ static u64 take_grown(const struct alloc_context *ac)
  */
 static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 {
+	u32 seen = reclaim_arrivals();
 	u64 pfn;
 
 	reclaim_trim(0);
@@ -110,7 +112,8 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	if (!pfn && grow_zone(ac))
 		pfn = take_grown(ac);
 	/* What is free, or what could be mapped, may be in the hands of others. */
-	for (int tries = 0; !pfn && tries < ARRIVAL_TRIES && reclaim_wait(); tries++) {
+	for (int tries = 0; !pfn && tries < ARRIVAL_TRIES && reclaim_wait(seen); tries++) {
+		seen = reclaim_arrivals();
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		if (!pfn && grow_zone(ac))
 			pfn = take_grown(ac);

@@ -5,6 +5,7 @@
 
 #include "base/report.h"
 #include "base/stats.h"
+#include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "page_alloc/scope.h"
 #include "slab/internal.h"
@@ -117,13 +118,18 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 	return want - n;
 }
 
-/* Slabs that a refill which has something passes over: at a limit, with the lock held. */
+/*
+ * Slabs that a refill which has something passes over: at a limit, with the lock held. (Who
+ * has nothing passes all of them, or would be refused what is there.)
+ */
 #define PASS_MOST 64
 
 /* Whether the limits have room for what n objects of a slab with pages given back may touch. */
 static bool may_take(const struct page *page, const struct size_class *sc, unsigned n)
 {
-	return limit_has_room(MIN((u64)page->nr_clean, n * (sc->size / PAGE_SIZE + 2)));
+	u64 unit = os_page_size() >> PAGE_SHIFT;
+
+	return limit_has_room(MIN((u64)page->nr_clean, n * (sc->size / PAGE_SIZE + 2 * unit)));
 }
 
 /*

@@ -24,6 +24,7 @@
 struct fake_machine fake;
 __thread unsigned fake_cpu, fake_node;
 void (*fake_on_sleep)(void);
+void (*fake_on_refusal)(void);
 void (*fake_on_purge)(void *addr, size_t len);
 
 struct range {
@@ -102,6 +103,7 @@ void fake_reset(void)
 	memset(state, 0, sizeof(state));
 	fake_on_purge = NULL;
 	fake_on_sleep = NULL;
+	fake_on_refusal = NULL;
 	nr_told = 0;
 	nr_foreign = 0;
 	purged_bytes = 0;
@@ -315,6 +317,8 @@ bool os_map_at(void *addr, size_t len)
 	bool done;
 
 	if (enter(FAKE_MAP)) {
+		if (fake_on_refusal)
+			fake_on_refusal();
 		errno = ENOMEM;
 		return false;
 	}

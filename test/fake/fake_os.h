@@ -110,6 +110,9 @@ void fake_foreign(void *addr, size_t len);
 /* Called in os_purge and os_purge_lazy, before the pages become zero; NULL: nothing. */
 extern void (*fake_on_purge)(void *addr, size_t len);
 
+/* Called when os_map_at refuses, without a lock; NULL: nothing. */
+extern void (*fake_on_refusal)(void);
+
 /* What os_thread_start was given; waits with an end move the time and call this. */
 extern void (*fake_thread)(void);
 extern void (*fake_on_wait)(uint64_t ms);

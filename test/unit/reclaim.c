@@ -305,7 +305,7 @@ static void all_is_there_in_the_child(void)
 	page_alloc_after_fork();
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), NR_PAGES);
-	assert_false(reclaim_wait());
+	assert_false(reclaim_wait(reclaim_arrivals()));
 	reclaim_purge(UINT64_MAX);
 	assert_int_equal(reclaim_nr_dirty(), 0);
 	assert_int_equal(pages_nr_backed(), 0);
@@ -334,13 +334,59 @@ static void who_never_arrives(void)
 	u64 before;
 
 	start();
-	assert_false(reclaim_wait());
+	assert_false(reclaim_wait(reclaim_arrivals()));
 	pages_leave();
 	before = fake.now_ms;
-	assert_false(reclaim_wait());
+	assert_false(reclaim_wait(reclaim_arrivals()));
 	assert_in_range(fake.now_ms - before, 1, 1000);
-	pages_arrive();
-	assert_false(reclaim_wait());
+	pages_arrive(false);
+	assert_false(reclaim_wait(reclaim_arrivals()));
+}
+
+/* Whoever looked before pages arrived looks again, without a wait; in vain nobody does. */
+static void arrivals_are_told(void)
+{
+	u32 seen;
+
+	start();
+	seen = reclaim_arrivals();
+	pages_leave();
+	pages_arrive(true);
+	assert_true(reclaim_wait(seen));
+	seen = reclaim_arrivals();
+	assert_false(reclaim_wait(seen));
+	/* Another one is on the way still. */
+	pages_leave();
+	pages_leave();
+	pages_arrive(false);
+	assert_int_equal(reclaim_arrivals(), seen);
+	pages_leave();
+	pages_arrive(true);
+	assert_true(reclaim_wait(seen));
+	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), 0);
+	pages_arrive(false);
+	assert_false(reclaim_wait(reclaim_arrivals()));
+}
+
+/* It waits for the last, who comes with empty hands, no longer than for that. */
+static void *come_with_nothing(void *arg)
+{
+	while (!fake_calls(FAKE_FUTEX_WAIT))
+		os_yield();
+	pages_arrive(false);
+	return arg;
+}
+
+static void the_last_arrives_with_nothing(void)
+{
+	pthread_t thread;
+
+	start();
+	pages_leave();
+	assert_int_equal(pthread_create(&thread, NULL, come_with_nothing, NULL), 0);
+	assert_true(reclaim_wait(reclaim_arrivals()));
+	pthread_join(thread, NULL);
+	assert_false(reclaim_wait(reclaim_arrivals()));
 }
 
 /* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
@@ -368,7 +414,7 @@ static void a_child_goes_on_purging(void)
 	reclaim_purge(UINT64_MAX);
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), 0);
-	assert_false(reclaim_wait());
+	assert_false(reclaim_wait(reclaim_arrivals()));
 	if (in_child)
 		_exit(0);
 	assert_true(wait(&status) > 0);
@@ -464,6 +510,8 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(allocations_go_on_meanwhile),
 	  CASE(a_child_has_what_another_thread_purged),
 	  CASE(who_never_arrives),
+	  CASE(arrivals_are_told),
+	  CASE(the_last_arrives_with_nothing),
 	  CASE(a_child_goes_on_purging),
 	  CASE(trim_keeps_the_pad),
 	  CASE(give_as_much_as_asked_for),

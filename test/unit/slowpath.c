@@ -8,6 +8,7 @@
 
 #include "base/options.h"
 #include "base/stats.h"
+#include "page_alloc/internal.h"
 
 #define NR_LIVE 8192
 
@@ -280,6 +281,50 @@ static void pages_being_purged_are_waited_for(void)
 	put_all();
 }
 
+/*
+ * Pages in the hands of another thread arrive while the heap is to grow, which is refused:
+ * whenever that is, they are found.
+ */
+static u64 in_hands;
+static unsigned refusals, arrive_at;
+
+static void arrive(void)
+{
+	if (++refusals != arrive_at)
+		return;
+	/* Another thread would take the lock, which ranks before that of sections. */
+	zone_free_range_locked(zone_table[0], in_hands, 3 * PAGEBLOCK_PAGES);
+	pages_arrive(true);
+}
+
+static void pages_that_arrive_are_found(void)
+{
+	u64 pfn;
+
+	pages_start();
+	pfn = get(BM_GFP_KERNEL, 3 * PAGEBLOCK_PAGES);
+	fake_fail(FAKE_MAP, 1, FAKE_ALWAYS);
+	use_up(BM_GFP_KERNEL, 1);
+	assert_int_equal(get(BM_GFP_KERNEL, 3 * PAGEBLOCK_PAGES), 0);
+	fake_on_refusal = arrive;
+	for (arrive_at = 1; refusals >= arrive_at - 1; arrive_at++) {
+		in_hands = pfn;
+		put(pfn);
+		assert_true(zone_take_range_locked(zone_table[0], pfn, 3 * PAGEBLOCK_PAGES));
+		pages_leave();
+		refusals = 0;
+		pfn = get(BM_GFP_KERNEL, 3 * PAGEBLOCK_PAGES);
+		if (!pfn)
+			break;
+		assert_int_equal(pfn, in_hands);
+	}
+	/* It asked less often: they did not arrive. */
+	assert_true(refusals < arrive_at && arrive_at > 2);
+	zone_free_range(zone_table[0], in_hands, 3 * PAGEBLOCK_PAGES);
+	pages_arrive(true);
+	put_all();
+}
+
 /* The n-th mapping fails, once or from then on: what fails says so, the rest is sound. */
 static u64 nth;
 static uint64_t how_often;
@@ -367,6 +412,7 @@ UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(growth_makes_few_mappings),
 	  CASE(growth_falls_back_to_the_need),
 	  CASE(pages_being_purged_are_waited_for),
+	  CASE(pages_that_arrive_are_found),
 	  CASE(one_refusal_is_survived),
 	  CASE(refusals_from_there_on_are_survived),
 	  CASE(highmem_refused))
