@@ -12,50 +12,24 @@
 #include "base/trace.h"
 #include "buddy/pcp.h"
 
-#define PCP_BATCH_MOST 16
-
 static u32 pcp_batch(unsigned order)
 {
 	return MAX(pcp_high(order) / 2, 1u);
 }
 
-/* Whether the smallest sufficient block of the type, if there is one, is enough for a batch. */
-static bool smallest_is_enough(const struct zone *zone, unsigned order, unsigned batch_order,
-			       enum migratetype mt)
-{
-	while (order < batch_order)
-		if (zone->area[order++].first[mt])
-			return false;
-	return true;
-}
-
-/* Up to a batch of blocks, as many single requests would get them; how many. */
-static u32 take_batch(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment,
-		      u64 *pfn)
-{
-	u32 n = pcp_batch(order), i;
-	unsigned batch_order = order + ilog2(n);
-	u64 all = 0;
-
-	if (n > 1 && smallest_is_enough(zone, order, batch_order, mt))
-		all = zone_rmqueue_locked(zone, batch_order, mt, nofragment);
-	for (i = 0; i < n; i++) {
-		pfn[i] = all ? all + ((u64)i << order) :
-			       zone_rmqueue_locked(zone, order, mt, nofragment);
-		if (!pfn[i])
-			break;
-	}
-	return i;
-}
-
 static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
 		       enum migratetype mt, bool nofragment)
 {
-	u64 pfn[PCP_BATCH_MOST];
+	u32 n = pcp_batch(order);
+	u64 pfn[32];
 	u32 i;
 
 	lock(&zone->lock, LOCK_ZONE);
-	i = take_batch(zone, order, mt, nofragment, pfn);
+	for (i = 0; i < n; i++) {
+		pfn[i] = zone_rmqueue_locked(zone, order, mt, nofragment);
+		if (!pfn[i])
+			break;
+	}
 	unlock(&zone->lock, LOCK_ZONE);
 	if (i)
 		stat_add_shared(pcp_refills, 1);
