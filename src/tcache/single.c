@@ -27,26 +27,21 @@ static fast_inline bool try_enter(struct tcache *tc, u32 *before)
 	return false;
 }
 
-static u32 bytes_of_older(const struct tcache *tc)
-{
-	u32 bytes = 0;
-	unsigned i;
-
-	for (i = 1; i < KEPT_MOST; i++)
-		if (tc->kept[i])
-			bytes += size_classes[tc->kept_class[i]].size;
-	return bytes;
-}
-
-void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class)
+static fast_inline void *take(struct tcache *tc, unsigned i, unsigned *class)
 {
 	void *p = tc->kept[i];
 
 	*class = tc->kept_class[i];
-	if (p)
-		kept_clear(tc, i);
-	tc->kept_older = bytes_of_older(tc);
+	if (!p)
+		return NULL;
+	kept_clear(tc, i);
+	tc->kept_older -= i ? size_classes[*class].size : 0;
 	return p;
+}
+
+void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class)
+{
+	return take(tc, i, class);
 }
 
 /* The last object freed, if it serves the class; else NULL. */
@@ -78,7 +73,7 @@ static void *take_kept(struct tcache *tc, unsigned class)
 		best = MIN(best, beyond);
 	}
 	if (best <= SINGLE_REACH)
-		p = tcache_take_kept(tc, at, &class);
+		p = take(tc, at, &class);
 	tcache_leave(tc, before);
 	return p;
 }
@@ -140,7 +135,7 @@ struct gone {
 
 static void let_go(struct tcache *tc, unsigned i, struct gone *gone)
 {
-	gone->p[gone->nr] = tcache_take_kept(tc, i, &gone->class[gone->nr]);
+	gone->p[gone->nr] = take(tc, i, &gone->class[gone->nr]);
 	gone->nr += gone->p[gone->nr] != NULL;
 }
 
@@ -162,7 +157,7 @@ static unsigned empty_slot(const struct tcache *tc)
 static void make_room(struct tcache *tc, unsigned class, struct gone *gone)
 {
 	unsigned last_class, tries;
-	void *last = tcache_take_kept(tc, 0, &last_class);
+	void *last = take(tc, 0, &last_class);
 	u32 bytes = last ? size_classes[last_class].size : 0;
 
 	if (bytes + size_classes[class].size > KEPT_BYTES) {
@@ -233,7 +228,7 @@ void tcache_drop_kept(struct tcache *tc)
 	unsigned i, class;
 
 	for (i = 0; i < KEPT_MOST; i++) {
-		void *p = tcache_take_kept(tc, i, &class);
+		void *p = take(tc, i, &class);
 
 		if (!p)
 			continue;

@@ -91,7 +91,7 @@ struct tcache {
 	/* From here on only slow paths look. */
 	/* The last objects freed that were too large for a sheaf, see single.c. */
 	void *kept[KEPT_MOST];		/* NULL: none */
-	u32 kept_older;			/* bytes of all but kept[0], at least */
+	u32 kept_older;			/* bytes of all but kept[0] */
 	u8 kept_class[KEPT_MOST];	/* of none: 0, which is none of these */
 	u8 kept_turn;			/* which of the older ones goes next */
 	u32 busy;			/* the thread is in a slow path, see idle.c; its thread's, acquire/release */
