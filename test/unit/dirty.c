@@ -11,14 +11,15 @@ static const u32 starts[] = { 0,   1,	2,   31,  62,  63,  64,	 65,  126, 127, 12
 			      130, 383, 447, 448, 449, 510, 511, 512, 513, 575, 576 };
 #define NR_STARTS ARRAY_SIZE(starts)
 #define MOST 200
-#define NR_PAGES (2 * (u32)PAGEBLOCK_PAGES)
+#define NR_BLOCKS 4
+#define NR_PAGES (NR_BLOCKS * (u32)PAGEBLOCK_PAGES)
 
 static u64 first;
 
 static void start(void)
 {
 	assert_true(memmap_init());
-	first = section_map(2, 1, BLOCK_PRESENT, 0);
+	first = section_map(NR_BLOCKS, 1, BLOCK_PRESENT, 0);
 	assert_int_not_equal(first, 0);
 }
 
@@ -35,7 +36,7 @@ static void set_pattern(unsigned kind)
 	static const u64 patterns[] = { 0, ~(u64)0, 0x5555555555555555, 0x00ff00f0f03c0001 };
 	unsigned block, word;
 
-	for (block = 0; block < 2; block++)
+	for (block = 0; block < NR_BLOCKS; block++)
 		for (word = 0; word < PAGEBLOCK_PAGES / 64; word++)
 			window.blocks[(first >> PAGEBLOCK_ORDER) + block].dirty[word] =
 				patterns[kind];
@@ -75,6 +76,12 @@ static void every_range_is_exact(void)
 	start();
 	for (s = 0; s < NR_STARTS; s++)
 		for (len = 0; len <= MOST; len++)
+			for (kind = 0; kind < 4; kind++)
+				check_range(starts[s], len, kind);
+	/* And with whole pageblocks within. */
+	for (s = 0; s < NR_STARTS; s++)
+		for (len = (u32)PAGEBLOCK_PAGES - 2; len <= 2 * PAGEBLOCK_PAGES + 2;
+		     len += len == PAGEBLOCK_PAGES + 2 ? (u32)PAGEBLOCK_PAGES - 4 : 1)
 			for (kind = 0; kind < 4; kind++)
 				check_range(starts[s], len, kind);
 	check_range(0, NR_PAGES, 3);
