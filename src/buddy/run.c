@@ -12,7 +12,7 @@
 #include "buddy/run.h"
 #include "os/os.h"
 
-/* Runs looked at in each list, and blocks in each area. */
+/* Runs looked at in each list for an aligned place; in all for a warm one; blocks in each area. */
 #define LISTED_TRIES 8
 #define RUN_TRIES 32
 #define PAGEBLOCK_TRIES 512
@@ -64,11 +64,11 @@ static bool consider(struct search *s)
 	return true;
 }
 
-/* The shortest listed run that serves: of those that begin dirty, one that is warm. */
+/* The shortest listed run that serves; of those that begin dirty one that is warm, if soon found. */
 static void search_lists(struct search *s, bool warm)
 {
 	const struct run_lists *lists = &s->zone->runs[warm];
-	unsigned list = runs_next_list(lists, run_list_of(s->nr)), tries;
+	unsigned list = runs_next_list(lists, run_list_of(s->nr)), tries, cold = RUN_TRIES;
 
 	for (; list < NR_RUN_LISTS; list = runs_next_list(lists, list + 1)) {
 		u64 pfn = lists->first[list];
@@ -76,7 +76,7 @@ static void search_lists(struct search *s, bool warm)
 		for (tries = LISTED_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->run_next, tries--) {
 			s->start = pfn;
 			s->end = pfn + pfn_to_page(pfn)->run_nr;
-			if (consider(s) && (s->warm || !warm))
+			if (consider(s) && (s->warm || !warm || !--cold))
 				return;
 		}
 	}
