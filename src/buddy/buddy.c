@@ -465,12 +465,10 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 	return true;
 }
 
-bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
+void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr, at = pfn;
 
-	if (!zone_range_is_free_locked(zone, pfn, nr))
-		return false;
 	while (at < end) {
 		u64 head = free_block_head(at);
 		const struct page *page = pfn_to_page(head);
@@ -485,6 +483,13 @@ bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 		at = next;
 	}
 	account_free(zone, pfn, nr, false);
+}
+
+bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
+{
+	if (!zone_range_is_free_locked(zone, pfn, nr))
+		return false;
+	zone_take_free_range_locked(zone, pfn, nr);
 	return true;
 }
 

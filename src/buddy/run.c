@@ -138,8 +138,9 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 	} else {
 		search_areas(&s, ilog2(nr) - 1);
 	}
-	if (!s.at || !zone_take_range_locked(zone, s.at, nr))
+	if (!s.at)
 		return 0;
+	zone_take_free_range_locked(zone, s.at, nr);
 	/* Within a block of several pageblocks some may be another type's still. */
 	zone_claim_pageblocks_locked(zone, s.at, nr, mt);
 	return s.at;

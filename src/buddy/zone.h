@@ -149,6 +149,8 @@ void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migra
 
 /* Takes exactly [pfn, pfn + nr) if all of it is free; no migratetype changes. */
 bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr);
+/* The same when it is known to be. */
+void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
 
 /* True if all of [pfn, pfn + nr) lies in free blocks of this zone. */
 bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr);
