@@ -124,8 +124,15 @@ void kswapd_start(void)
 {
 	bool watch = options.pressure == option_pressure_auto;
 
-	if (!options.background_thread || (options.decay_ms <= 0 && !watch) || kswapd_is_running())
+	if (!options.background_thread || kswapd_is_running())
 		return;
+	if (options.decay_ms <= 0 && !watch) {
+		/* Once, not in each child. */
+		options.background_thread = false;
+		report("background_thread: not started, as with decay_ms:%ld nothing ages",
+		       (long)options.decay_ms);
+		return;
+	}
 	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);
 	/* Here, as the environment is not for a second thread to read. */
 	kswapd.watch = watch_pressure();

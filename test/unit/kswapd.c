@@ -40,6 +40,8 @@ static void only_when_asked_for(void)
 	options.decay_ms = 0;
 	kswapd_start();
 	assert_null(fake_thread);
+	unit_said("buddymalloc: background_thread: not started, as with decay_ms:0 nothing ages\n");
+	options.background_thread = true;
 	options.decay_ms = 1000;
 	kswapd_start();
 	assert_non_null(fake_thread);
