@@ -60,7 +60,7 @@ static fast_inline void del(struct zone *zone, u64 pfn, u64 end)
 /* A run with a free part in its midst, which is within one pageblock. */
 struct around {
 	u64 start, end;			/* of the run */
-	u64 block_start, block_end;	/* of the pageblock if it is wholly free; else both end */
+	u64 block_start, block_end;	/* of the pageblock if it is wholly free, else `end` */
 };
 
 static fast_inline struct around look_around(const struct zone *zone, u64 pfn, u64 end)

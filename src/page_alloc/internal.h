@@ -77,8 +77,11 @@ u32 reclaim_arrivals(void);
  * are on their way it waits for them, but not long.
  */
 bool reclaim_wait(u32 seen);
-/* Times to look again: there may be several, one after the other. */
-#define ARRIVAL_TRIES 100
+/*
+ * Looks that find nothing, one after the other: several threads may be on the way, and others
+ * quicker. But who comes with nothing wakes all as well, and what was refused to all still is.
+ */
+#define VAIN_TRIES 10
 
 /*
  * pgdat.c. The node of a request that names none: by option, in turns, or the

@@ -158,8 +158,8 @@ bool limit_has_room(u64 nr)
 	return limit_allows(nr, 0);
 }
 
-/* Looks that find nothing to give: pages that the system refuses to take arrive each time. */
-#define VAIN_TRIES 10
+/* Looks at what there is to give, others taking as much as is given. */
+#define GIVE_TRIES 100
 
 /* Gives back what the request would be too much by; false: it is so still. */
 static bool make_room(u64 need, u64 most, u64 excess)
@@ -172,15 +172,15 @@ static bool make_room(u64 need, u64 most, u64 excess)
 		return true;
 	give_back_everything();
 	/* What others have freed meanwhile; and what they are giving back is backed until then. */
-	for (tries = 0; tries < ARRIVAL_TRIES; tries++) {
+	for (tries = 0; tries < GIVE_TRIES; tries++) {
 		u32 seen = reclaim_arrivals();
 		u64 backed = pages_nr_backed();
 
 		if (backed + need <= most)
 			return true;
 		if (reclaim_purge(backed + need - most))
-			continue;
-		if (++vain == VAIN_TRIES || !reclaim_wait(seen))
+			vain = 0;
+		else if (++vain == VAIN_TRIES || !reclaim_wait(seen))
 			break;
 	}
 	return pages_nr_backed() + need <= most;

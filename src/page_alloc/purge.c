@@ -14,8 +14,8 @@
 #include "page_alloc/watch.h"
 
 /*
- * Threads that have pages on their way, how often some arrived, and threads that wait for
- * that. Who seeks pages notes `arrivals` before it looks: when that has changed since, a
+ * Threads that have pages on their way, how often some arrived, or the last thread with
+ * none, and threads that wait for that. Who seeks pages notes `arrivals` before it looks: when that has changed since, a
  * look was too early, whether or not anybody is on the way still. All atomic, sequentially
  * consistent.
  */
@@ -244,15 +244,22 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 
 bool reclaim_wait(u32 seen)
 {
+	u64 now, end;
+
 	if (reclaim_arrivals() != seen)
 		return true;
 	/* Who forks holds the locks under which they come back. */
 	if (lock_is_forking())
 		return false;
+	now = os_now_ms();
+	end = now + WAIT_MOST_MS;
 	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
-	/* Whoever is the last after this look sees that somebody waits. */
-	if (__atomic_load_n(&underway, __ATOMIC_SEQ_CST))
-		os_futex_wait_ms(&arrivals, seen, WAIT_MOST_MS);
+	/* Whoever is the last after this look sees that somebody waits. A signal ends no wait. */
+	while (now < end && reclaim_arrivals() == seen &&
+	       __atomic_load_n(&underway, __ATOMIC_SEQ_CST)) {
+		os_futex_wait_ms(&arrivals, seen, end - now);
+		now = os_now_ms();
+	}
 	count_down(&waiters);
 	return reclaim_arrivals() != seen;
 }

@@ -112,7 +112,7 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	if (!pfn && grow_zone(ac))
 		pfn = take_grown(ac);
 	/* What is free, or what could be mapped, may be in the hands of others. */
-	for (int tries = 0; !pfn && tries < ARRIVAL_TRIES && reclaim_wait(seen); tries++) {
+	for (int tries = 0; !pfn && tries < VAIN_TRIES && reclaim_wait(seen); tries++) {
 		seen = reclaim_arrivals();
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		if (!pfn && grow_zone(ac))

@@ -200,8 +200,12 @@ void slab_shrink_transfer(struct shard *shard, bool all)
 
 void slab_forsake(struct shard *shard)
 {
-	if (!__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED))
-		slab_shrink_transfer(shard, true);
+	if (__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED))
+		return;
+	/* Whoever saw a thread puts what it has there before we look. */
+	lock(&shard->transfer.lock, LOCK_TRANSFER);
+	unlock(&shard->transfer.lock, LOCK_TRANSFER);
+	slab_shrink_transfer(shard, true);
 }
 
 void slab_drain_transfers(void)

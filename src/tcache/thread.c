@@ -368,13 +368,12 @@ static struct tcache *begin_reap(void)
 	return tc;
 }
 
-/* Whether some thread empties one. */
-static bool is_reaping(void)
+/* Whether there are orphans: after tcache_reap_orphans, those that other threads empty. */
+static bool has_orphans(void)
 {
 	bool some;
 
 	lock(&threads_lock, LOCK_THREADS);
-	/* All were begun, or the caller would empty them. */
 	some = orphans;
 	unlock(&threads_lock, LOCK_THREADS);
 	return some;
@@ -421,7 +420,7 @@ bool tcache_all_left(struct shard *shard)
 		tcache_reap_orphans();
 		if (!shard_use(shard, 0))
 			break;
-		if (ms == LEFT_MOST_MS || !is_reaping())
+		if (ms == LEFT_MOST_MS || !has_orphans())
 			return false;
 		os_sleep_ms(1);
 	}

@@ -2,6 +2,7 @@
 #include "pages.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -368,6 +369,43 @@ static void arrivals_are_told(void)
 	assert_false(reclaim_wait(reclaim_arrivals()));
 }
 
+/* A signal that the waiting thread handles ends no wait. */
+static pthread_t waiting;
+
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+static void *signal_and_arrive(void *arg)
+{
+	int i;
+
+	while (!fake_calls(FAKE_FUTEX_WAIT))
+		os_yield();
+	for (i = 0; i < 5; i++) {
+		usleep(1000);
+		pthread_kill(waiting, SIGUSR1);
+	}
+	usleep(1000);
+	pages_arrive(true);
+	return arg;
+}
+
+static void signals_end_no_wait(void)
+{
+	struct sigaction action = { .sa_handler = nothing };
+	pthread_t thread;
+
+	start();
+	waiting = pthread_self();
+	sigaction(SIGUSR1, &action, NULL);
+	pages_leave();
+	assert_int_equal(pthread_create(&thread, NULL, signal_and_arrive, NULL), 0);
+	assert_true(reclaim_wait(reclaim_arrivals()));
+	pthread_join(thread, NULL);
+}
+
 /* It waits for the last, who comes with empty hands, no longer than for that. */
 static void *come_with_nothing(void *arg)
 {
@@ -512,6 +550,7 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(who_never_arrives),
 	  CASE(arrivals_are_told),
 	  CASE(the_last_arrives_with_nothing),
+	  CASE(signals_end_no_wait),
 	  CASE(a_child_goes_on_purging),
 	  CASE(trim_keeps_the_pad),
 	  CASE(give_as_much_as_asked_for),
