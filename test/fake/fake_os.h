@@ -110,7 +110,7 @@ void fake_foreign(void *addr, size_t len);
 /* Called in os_purge and os_purge_lazy, before the pages become zero; NULL: nothing. */
 extern void (*fake_on_purge)(void *addr, size_t len);
 
-/* Called when os_map_at refuses, without a lock; NULL: nothing. */
+/* Called when os_map_at fails as asked for by fake_fail; NULL: nothing. */
 extern void (*fake_on_refusal)(void);
 
 /* What os_thread_start was given; waits with an end move the time and call this. */
