@@ -29,6 +29,17 @@ out_of_line void age_for_free(void)
 	errno = saved;
 }
 
+void free_range(u64 pfn, u64 nr)
+{
+	if (likely(options.decay_ms)) {
+		age_for_free();
+		zone_free_range(pfn_zone(pfn), pfn, nr);
+	} else {
+		zone_free_range(pfn_zone(pfn), pfn, nr);
+		age_for_free();
+	}
+}
+
 /* decay_ms:0: what waits in a list of a CPU's would not be given back. */
 static void free_at_once(u64 pfn, u64 nr)
 {
@@ -36,8 +47,7 @@ static void free_at_once(u64 pfn, u64 nr)
 
 	page_disown(page, nr);
 	page_set_kind(page, PAGE_NONE);
-	zone_free_range(pfn_zone(pfn), pfn, nr);
-	age_for_free();
+	free_range(pfn, nr);
 }
 
 /* True when the block has been freed already. */
@@ -60,7 +70,6 @@ void free_pages(u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 nr = page->nr_pages;
-	struct zone *zone;
 	unsigned order;
 
 	PROBE(mm_page_free, pfn, nr, page->owner, 0);
@@ -72,16 +81,11 @@ void free_pages(u64 pfn)
 		return;
 	}
 	page_set_kind(page, PAGE_NONE);
-	zone = pfn_zone(pfn);
 	order = ilog2(nr);
-	if (nr == (u64)1 << order && pcp_order_index(order) >= 0 &&
-	    !(pfn & (nr - 1))) {
-		if (likely(!pcp_free(zone, pfn, order, pfn_to_block(pfn)->migratetype)))
-			return;
-	} else {
-		zone_free_range(zone, pfn, nr);
-	}
-	age_for_free();
+	if (nr != (u64)1 << order || pcp_order_index(order) < 0 || pfn & (nr - 1))
+		free_range(pfn, nr);
+	else if (unlikely(pcp_free(pfn_zone(pfn), pfn, order, pfn_to_block(pfn)->migratetype)))
+		age_for_free();
 }
 
 void pages_keep(u64 pfn, u64 nr)

@@ -54,8 +54,10 @@ u64 highmem_alloc(const struct alloc_context *ac);
 void highmem_free(u64 pfn);
 bool highmem_resize(u64 pfn, u64 nr);
 
-/* Whoever frees, or takes much, pays for ageing, and keeps its errno. */
+/* A thread that frees, or takes much, pays for ageing, and keeps its errno. */
 void age_for_free(void);
+/* Pages to their zone. What lay idle ages first, as these were in use until now. */
+void free_range(u64 pfn, u64 nr);
 
 /*
  * Pages that could not be unmapped are their owner's still: given back if they can be
@@ -120,7 +122,7 @@ void purge_reinit(void);
 void purge_after_fork(void);
 
 /* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */
-void reclaim_age_now(void);
+void reclaim_age_now(bool in_background);
 u64 reclaim_step_ms(void);
 u64 reclaim_nr_dirty(void);
 

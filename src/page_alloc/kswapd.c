@@ -113,7 +113,7 @@ static void kswapd_main(void)
 	while (watch ? kswapd_watch(step_ms, quiet >= QUIET_STEPS) :
 		       kswapd_sleep(step_ms, quiet >= QUIET_STEPS)) {
 		if (ages)
-			reclaim_age_now();
+			reclaim_age_now(true);
 		dirty = reclaim_nr_dirty();
 		quiet = dirty == last ? quiet + 1 : 0;
 		last = dirty;

@@ -111,16 +111,19 @@ static u64 least_dirty(void)
 }
 
 /*
- * Moves the backlog on by `steps`; in the first of them least_dirty lay idle.
- * Whoever frees pages looks at the clock, so in the others, a pause, nothing came
- * or went: all that is dirty at its end lay idle.
+ * Moves the backlog on by `steps`; in the first of them least_dirty lay idle. The
+ * others were a pause. A thread that frees looks at the clock first, so nothing came
+ * or went in it: all that is dirty lay idle. The background thread may have slept
+ * while pages came: only the least there was did.
  */
-static void decay_pass(u64 steps, u64 dirty)
+static void decay_pass(u64 steps, bool in_background)
 {
-	backlog_add(least_dirty());
+	u64 least = least_dirty();
+
+	backlog_add(least);
 	if (steps < 2)
 		return;
-	backlog_add(dirty);
+	backlog_add(in_background ? least : reclaim_nr_dirty());
 	shift_backlog(MIN(steps - 2, (u64)DECAY_STEPS));
 }
 
@@ -135,7 +138,7 @@ static u64 decay_allowance(void)
 	return allowed;
 }
 
-static void decay_step(u64 now, u64 step_ms)
+static void decay_step(u64 now, u64 step_ms, bool in_background)
 {
 	u64 due = __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED);
 	u64 steps = (now - due) / step_ms + 1;
@@ -150,7 +153,7 @@ static void decay_step(u64 now, u64 step_ms)
 	for (s = shrinkers; s; s = s->next)
 		s->shrink(false);
 	drain_zones();
-	decay_pass(steps, reclaim_nr_dirty());
+	decay_pass(steps, in_background);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
@@ -173,7 +176,7 @@ u64 reclaim_step_ms(void)
 	return MAX((u64)options.decay_ms / DECAY_STEPS, (u64)1);
 }
 
-void reclaim_age_now(void)
+void reclaim_age_now(bool in_background)
 {
 	u64 step_ms = reclaim_step_ms();
 	u64 now = os_now_ms();
@@ -184,7 +187,7 @@ void reclaim_age_now(void)
 		return;
 	/* Another may have made the step since we looked at the clock. */
 	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED))
-		decay_step(now, step_ms);
+		decay_step(now, step_ms, in_background);
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -197,7 +200,7 @@ void reclaim_age(void)
 	else if (kswapd_is_running())
 		kswapd_wake();
 	else
-		reclaim_age_now();
+		reclaim_age_now(false);
 }
 
 void reclaim_wake(void)

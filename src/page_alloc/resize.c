@@ -3,14 +3,13 @@
 #include "page_alloc/scope.h"
 #include "page_alloc/watch.h"
 
-static void shrink_block(struct zone *zone, u64 pfn, u64 nr)
+static void shrink_block(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
 
 	pfn_to_page(pfn)->nr_pages = nr;
 	pages_poison(pfn + nr, old - nr);
-	zone_free_range(zone, pfn + nr, old - nr);
-	age_for_free();
+	free_range(pfn + nr, old - nr);
 }
 
 /* The pageblocks behind the one that the block ends in, if the block is to have nr pages. */
@@ -92,7 +91,7 @@ static bool resize_block(u64 pfn, u64 nr)
 	if (nr > old)
 		return grow_block(pfn_zone(pfn), pfn, nr);
 	if (nr < old)
-		shrink_block(pfn_zone(pfn), pfn, nr);
+		shrink_block(pfn, nr);
 	return true;
 }
 

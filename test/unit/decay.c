@@ -140,6 +140,28 @@ static void long_pause(void)
 	assert_int_equal(nr_dirty(), 0);
 }
 
+/* What was in use all through a pause did not lie idle in it, though nobody looked at the clock. */
+static void pause_before_a_free(void)
+{
+	u64 pfn, other;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 5000, 0);
+	other = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 5000, 0);
+	pass(150);
+	fake.now_ms += 20 * DECAY_MS;
+	free_pages(pfn);
+	assert_int_equal(nr_dirty(), 5000);
+	fake.now_ms += 20 * DECAY_MS;
+	assert_true(resize_pages(other, 1000));
+	assert_int_equal(nr_dirty(), 4000);
+	pass(2 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(1000);
+}
+
 /* The clock is looked at, nothing else is done, as long as nothing is due. */
 static void cheap_when_nothing_is_due(void)
 {
@@ -477,6 +499,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(steady_load_keeps_its_pages),
 	  CASE(a_load_keeps_what_it_uses),
 	  CASE(long_pause),
+	  CASE(pause_before_a_free),
 	  CASE(cheap_when_nothing_is_due),
 	  CASE(decay_0_purges_at_once),
 	  CASE(decay_0_leaves_nothing_in_lists),

@@ -97,6 +97,32 @@ static void quiet_it_sleeps_until_woken(void)
 	pages_check(0);
 }
 
+static u64 in_use;
+
+/* Ten seconds asleep, in which the pages were in use; then they are freed, and it looks. */
+static void free_after_a_long_sleep(void)
+{
+	if (in_use && longest > 100) {
+		free_pages(in_use);
+		in_use = 0;
+		waits = 0;
+	} else if (!in_use && waits == 1) {
+		assert_int_equal(nr_dirty(), 5000);
+	} else if (!in_use) {
+		stop_when_clean();
+	}
+}
+
+static void what_it_slept_through_is_not_idle(void)
+{
+	start();
+	in_use = alloc_pages_exact(BM_GFP_KERNEL, 5000, 0);
+	at_wait = free_after_a_long_sleep;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
 static void refused_it_is_done_without(void)
 {
 	options.background_thread = true;
@@ -222,7 +248,7 @@ static void off_nothing_is_opened(void)
 UNIT_MAIN(CASE(only_when_asked_for),
 	  CASE(memory_falls_while_the_program_sleeps),
 	  CASE(quiet_it_sleeps_until_woken),
-	  CASE(refused_it_is_done_without),
+	  CASE(what_it_slept_through_is_not_idle), CASE(refused_it_is_done_without),
 	  CASE(a_child_begins_anew),
 	  CASE(pressure_takes_everything),
 	  CASE(pressure_without_ageing),
