@@ -364,23 +364,91 @@ static u64 nr_free_in_block(const struct pageblock *block)
 	return n;
 }
 
-/*
- * Another migratetype's memory, the largest block first: it leaves the most
- * for those who come after us. A pageblock of which we get at least half
- * becomes ours altogether.
- */
-static u64 rmqueue_fallback(struct zone *zone, unsigned order, enum migratetype mt,
-			    bool nofragment)
+/* The head of the free block that holds pfn, whose free bit is set. */
+static u64 free_block_head(u64 pfn)
 {
-	static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
-		[MIGRATE_UNMOVABLE] = { MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE },
-		[MIGRATE_MOVABLE] = { MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE },
-		[MIGRATE_RECLAIMABLE] = { MIGRATE_UNMOVABLE, MIGRATE_MOVABLE },
-	};
-	unsigned least = nofragment ? MAX(order, (unsigned)PAGEBLOCK_ORDER) : order;
+	unsigned o;
+
+	for (o = 0; o <= MAX_ORDER; o++) {
+		u64 head = round_down(pfn, (u64)1 << o);
+		const struct page *page = pfn_to_page(head);
+
+		if (page_kind(page) == PAGE_BUDDY && page->order >= o)
+			return head;
+	}
+	report_fatal("free page %#lx lies in no free block", (unsigned long)pfn);
+}
+
+/* Takes free pages off the lists, whatever blocks they lie in. */
+static void take_off_lists(struct zone *zone, u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr, at = pfn;
+
+	while (at < end) {
+		u64 head = free_block_head(at);
+		const struct page *page = pfn_to_page(head);
+		u64 next = head + ((u64)1 << page->order);
+		enum migratetype mt = page->migratetype;
+
+		del_page_from_free_list(zone, head);
+		if (head < pfn)
+			add_rest(zone, head, pfn - head, mt);
+		if (next > end)
+			add_rest(zone, end, next - end, mt);
+		at = next;
+	}
+}
+
+static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
+	[MIGRATE_UNMOVABLE] = { MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE },
+	[MIGRATE_MOVABLE] = { MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE },
+	[MIGRATE_RECLAIMABLE] = { MIGRATE_UNMOVABLE, MIGRATE_MOVABLE },
+};
+
+/* Pageblocks that a claim looks back over for the start of a run. */
+#define CLAIM_REACH 128
+
+/*
+ * Whole pageblocks of another migratetype, out of the smallest sufficient block, and
+ * from the start of a run of them: large ones stay whole, for the next large block.
+ * Only what we take changes its type.
+ */
+static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype mt)
+{
+	unsigned least = MAX(order, (unsigned)PAGEBLOCK_ORDER), o, i, tries;
+
+	for (o = least; o <= MAX_ORDER; o++) {
+		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
+			enum migratetype from = fallbacks[mt][i];
+			u64 pfn = zone->area[o].first[from];
+
+			if (!pfn)
+				continue;
+			for (tries = 0; tries < CLAIM_REACH && least == PAGEBLOCK_ORDER &&
+					zone_range_is_free_locked(zone, pfn - PAGEBLOCK_PAGES,
+								  PAGEBLOCK_PAGES);
+			     tries++)
+				pfn -= PAGEBLOCK_PAGES;
+			TRACE(MM_PAGE_ALLOC_EXTFRAG, mm_page_alloc_extfrag, pfn, order, mt, from);
+			take_off_lists(zone, pfn, (u64)1 << least);
+			set_migratetype(pfn, (u64)1 << least, mt);
+			expand(zone, pfn, order, least, mt);
+			return pfn;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Part of another migratetype's pageblock, out of the largest block: it leaves the
+ * most for those who come after us. A pageblock of which we get at least half becomes
+ * ours altogether.
+ */
+static u64 steal_pages(struct zone *zone, unsigned order, enum migratetype mt)
+{
 	unsigned o, i;
 
-	for (o = MAX_ORDER + 1; o-- > least;) {
+	for (o = PAGEBLOCK_ORDER; o-- > order;) {
 		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
 			enum migratetype from = fallbacks[mt][i];
 			u64 pfn = zone->area[o].first[from];
@@ -388,15 +456,6 @@ static u64 rmqueue_fallback(struct zone *zone, unsigned order, enum migratetype 
 			if (!pfn)
 				continue;
 			TRACE(MM_PAGE_ALLOC_EXTFRAG, mm_page_alloc_extfrag, pfn, order, mt, from);
-			if (o >= PAGEBLOCK_ORDER) {
-				/* Only what we take changes its type. */
-				del_page_from_free_list(zone, pfn);
-				expand(zone, pfn, MAX(order, (unsigned)PAGEBLOCK_ORDER), o, from);
-				o = MAX(order, (unsigned)PAGEBLOCK_ORDER);
-				set_migratetype(pfn, (u64)1 << o, mt);
-				expand(zone, pfn, order, o, mt);
-				return pfn;
-			}
 			if (nr_free_in_block(pfn_to_block(pfn)) >= PAGEBLOCK_PAGES / 2) {
 				change_type(zone, pfn, mt);
 				return rmqueue_smallest(zone, order, mt);
@@ -414,28 +473,15 @@ u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, 
 	u64 pfn = rmqueue_smallest(zone, order, mt);
 
 	if (!pfn)
-		pfn = rmqueue_fallback(zone, order, mt, nofragment);
+		pfn = claim_pageblocks(zone, order, mt);
+	if (!pfn && !nofragment)
+		pfn = steal_pages(zone, order, mt);
 	if (pfn) {
 		account_free(zone, pfn, (u64)1 << order, false);
 		TRACE(MM_PAGE_ALLOC_ZONE_LOCKED, mm_page_alloc_zone_locked, pfn, order, mt,
 		      zone->index);
 	}
 	return pfn;
-}
-
-/* The head of the free block that holds pfn, whose free bit is set. */
-static u64 free_block_head(u64 pfn)
-{
-	unsigned o;
-
-	for (o = 0; o <= MAX_ORDER; o++) {
-		u64 head = round_down(pfn, (u64)1 << o);
-		const struct page *page = pfn_to_page(head);
-
-		if (page_kind(page) == PAGE_BUDDY && page->order >= o)
-			return head;
-	}
-	report_fatal("free page %#lx lies in no free block", (unsigned long)pfn);
 }
 
 bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
@@ -467,21 +513,7 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 
 void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr)
 {
-	u64 end = pfn + nr, at = pfn;
-
-	while (at < end) {
-		u64 head = free_block_head(at);
-		const struct page *page = pfn_to_page(head);
-		u64 next = head + ((u64)1 << page->order);
-		enum migratetype mt = page->migratetype;
-
-		del_page_from_free_list(zone, head);
-		if (head < pfn)
-			add_rest(zone, head, pfn - head, mt);
-		if (next > end)
-			add_rest(zone, end, next - end, mt);
-		at = next;
-	}
+	take_off_lists(zone, pfn, nr);
 	account_free(zone, pfn, nr, false);
 }
 

@@ -96,6 +96,8 @@ static inline unsigned choose_node(void)
 }
 /* Maps nr pageblocks of the zone's kind of memory; 0 when the system refuses. */
 u64 zone_map(struct zone *zone, u64 nr, u64 align);
+/* Maps nr pageblocks of the window at pfn, if nothing lies there, and gives them to the zone. */
+bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 /* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
 void zone_bind(const struct zone *zone, u64 pfn, u64 nr);
 /* Lets the pages, mapped and not touched, come from their zone's node. */

@@ -221,6 +221,15 @@ void zone_bind(const struct zone *zone, u64 pfn, u64 nr)
 	pages_bind(pfn, nr << PAGEBLOCK_ORDER);
 }
 
+bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	if (!section_map_at(pfn, nr, BLOCK_PRESENT, zone->index))
+		return false;
+	zone_bind(zone, pfn, nr);
+	zone_add_blocks(zone, pfn, nr, mt);
+	return true;
+}
+
 /* Blocks of the pageblock that were somebody's are paid for no more. */
 static void disown_lost(u64 pfn)
 {

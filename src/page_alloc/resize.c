@@ -53,11 +53,7 @@ static bool grow_heap_behind(struct zone *zone, u64 pfn, u64 nr)
 	bool grown;
 
 	pages_leave();
-	grown = section_map_at(b.pfn, blocks, BLOCK_PRESENT, zone->index);
-	if (grown) {
-		zone_bind(zone, b.pfn, blocks);
-		zone_add_blocks(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
-	}
+	grown = zone_grow_at(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
 	pages_arrive(grown);
 	if (grown)
 		zones_set_reserves();

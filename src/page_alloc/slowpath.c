@@ -36,6 +36,38 @@ static bool has_plenty_warm(const struct zone *zone)
 	return dirty > managed / MIX_FRACTION;
 }
 
+/* Pageblocks at the end of the heap that are free, as far as a request for `need` can use them. */
+static u64 free_tail(struct zone *zone, u64 end, u64 need)
+{
+	u64 nr = 0;
+
+	lock(&zone->lock, LOCK_ZONE);
+	while (nr < need - 1 && zone_range_is_free_locked(zone, end - (nr + 1) * PAGEBLOCK_PAGES,
+							  PAGEBLOCK_PAGES))
+		nr++;
+	unlock(&zone->lock, LOCK_ZONE);
+	return nr;
+}
+
+/* Of how many a request must be, in pageblocks: smaller blocks fit in elsewhere later. */
+#define TAIL_LEAST 4
+
+/*
+ * A large block that is a little larger than the one before takes that one's pages, if they
+ * are the heap's last, and what is missing is mapped behind them.
+ */
+static bool grow_behind_tail(const struct alloc_context *ac, u64 need, u64 share)
+{
+	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, tail;
+	struct zone *zone = ac->preferred;
+
+	if (zone->type != ZONE_NORMAL || need < TAIL_LEAST || need <= share ||
+	    ac->align_order > PAGEBLOCK_ORDER)
+		return false;
+	tail = free_tail(zone, end, need);
+	return tail && zone_grow_at(zone, end, MAX(need - tail, share), ac->mt);
+}
+
 /* Maps a section for the request; false when the system or a limit refuses. */
 static bool try_grow(const struct alloc_context *ac)
 {
@@ -44,13 +76,16 @@ static bool try_grow(const struct alloc_context *ac)
 	unsigned align_order = MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER);
 	u64 align = (u64)1 << (align_order - PAGEBLOCK_ORDER);
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
-	u64 pfn, want;
+	u64 pfn, share, want;
 
 	/* What will be refused in any case needs no room, which would stay mapped. */
 	if (!scope_may_map() || ac->nr > limit_most())
 		return false;
 	/* Locked memory is dear: no more of it than needed. */
-	want = zone->type == ZONE_DMA ? need : MAX(need, MIN(managed / GROW_FRACTION, GROW_MOST));
+	share = zone->type == ZONE_DMA ? 0 : MIN(managed / GROW_FRACTION, GROW_MOST);
+	if (grow_behind_tail(ac, need, share))
+		return true;
+	want = MAX(need, share);
 	pfn = zone_map(zone, want, align);
 	if (!pfn && want > need) {
 		want = need;

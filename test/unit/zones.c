@@ -497,6 +497,45 @@ static u64 free_blocks_after_mixed_load(bool mobility)
 
 static u64 *share;
 
+/* A block larger than the one before it takes that one's pages, and the heap grows by the rest. */
+static void heap_grows_behind_its_free_end(void)
+{
+	const bm_gfp_t gfp = BM_GFP_KERNEL | BM_GFP_MOVABLE;
+	u64 pfn, managed;
+
+	pages_start();
+	pfn = alloc_pages_exact(gfp, 20 * block, 0);
+	managed = zone_pages(ZONE_NORMAL);
+	free_pages(pfn);
+	assert_int_equal(alloc_pages_exact(gfp, 23 * block, 0), pfn);
+	assert_int_equal(zone_pages(ZONE_NORMAL), managed + 3 * block);
+	pages_check(23 * block);
+}
+
+/* Small blocks take a pageblock at the start of a large free run, so that the rest stays whole. */
+static void claims_begin_at_the_edge(void)
+{
+	struct zone *zone;
+	u64 pfn, at;
+
+	pages_start();
+	zone = zone_table[0];
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 40 * block, 0);
+	lock(&zone->lock, LOCK_ZONE);
+	while (zone->nr_free)
+		assert_int_not_equal(zone_rmqueue_locked(zone, 0, MIGRATE_UNMOVABLE, false), 0);
+	unlock(&zone->lock, LOCK_ZONE);
+	/* Off the alignment of large blocks, so that the run is several of them. */
+	pfn = round_up(pfn + block, 16 * block) - block;
+	lock(&zone->lock, LOCK_ZONE);
+	zone_free_range_locked(zone, pfn, 21 * block);
+	at = zone_rmqueue_locked(zone, 0, MIGRATE_UNMOVABLE, true);
+	assert_in_range(at, pfn, pfn + block - 1);
+	assert_true(zone_range_is_free_locked(zone, pfn + block, 20 * block));
+	zone_check_locked(zone);
+	unlock(&zone->lock, LOCK_ZONE);
+}
+
 static void grouped(void)
 {
 	share[0] = free_blocks_after_mixed_load(true);
@@ -526,4 +565,6 @@ UNIT_MAIN(CASE(fallback_with_watermarks), CASE(fallback_with_larger_reserves),
 	  CASE(child_forgets_locked_pages), CASE(ranges_end_with_the_window), CASE(nofail_waits),
 	  CASE(nofail_waits_at_the_limit), CASE(pageblocks_are_returned),
 	  CASE(nodes_and_zonelists), CASE(memory_is_local_and_bound), CASE(nodemask_and_thisnode),
-	  CASE(node_options), CASE(one_node_costs_nothing), CASE(grouping_frees_whole_pageblocks))
+	  CASE(node_options), CASE(one_node_costs_nothing),
+	  CASE(heap_grows_behind_its_free_end), CASE(claims_begin_at_the_edge),
+	  CASE(grouping_frees_whole_pageblocks))
