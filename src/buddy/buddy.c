@@ -9,6 +9,7 @@
 #include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
+#include "buddy/lru.h"
 #include "buddy/run.h"
 
 /*
@@ -69,55 +70,6 @@ static void move_to_free_list(struct zone *zone, u64 pfn, enum migratetype mt)
 
 	del_page_from_free_list(zone, pfn);
 	add_to_free_list(zone, pfn, order, mt);
-}
-
-/* The lru list of pageblocks with dirty free pages, oldest first. */
-static void lru_del(struct zone *zone, struct pageblock *block)
-{
-	u32 *next = block->lru_prev ? &window.blocks[block->lru_prev].lru_next : &zone->lru_first;
-	u32 *prev = block->lru_next ? &window.blocks[block->lru_next].lru_prev : &zone->lru_last;
-
-	*next = block->lru_next;
-	*prev = block->lru_prev;
-	block->on_lru = 0;
-}
-
-static void lru_touch(struct zone *zone, struct pageblock *block)
-{
-	u32 nr = (u32)(block - window.blocks);
-
-	if (block->on_lru) {
-		if (block->stamp == zone->tick)
-			return;
-		lru_del(zone, block);
-	}
-	block->stamp = zone->tick;
-	block->lru_next = 0;
-	block->lru_prev = zone->lru_last;
-	if (zone->lru_last)
-		window.blocks[zone->lru_last].lru_next = nr;
-	else
-		zone->lru_first = nr;
-	zone->lru_last = nr;
-	block->on_lru = 1;
-}
-
-void zone_rotate_lru_locked(struct zone *zone, u32 number)
-{
-	if (window.blocks[number].on_lru)
-		lru_touch(zone, &window.blocks[number]);
-}
-
-static void lru_drop_if_clean(struct zone *zone, struct pageblock *block)
-{
-	unsigned i;
-
-	if (!block->on_lru)
-		return;
-	for (i = 0; i < ARRAY_SIZE(block->free); i++)
-		if (block->free[i] & __atomic_load_n(&block->dirty[i], __ATOMIC_RELAXED))
-			return;
-	lru_del(zone, block);
 }
 
 /* Turns the free bits of a whole pageblock, all alike; of its pages, how many are dirty. */

@@ -18,7 +18,7 @@
  *     of the same order (below MAX_ORDER) and zone are both free;
  *  2. pageblock.free has exactly the bits of pages in free blocks;
  *  3. nr_free and nr_dirty count those pages and those of them with a dirty bit;
- *  4. a pageblock with a dirty free page is on the lru list;
+ *  4. a pageblock with a dirty free page is on an lru list;
  *  5. a free block smaller than a pageblock is listed as its pageblock's type;
  *  6. each movable run of RUN_LEAST pages or more is in the list of its length, and no other is.
  */
@@ -71,6 +71,11 @@ struct pcp {
 	struct pcp_list lists[NR_PCP_ORDERS][MIGRATE_PCPTYPES];
 } __attribute__((aligned(CACHE_LINE)));
 
+/* Pageblocks by number, oldest first. */
+struct lru_list {
+	u32 first, last;
+};
+
 struct zone {
 	struct lock lock;
 	u8 index; /* in zone_table */
@@ -84,7 +89,7 @@ struct zone {
 	u64 watermark[NR_WMARKS]; /* pages; written at start */
 	u64 lowmem_reserve[NR_ZONES]; /* pages kept from requests that prefer zone i */
 	u32 tick;	/* reclaim's clock, see page_alloc/purge.c */
-	u32 lru_first, lru_last; /* pageblock numbers, oldest first */
+	struct lru_list lru[2]; /* LRU_AGES, LRU_ASIDE; see lru.h */
 	u32 nr_pcps;	/* a power of two */
 	struct free_area area[NR_ORDERS];
 	struct run_lists runs[2]; /* movable ones that begin clean, and dirty */
@@ -154,9 +159,6 @@ void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
 
 /* True if all of [pfn, pfn + nr) lies in free blocks of this zone. */
 bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr);
-
-/* Makes the pageblock the youngest of the lru list, if it is on it still. */
-void zone_rotate_lru_locked(struct zone *zone, u32 number);
 
 /* Gives any range of pages back, merging. The pages are of this zone. */
 void zone_free_range_locked(struct zone *zone, u64 pfn, u64 nr);

@@ -132,7 +132,7 @@ void zone_check_locked(struct zone *zone)
 			nr_bits += (u64)__builtin_popcountll(block->free[i]);
 			dirty += (u64)__builtin_popcountll(block->free[i] & block->dirty[i]);
 		}
-		if (dirty && !block->on_lru)
+		if (dirty && !block->lru)
 			report_fatal("zone %s: pageblock %#lx has dirty free pages and is not aged",
 				     zone->name, (unsigned long)(pfn >> PAGEBLOCK_ORDER));
 		nr_dirty += dirty;

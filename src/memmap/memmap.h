@@ -90,6 +90,9 @@ enum pageblock_state {
 	BLOCK_HIGHMEM,	/* part of a block that is mapped for itself */
 };
 
+/* Which list of pageblocks with dirty free pages it is on, see buddy/lru.h. */
+enum lru { LRU_NONE, LRU_AGES, LRU_ASIDE };
+
 /* What the system was told of huge pages; THP_OWN: nothing, as it uses them of its own accord. */
 enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL };
 
@@ -106,11 +109,11 @@ struct pageblock {
 	/* 1 = the page is free in the buddy. Zone lock. */
 	u64 free[PAGEBLOCK_PAGES / 64];
 	u32 lru_next, lru_prev;	/* pageblocks with dirty free pages; zone lock */
-	u32 stamp;		/* tick of the last free of a dirty page; zone lock */
+	u32 stamp;		/* tick when it came to the list's end; zone lock */
 	u8 state;		/* enum pageblock_state; section lock */
 	u8 migratetype;		/* zone lock */
 	u8 zone;		/* index of the zone; written once, by growth */
-	u8 on_lru;		/* zone lock */
+	u8 lru;			/* enum lru; zone lock */
 	u8 stale;		/* pages without the dirty bit may hold data; relaxed atomic */
 	u8 thp;			/* enum thp; written by growth, before its pages are free */
 	u8 pad[46];

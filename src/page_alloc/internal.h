@@ -118,6 +118,9 @@ bool thp_is_hot_locked(u64 pfn);
  */
 u64 purge(u64 nr, bool aged);
 
+/* Ageing tries again what was refused. */
+void purge_retry(void);
+
 /* In a child after fork: whoever was ageing, or purged, is not here any more. */
 void reclaim_reinit(void);
 void purge_reinit(void);

@@ -8,6 +8,7 @@
  */
 #include "base/options.h"
 #include "base/stats.h"
+#include "buddy/lru.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
@@ -178,10 +179,12 @@ static void purge_begin_locked(struct zone *zone, struct purge *p)
 	pages_leave();
 }
 
-static void purge_end(struct zone *zone, struct purge *p)
+/* What was `refused` is not tried again soon. */
+static void purge_end(struct zone *zone, struct purge *p, bool refused)
 {
 	struct purge **link = &purges[zone->index];
 	unsigned i;
+	u64 pfn;
 
 	lock(&zone->lock, LOCK_ZONE);
 	while (*link != p)
@@ -189,39 +192,50 @@ static void purge_end(struct zone *zone, struct purge *p)
 	*link = p->next;
 	for (i = 0; i < p->nr; i++)
 		zone_free_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
+	for (i = 0; i < p->nr && refused; i++)
+		for (pfn = p->runs[i].pfn; pfn < (u64)p->runs[i].pfn + p->runs[i].nr;
+		     pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES)
+			lru_set_aside(zone, pfn_to_block(pfn));
 	unlock(&zone->lock, LOCK_ZONE);
 	pages_arrive(true);
 }
 
+/* Runs of a pageblock that ageing tries though all are refused. */
+#define REFUSALS_MOST 4
+
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
 static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool *more)
 {
-	struct purge p;
 	struct pageblock *block;
-	u64 purged = 0;
+	struct purge p;
+	u64 pfn, purged = 0;
 	unsigned i;
-	u32 number;
 
 	lock(&zone->lock, LOCK_ZONE);
-	number = zone->lru_first;
-	block = &window.blocks[number];
-	if (!number || (int)(block->stamp - before) >= 0) {
+	block = lru_oldest(zone, before);
+	*more = block;
+	if (!block) {
 		unlock(&zone->lock, LOCK_ZONE);
-		*more = false;
 		return 0;
 	}
-	if (aged && options.decay_ms && thp_is_hot_locked((u64)number << PAGEBLOCK_ORDER)) {
-		zone_rotate_lru_locked(zone, number);
+	pfn = (u64)(block - window.blocks) << PAGEBLOCK_ORDER;
+	if (aged && options.decay_ms && thp_is_hot_locked(pfn)) {
+		lru_rotate(zone, block);
 		unlock(&zone->lock, LOCK_ZONE);
-		*more = true;
 		return 0;
 	}
-	p.nr = find_runs(zone, (u64)number << PAGEBLOCK_ORDER, most, p.runs);
+	p.nr = find_runs(zone, pfn, most, p.runs);
+	/* Of larger pages of the system none may be free as a whole. */
+	if (!p.nr) {
+		lru_set_aside(zone, block);
+		unlock(&zone->lock, LOCK_ZONE);
+		return 0;
+	}
 	purge_begin_locked(zone, &p);
-	zone_rotate_lru_locked(zone, number);
+	lru_rotate(zone, block);
 	unlock(&zone->lock, LOCK_ZONE);
 
-	for (i = 0; i < p.nr; i++) {
+	for (i = 0; i < p.nr && !(aged && i >= REFUSALS_MOST && !purged); i++) {
 		const struct run *run = &p.runs[i];
 		u64 given = pages_give_back(run->pfn, run->nr, aged);
 
@@ -233,9 +247,8 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 			purge_mem_map(run);
 		stat_add_shared(purge_calls, 1);
 	}
-	purge_end(zone, &p);
+	purge_end(zone, &p, aged && !purged);
 	stat_add_shared(purged_pages, purged);
-	*more = true;
 	return purged;
 }
 
@@ -264,12 +277,14 @@ bool reclaim_wait(u32 seen)
 	return reclaim_arrivals() != seen;
 }
 
-/* Starts a new tick, so that "older than now" has a meaning; the tick that ended. */
-static u32 next_tick(struct zone *zone)
+/* Starts a new tick, so that "older than now" has a meaning; the tick that begins. */
+static u32 next_tick(struct zone *zone, bool aged)
 {
 	u32 tick;
 
 	lock(&zone->lock, LOCK_ZONE);
+	if (!aged)
+		lru_take_back(zone);
 	tick = ++zone->tick;
 	unlock(&zone->lock, LOCK_ZONE);
 	return tick;
@@ -282,7 +297,7 @@ u64 purge(u64 nr, bool aged)
 
 	for (i = 0; i < nr_zones && purged < nr; i++) {
 		struct zone *zone = zone_table[i];
-		u32 tick = next_tick(zone);
+		u32 tick = next_tick(zone, aged);
 		/* Locked pages stay: that is what they were asked for. */
 		bool more = zone->type != ZONE_DMA;
 
@@ -290,6 +305,17 @@ u64 purge(u64 nr, bool aged)
 			purged += purge_oldest(zone, tick, nr - purged, aged, &more);
 	}
 	return purged;
+}
+
+void purge_retry(void)
+{
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++) {
+		lock(&zone_table[i]->lock, LOCK_ZONE);
+		lru_take_back(zone_table[i]);
+		unlock(&zone_table[i]->lock, LOCK_ZONE);
+	}
 }
 
 u64 reclaim_purge(u64 nr)

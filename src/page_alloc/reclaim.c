@@ -18,10 +18,14 @@
 
 #define DECAY_STEPS 10
 
+/* Steps after which what the system refused to take is tried again. */
+#define RETRY_STEPS 64
+
 static struct {
 	u32 busy;	/* 1 = some thread is ageing; acquire/release */
 	u64 next_ms;	/* when the next step is due; relaxed atomic */
 	u64 last_idle;
+	u32 passes;
 	u64 backlog[DECAY_STEPS]; /* newest first, pages; none is new that lay idle for a step */
 } decay;
 
@@ -165,6 +169,8 @@ static void decay_step(u64 now, u64 step_ms, bool in_background)
 	 * so for less than one nothing goes before all that is idle has aged. */
 	if (decay.last_idle - allowed < PAGEBLOCK_PAGES && allowed > floor)
 		return;
+	if (++decay.passes % RETRY_STEPS == 0)
+		purge_retry();
 	purged = purge(decay.last_idle - allowed, true);
 	decay.last_idle -= MIN(purged, decay.last_idle);
 	/* While they were on their way they were no idle pages; if refused, they are again. */

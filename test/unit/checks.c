@@ -122,12 +122,12 @@ static void bits_and_counts(void)
 	block->dirty[1] |= 1;
 	unit_dies(check, NULL, "zone Normal: pageblock %p has dirty free pages and is not aged",
 		  as_pointer(first >> PAGEBLOCK_ORDER));
-	block->on_lru = 1;
+	block->lru = LRU_AGES;
 	unit_dies(check, NULL,
 		  "zone Normal: nr_free %lu, listed %lu, bits %lu; nr_dirty 0, bits 1",
 		  (unsigned long)managed - 4, (unsigned long)managed - 4,
 		  (unsigned long)managed - 4);
-	block->on_lru = 0;
+	block->lru = LRU_NONE;
 	block->dirty[1] = 0;
 	zone_check_locked(zone);
 }
