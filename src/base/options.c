@@ -13,12 +13,6 @@ struct options options = {
 #define OPTION_STR(name, doc)
 #define OPTION_ENUM(name, def, words, doc) .name = option_##name##_##def,
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 };
 
 enum kind { KIND_BOOL, KIND_INT, KIND_SIZE, KIND_LIMIT, KIND_STR, KIND_ENUM };
@@ -43,12 +37,6 @@ static const struct option table[] = {
 #define OPTION_ENUM(name, def, words, doc) \
 	{ #name, KIND_ENUM, offsetof(struct options, name), 0, 0, words },
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 };
 
 /* A piece of the configuration string; not terminated. */

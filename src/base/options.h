@@ -26,12 +26,6 @@ struct options {
 #define OPTION_STR(name, doc) char name[OPTION_STR_MAX];
 #define OPTION_ENUM(name, def, words, doc) unsigned name;
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 };
 
 extern struct options options HIDDEN;

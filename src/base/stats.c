@@ -6,7 +6,6 @@ struct stats stats_shared;
 const char *const stat_names[NR_STATS] = {
 #define STAT(name, doc) #name,
 #include "base/stats.def"
-#undef STAT
 };
 
 void stats_sum(struct stats *total, const struct stats *s)

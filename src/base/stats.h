@@ -14,7 +14,6 @@
 struct stats {
 #define STAT(name, doc) u64 name;
 #include "base/stats.def"
-#undef STAT
 };
 
 #define NR_STATS (sizeof(struct stats) / sizeof(u64))

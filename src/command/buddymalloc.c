@@ -53,12 +53,6 @@ static const struct option_info {
 #define OPTION_ENUM(name, by_default, words, what) \
 	{ #name, ENUM, 0, 0, 0, words, what, #by_default },
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 };
 
 #define NR_OPTIONS (sizeof(options) / sizeof(options[0]))

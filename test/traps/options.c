@@ -30,7 +30,6 @@ static void go_on(void)
 static const char *const counters[] = {
 #define STAT(name, what) #name,
 #include "base/stats.def"
-#undef STAT
 };
 enum { NR_COUNTERS = sizeof(counters) / sizeof(counters[0]) };
 

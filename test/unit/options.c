@@ -29,12 +29,6 @@ static void defaults_are_those_of_the_table(void)
 #define OPTION_STR(name, doc) assert_string_equal(options.name, "");
 #define OPTION_ENUM(name, def, words, doc) assert_int_equal(options.name, option_##name##_##def);
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 }
 
 static void check_bool(const char *name, const bool *field)
@@ -227,12 +221,6 @@ static void every_option_takes_what_it_says(void)
 #define OPTION_STR(name, doc) check_str(#name, options.name);
 #define OPTION_ENUM(name, def, words, doc) check_enum(#name, &options.name, words);
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 	assert_string_equal(fake_output(), "");
 }
 
@@ -291,12 +279,6 @@ static void words_have_their_numbers(void)
 #define OPTION_STR(name, doc)
 #define OPTION_ENUM(name, def, words, doc) nr_words += count_words(words);
 #include "base/options.def"
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 	assert_int_equal(nr_rows, nr_words);
 }
 
@@ -311,12 +293,6 @@ static void unknown_names_are_told_all_others(void)
 #define OPTION_ENUM(name, def, words, doc) " " #name
 #include "base/options.def"
 		;
-#undef OPTION_BOOL
-#undef OPTION_INT
-#undef OPTION_SIZE
-#undef OPTION_LIMIT
-#undef OPTION_STR
-#undef OPTION_ENUM
 	static const char *const bad[] = { "verbos:1", "verbosee:1", "Verbose:1", " verbose:1",
 					   "nonsense", ":1", ":" };
 	size_t i;

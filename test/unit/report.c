@@ -126,7 +126,6 @@ static void counters_have_names_and_sums(void)
 	stat_add_shared(name, 5);                                                              \
 	assert_int_equal(stats_shared.name, 5);
 #include "base/stats.def"
-#undef STAT
 }
 
 UNIT_MAIN(CASE(one_line_with_a_prefix),
