@@ -86,13 +86,13 @@ function print_option(line,   what, kind, field, accepted, default_) {
 		accepted = "true or false"
 		default_ = field[2]
 	} else if (kind == "OPTION_INT") {
-		accepted = minus(number(field[3])) " to " minus(number(field[4])) " " field[5]
+		accepted = minus(number(field[3])) " to " minus(number(field[4])) (field[5] == "" ? "" : " " field[5])
 		default_ = minus(number(field[2]))
 	} else if (kind == "OPTION_SIZE") {
 		accepted = "bytes, " size(field[3]) " to " size(field[4])
 		default_ = size(field[2])
 	} else if (kind == "OPTION_LIMIT") {
-		accepted = "bytes, " size(field[3]) " to " size(field[4]) ", or 1% to 100%"
+		accepted = "bytes, 0 or " size(field[3]) " to " size(field[4]) ", or 1% to 100%"
 		default_ = size(field[2])
 	} else if (kind == "OPTION_STR") {
 		accepted = "text"

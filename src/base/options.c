@@ -1,6 +1,7 @@
 /* rank 1: the parser of BUDDYMALLOC_CONF; see options.h. */
 #include "base/options.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/report.h"
@@ -97,7 +98,8 @@ static bool parse_int(struct span v, const struct option *o, long *out)
 	return true;
 }
 
-static bool parse_size(struct span v, const struct option *o, u64 *out)
+/* Digits and a suffix, if any. */
+static bool parse_bytes(struct span v, u64 *out)
 {
 	static const char suffixes[] = "KMGT";
 	unsigned shift = 0;
@@ -114,8 +116,15 @@ static bool parse_size(struct span v, const struct option *o, u64 *out)
 	}
 	if (!parse_digits(v, &n) || n > UINT64_MAX >> shift)
 		return false;
-	n <<= shift;
-	if (n < o->least || n > o->most)
+	*out = n << shift;
+	return true;
+}
+
+static bool parse_size(struct span v, const struct option *o, u64 *out)
+{
+	u64 n;
+
+	if (!parse_bytes(v, &n) || n < o->least || n > o->most)
 		return false;
 	*out = n;
 	return true;
@@ -125,12 +134,17 @@ static bool parse_limit(struct span v, const struct option *o, u64 *out)
 {
 	u64 n;
 
-	if (!v.len || v.at[v.len - 1] != '%')
-		return parse_size(v, o, out);
-	v.len--;
-	if (!parse_digits(v, &n) || n < 1 || n > 100)
+	if (v.len && v.at[v.len - 1] == '%') {
+		v.len--;
+		if (!parse_digits(v, &n) || n < 1 || n > 100)
+			return false;
+		*out = OPTION_PERCENT | n;
+		return true;
+	}
+	/* Less than a page would be taken for 0, which is no limit. */
+	if (!parse_bytes(v, &n) || (n && n < o->least) || n > o->most)
 		return false;
-	*out = OPTION_PERCENT | n;
+	*out = n;
 	return true;
 }
 
@@ -190,36 +204,70 @@ static bool apply(const struct option *o, struct span v)
 	return ok;
 }
 
-static void complain_value(const struct option *o, struct span v)
+/* Bytes as options.def writes them: 64T. */
+static const char *size_text(u64 bytes, char text[24])
 {
-	int len = (int)MIN(v.len, (size_t)64);
+	static const char units[] = "KMGT";
+	unsigned unit = 0;
+
+	while (unit < 4 && bytes && bytes % 1024 == 0) {
+		bytes /= 1024;
+		unit++;
+	}
+	snprintf(text, 24, "%lu%.*s", (unsigned long)bytes, unit != 0, &units[unit ? unit - 1 : 0]);
+	return text;
+}
+
+/* What the option takes, behind "it takes". */
+static const char *accepted(const struct option *o, char *text, size_t room)
+{
+	char least[24], most[24];
 
 	switch (o->kind) {
 	case KIND_BOOL:
-		report("option %s: '%.*s' is not accepted; it takes true or false", o->name, len,
-		       v.at);
+		snprintf(text, room, "true or false (or yes, no, on, off, 1, 0)");
 		break;
 	case KIND_INT:
-		report("option %s: '%.*s' is not accepted; it takes %ld to %ld (%s)", o->name, len,
-		       v.at, (long)o->least, (long)o->most, o->unit);
+		snprintf(text, room, "%ld to %ld%s%s", (long)o->least, (long)o->most,
+			 *o->unit ? " " : "", o->unit);
 		break;
 	case KIND_SIZE:
-		report("option %s: '%.*s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow",
-		       o->name, len, v.at, (unsigned long)o->least, (unsigned long)o->most);
+		snprintf(text, room, "bytes, %s to %s (K, M, G, T in either case)",
+			 size_text(o->least, least), size_text(o->most, most));
 		break;
 	case KIND_LIMIT:
-		report("option %s: '%.*s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow, or 1%% to 100%% of memory",
-		       o->name, len, v.at, (unsigned long)o->least, (unsigned long)o->most);
+		snprintf(text, room,
+			 "bytes, 0 or %s to %s (K, M, G, T in either case), or 1%% to 100%% of memory",
+			 size_text(o->least, least), size_text(o->most, most));
 		break;
 	case KIND_STR:
-		report("option %s: '%.*s' is not accepted; it takes 1 to %d characters, no comma",
-		       o->name, len, v.at, OPTION_STR_MAX - 1);
+		snprintf(text, room, "1 to %d characters, no comma", OPTION_STR_MAX - 1);
 		break;
 	case KIND_ENUM:
-		report("option %s: '%.*s' is not accepted; it takes one of %s", o->name, len,
-		       v.at, o->unit);
+		snprintf(text, room, "one of %s", o->unit);
 		break;
 	}
+	return text;
+}
+
+/* More of a word would push the rest out of the line. */
+static int word_length(struct span s)
+{
+	return (int)MIN(s.len, (size_t)64);
+}
+
+static void complain_value(const struct option *o, char separator, struct span v)
+{
+	char takes[REPORT_LINE / 2];
+
+	accepted(o, takes, sizeof(takes));
+	if (separator == '=')
+		report(OPTION_NO_COLON, o->name, o->name, word_length(v), v.at);
+	else if (!separator)
+		report(OPTION_NO_VALUE "; it takes %s", o->name, o->name, takes);
+	else
+		report("option %s: '%.*s' is not accepted; it takes %s", o->name, word_length(v),
+		       v.at, takes);
 }
 
 static void complain_name(struct span name)
@@ -237,26 +285,29 @@ static void complain_name(struct span name)
 		names[len++] = ' ';
 	}
 	names[len ? len - 1 : 0] = '\0';
-	report("option '%.*s' is unknown; known are: %s", (int)MIN(name.len, (size_t)64), name.at,
-	       names);
+	report(OPTION_UNKNOWN, word_length(name), name.at, names);
 }
 
 static bool parse_entry(struct span entry)
 {
-	const char *colon = memchr(entry.at, ':', entry.len);
 	struct span name = entry, value = { "", 0 };
+	char separator = '\0';
 	size_t i;
 
-	if (colon) {
-		name.len = (size_t)(colon - entry.at);
-		value = (struct span){ colon + 1, entry.len - name.len - 1 };
+	for (i = 0; i < entry.len; i++) {
+		if (entry.at[i] != ':' && entry.at[i] != '=')
+			continue;
+		separator = entry.at[i];
+		name.len = i;
+		value = (struct span){ entry.at + i + 1, entry.len - i - 1 };
+		break;
 	}
 	for (i = 0; i < ARRAY_SIZE(table); i++) {
 		if (!span_is(name, table[i].name))
 			continue;
-		if (colon && apply(&table[i], value))
+		if (separator == ':' && apply(&table[i], value))
 			return true;
-		complain_value(&table[i], value);
+		complain_value(&table[i], separator, value);
 		return false;
 	}
 	complain_name(name);

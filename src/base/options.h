@@ -31,9 +31,10 @@ struct options {
 extern struct options options HIDDEN;
 
 /*
- * Applies "name:value,name:value". Every entry that cannot be applied gives
- * one line on stderr naming the option and what is accepted; its default
- * stays. Returns the number of such entries.
+ * Applies "name:value,name:value"; empty entries do nothing. Every entry that
+ * cannot be applied gives one line on stderr naming the option and what is
+ * accepted, and is passed over: the option stays as it was. Returns the number
+ * of such entries.
  */
 cold_path unsigned options_parse(const char *conf);
 

@@ -135,17 +135,18 @@ static void print_option(const struct option_info *option)
 		printf("true|false (default %s)\n", option->by_default ? "true" : "false");
 		break;
 	case INT:
-		printf("NUMBER, %lld to %lld %s (default %lld)\n", option->least,
-		       option->most, option->unit, option->by_default);
+		printf("NUMBER, %lld to %lld%s%s (default %lld)\n", option->least, option->most,
+		       *option->unit ? " " : "", option->unit, option->by_default);
 		break;
 	case SIZE:
 	case LIMIT:
-		printf("BYTES, ");
+		printf(option->kind == LIMIT ? "BYTES, 0 or " : "BYTES, ");
 		print_size(option->least);
 		printf(" to ");
 		print_size(option->most);
-		printf("; K, M, G, T accepted%s (default ",
-		       option->kind == LIMIT ? "; or 1% to 100%" : "");
+		if (option->kind == LIMIT)
+			printf(", or 1%% to 100%%");
+		printf(" (default ");
 		print_size(option->by_default);
 		printf(")\n");
 		break;
@@ -180,7 +181,8 @@ static void print_help(void)
 	       "  --help     print this text\n"
 	       "  --version  print the version\n"
 	       "\n"
-	       "Options of CONF:\n");
+	       "Options of CONF. For true also yes, on or 1 is taken, for false no, off or 0.\n"
+	       "BYTES may end in K, M, G or T, in either case.\n");
 	for (size_t i = 0; i < NR_OPTIONS; i++)
 		print_option(&options[i]);
 	printf("\n"
@@ -209,12 +211,29 @@ static char *option_names(void)
 	char *names = format_string("%s", options[0].name);
 
 	for (size_t i = 1; i < NR_OPTIONS; i++) {
-		char *longer = format_string("%s, %s", names, options[i].name);
+		char *longer = format_string("%s %s", names, options[i].name);
 
 		free(names);
 		names = longer;
 	}
 	return names;
+}
+
+/* One item of conf, which is not empty. */
+static void check_item(const char *conf, const char *item, size_t len)
+{
+	size_t name_len = strcspn(item, ":=,");
+	char *name = format_string("%.*s", (int)name_len, item);
+
+	if (!option_exists(item, name_len))
+		die(STATUS_OWN_ERROR, "-o '%s': " OPTION_UNKNOWN, conf, (int)name_len, name,
+		    option_names());
+	if (name_len == len)
+		die(STATUS_OWN_ERROR, "-o '%s': " OPTION_NO_VALUE, conf, name, name);
+	if (item[name_len] == '=')
+		die(STATUS_OWN_ERROR, "-o '%s': " OPTION_NO_COLON, conf, name, name,
+		    (int)(len - name_len - 1), item + name_len + 1);
+	free(name);
 }
 
 /*
@@ -227,15 +246,9 @@ static void check_conf(const char *conf)
 
 	for (;;) {
 		size_t len = strcspn(item, ",");
-		const char *colon = memchr(item, ':', len);
 
-		if (!colon || colon == item)
-			die(STATUS_OWN_ERROR,
-			    "-o '%s': '%.*s' is not NAME:VALUE (several are joined with commas)",
-			    conf, (int)len, item);
-		if (!option_exists(item, (size_t)(colon - item)))
-			die(STATUS_OWN_ERROR, "-o '%s': there is no option '%.*s'; there are: %s",
-			    conf, (int)(colon - item), item, option_names());
+		if (len)
+			check_item(conf, item, len);
 		if (!item[len])
 			return;
 		item += len + 1;

@@ -70,18 +70,31 @@ if [ "$bindir|$libdir" = '${exec_prefix}/bin|${exec_prefix}/lib' ]; then
 	is 'a moved installation' "$moved" "$scratch/lib/libbuddymalloc.so.0|unset"
 fi
 
-names=$(def_names options OPTION_ | tr '\n' ',' | sed 's/,$//; s/,/, /g')
-run -o nonsense:1 true
-is 'unknown name: status' "$status" 125
-is 'unknown name: message' "$err" \
-	"buddymalloc: -o 'nonsense:1': there is no option 'nonsense'; there are: $names"
-for bad in '' verbose :true verbose:true, verbose:true,,decay_ms:1; do
+# The library says the same of what stands in the environment: test/unit/options.c.
+names=$(def_names options OPTION_ | tr '\n' ' ' | sed 's/ $//')
+for bad in nonsense:1 nonsense=1 nonsense :true =true verbose:true,:true; do
+	name=${bad#verbose:true,}
+	name=${name%%[:=]*}
 	run -o "$bad" true
 	is "-o '$bad': status" "$status" 125
-	case $err in
-	"buddymalloc: -o '$bad': "*" is not NAME:VALUE (several are joined with commas)") ;;
-	*) is "-o '$bad'" "$err" 'a line naming NAME:VALUE' ;;
-	esac
+	is "-o '$bad': message" "$err" \
+		"buddymalloc: -o '$bad': option '$name' is unknown; known are: $names"
+done
+for bad in verbose decay_ms:1,,verbose; do
+	run -o "$bad" true
+	is "-o '$bad': status" "$status" 125
+	is "-o '$bad': message" "$err" \
+		"buddymalloc: -o '$bad': option verbose has no value; write verbose:VALUE"
+done
+run -o verbose=1:x,decay_ms:1 true
+is "'=': status" "$status" 125
+is "'=': message" "$err" \
+	"buddymalloc: -o 'verbose=1:x,decay_ms:1': option verbose has '=' in place of a colon; write verbose:1:x"
+for conf in '' , verbose:false, ,verbose:false,,decay_ms:1; do
+	run -o "$conf" sh -c "$show"
+	is "-o '$conf': status" "$status" 0
+	is "-o '$conf': message" "$err" ''
+	is "-o '$conf': environment" "$out" "$library|$conf"
 done
 
 finish

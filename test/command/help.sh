@@ -12,10 +12,15 @@ for name in $names; do
 done
 # The forms of a value: every kind once.
 for form in 'verbose:true|false (default false)' 'cgroup:auto|off|any (default auto)' \
-	'hard_limit:BYTES, 0 to 64T; K, M, G, T accepted; or 1% to 100% (default 0)' \
-	'min_free:BYTES, 0 to 1T; K, M, G, T accepted (default 64K)'; do
+	'hard_limit:BYTES, 0 or 4K to 64T, or 1% to 100% (default 0)' \
+	'min_free:BYTES, 0 to 1T (default 64K)' \
+	'decay_ms:NUMBER, -1 to 3600000 ms (default 1000)' \
+	'numa_node:NUMBER, -1 to 63 (default -1)' 'stats_file:TEXT (empty by default)'; do
 	grep -qxF "  $form" "$scratch/out" || is "$form in --help" missing there
 done
+is 'what values may look like' "$(grep -A 1 '^Options of CONF' "$scratch/out")" \
+	'Options of CONF. For true also yes, on or 1 is taken, for false no, off or 0.
+BYTES may end in K, M, G or T, in either case.'
 is 'options in --help' "$(sed -n 's/^  \([a-z_0-9]*\):.*/\1/p' "$scratch/out")" "$names"
 is 'lines wider than 80' "$(grep '.\{81\}' "$scratch/out")" ''
 

@@ -18,7 +18,9 @@ is 'options in libbuddymalloc(7)' \
 is 'the words of an option' "$(grep '^\\fBcgroup' "$library")" \
 	'\fBcgroup\fP: auto, off or any (default auto)'
 is 'a limit' "$(grep '^\\fBhard_limit' "$library")" \
-	'\fBhard_limit\fP: bytes, 0 to 64T, or 1% to 100% (default 0)'
+	'\fBhard_limit\fP: bytes, 0 or 4K to 64T, or 1% to 100% (default 0)'
+is 'a number without a unit' "$(grep '^\\fBnuma_node' "$library")" \
+	'\fBnuma_node\fP: \-1 to 63 (default \-1)'
 is 'counters in libbuddymalloc(7)' \
 	"$(section Counters 'An invalid.*' | sed -n 's/^\.B \([a-z0-9_]*\)$/\1/p')" \
 	"$(def_names stats STAT)"

@@ -222,13 +222,13 @@ static void not_limited(void)
 	"([a-z_]+ )*stats_print( [a-z_]+)*\n"
 #define NOT_BOOL(name, value)                                                 \
 	"^buddymalloc: option " name ": '" value "' is not accepted; "        \
-	"it takes true or false\n$"
+	"it takes true or false \\(or yes, no, on, off, 1, 0\\)\n$"
 #define NOT_DECAY(value)                                                      \
 	"^buddymalloc: option decay_ms: '" value "' is not accepted; "        \
-	"it takes -1 to 3600000 \\(ms\\)\n$"
+	"it takes -1 to 3600000 ms\n$"
 #define NOT_LIMIT(value)                                                      \
 	"^buddymalloc: option hard_limit: '" value "' is not accepted; "      \
-	"it takes 0 to 70368744177664 bytes, K, M, G or T may follow, "       \
+	"it takes bytes, 0 or 4K to 64T \\(K, M, G, T in either case\\), "       \
 	"or 1% to 100% of memory\n$"
 
 /* Four of these fit into the option, what they become does not fit into a path. */
@@ -236,7 +236,7 @@ static void not_limited(void)
 
 static const struct trap_case cases[] = {
 	/*
-	 * What is wrong is named, once, and the default holds: one value of each kind, the
+	 * What is wrong is named, once, and passed over: one value of each kind, the
 	 * others are test/unit/options.c's.
 	 */
 	{ .name = "unknown_name", .run = go_on, .conf = "nosuch:true",
@@ -253,6 +253,14 @@ static const struct trap_case cases[] = {
 	  .says = "^" UNKNOWN("nosuch") UNKNOWN("other") "$" },
 	{ .name = "bad_bool", .run = go_on, .conf = "verbose:maybe",
 	  .says = NOT_BOOL("verbose", "maybe") },
+	{ .name = "no_colon", .run = go_on, .conf = "verbose",
+	  .says = "^buddymalloc: option verbose has no value; write verbose:VALUE; "
+		  "it takes true or false \\(or yes, no, on, off, 1, 0\\)\n$" },
+	{ .name = "an_equals_sign", .run = not_limited, .conf = "hard_limit=32M",
+	  .says = "^buddymalloc: option hard_limit has '=' in place of a colon; "
+		  "write hard_limit:32M\n$" },
+	{ .name = "no_page", .run = not_limited, .conf = "hard_limit:4095",
+	  .says = NOT_LIMIT("4095") },
 	{ .name = "bad_int", .run = go_on, .conf = "decay_ms:soon", .says = NOT_DECAY("soon") },
 	{ .name = "bad_size", .run = not_limited, .conf = "hard_limit:big", .says = NOT_LIMIT("big") },
 	{ .name = "too_many_percent", .run = not_limited, .conf = "hard_limit:101%",

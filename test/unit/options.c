@@ -20,6 +20,20 @@ static const char *conf(const char *fmt, ...)
 	return text;
 }
 
+/* Bytes as `buddymalloc --help` has them. */
+static const char *size_text(u64 bytes)
+{
+	static char texts[2][32];
+	static unsigned turn;
+	char *text = texts[turn++ % 2];
+	unsigned unit = 0;
+
+	for (; unit < 4 && bytes && bytes % 1024 == 0; unit++)
+		bytes /= 1024;
+	snprintf(text, 32, "%lu%.1s", (unsigned long)bytes, &"\0\0K\0M\0G\0T"[2 * unit]);
+	return text;
+}
+
 static void defaults_are_those_of_the_table(void)
 {
 #define OPTION_BOOL(name, def, doc) assert_true(options.name == (def));
@@ -47,7 +61,7 @@ static void check_bool(const char *name, const bool *field)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(options_parse(conf("%s:%s", name, bad[i])), 1);
 		assert_false(*field);
-		unit_said("buddymalloc: option %s: '%s' is not accepted; it takes true or false\n",
+		unit_said("buddymalloc: option %s: '%s' is not accepted; it takes true or false (or yes, no, on, off, 1, 0)\n",
 			  name, bad[i]);
 	}
 }
@@ -59,8 +73,8 @@ static void bad_int(const char *name, const long *field, long least, long most, 
 
 	assert_int_equal(options_parse(conf("%s:%s", name, value)), 1);
 	assert_int_equal(*field, before);
-	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %ld to %ld (%s)\n", name,
-		  value, least, most, unit);
+	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %ld to %ld%s%s\n", name,
+		  value, least, most, *unit ? " " : "", unit);
 }
 
 static void check_int(const char *name, const long *field, long least, long most, const char *unit)
@@ -86,8 +100,8 @@ static void check_int(const char *name, const long *field, long least, long most
 		bad_int(name, field, least, most, unit, bad[i]);
 }
 
-/* What a complaint says after the sizes. */
-static const char *after_sizes = "";
+/* What a complaint says before and after the sizes. */
+static const char *before_sizes = "", *after_sizes = "";
 
 static void bad_size(const char *name, const u64 *field, u64 least, u64 most, const char *value)
 {
@@ -95,8 +109,8 @@ static void bad_size(const char *name, const u64 *field, u64 least, u64 most, co
 
 	assert_int_equal(options_parse(conf("%s:%s", name, value)), 1);
 	assert_true(*field == before);
-	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes %lu to %lu bytes, K, M, G or T may follow%s\n",
-		  name, value, (unsigned long)least, (unsigned long)most, after_sizes);
+	unit_said("buddymalloc: option %s: '%s' is not accepted; it takes bytes, %s%s to %s (K, M, G, T in either case)%s\n",
+		  name, value, before_sizes, size_text(least), size_text(most), after_sizes);
 }
 
 static void check_size(const char *name, const u64 *field, u64 least, u64 most)
@@ -112,7 +126,7 @@ static void check_size(const char *name, const u64 *field, u64 least, u64 most)
 	for (i = 0; suffixes[i]; i++) {
 		u64 want = (u64)3 << 10 * (i % 4 + 1);
 
-		if (want > most)
+		if (want < least || want > most)
 			continue;
 		assert_int_equal(options_parse(conf("%s:3%c", name, suffixes[i])), 0);
 		assert_true(*field == want);
@@ -132,18 +146,28 @@ static void check_limit(const char *name, const u64 *field, u64 least, u64 most)
 	static const char *const bad[] = { "0%",   "101%", "%",	    "abc%", "-1%",  "50%%", "%50",
 					   "1.5%", "5 %",  "1K%",   "5%K",  "50 %", "50%x",
 					   "4294967297%", "18446744073709551617%" };
+	static const char *const none[] = { "0", "00", "0K", "0t" };
 	unsigned percent;
 	size_t i;
 
+	before_sizes = "0 or ";
 	after_sizes = ", or 1% to 100% of memory";
 	check_size(name, field, least, most);
+	/* What would be no page is not taken for no limit. */
+	bad_size(name, field, least, most, "1");
+	bad_size(name, field, least, most, "3k");
+	bad_size(name, field, least, most, "4095");
+	for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		assert_int_equal(options_parse(conf("%s:4K,%s:%s", name, name, none[i])), 0);
+		assert_true(*field == 0);
+	}
 	for (percent = 1; percent <= 100; percent++) {
 		assert_int_equal(options_parse(conf("%s:%u%%", name, percent)), 0);
 		assert_true(*field == (OPTION_PERCENT | percent));
 	}
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		bad_size(name, field, least, most, bad[i]);
-	after_sizes = "";
+	before_sizes = after_sizes = "";
 }
 
 static void check_str(const char *name, const char *field)
@@ -224,13 +248,30 @@ static void every_option_takes_what_it_says(void)
 	assert_string_equal(fake_output(), "");
 }
 
-/* A name alone is an entry without a value. */
-static void name_without_value(void)
+/* A name alone says what is missing, one with '=' what it should be; nothing changes. */
+static void name_without_colon(void)
 {
 	assert_int_equal(options_parse("verbose"), 1);
-	unit_said("buddymalloc: option verbose: '' is not accepted; it takes true or false\n");
+	unit_said("buddymalloc: option verbose has no value; write verbose:VALUE; "
+		  "it takes true or false (or yes, no, on, off, 1, 0)\n");
 	assert_int_equal(options_parse("decay_ms"), 1);
-	unit_said("buddymalloc: option decay_ms: '' is not accepted; it takes -1 to 3600000 (ms)\n");
+	unit_said("buddymalloc: option decay_ms has no value; write decay_ms:VALUE; "
+		  "it takes -1 to 3600000 ms\n");
+	assert_int_equal(options_parse("hard_limit"), 1);
+	unit_said("buddymalloc: option hard_limit has no value; write hard_limit:VALUE; "
+		  "it takes bytes, 0 or 4K to 64T (K, M, G, T in either case), or 1%% to 100%% of memory\n");
+	assert_int_equal(options_parse("numa_node"), 1);
+	unit_said("buddymalloc: option numa_node has no value; write numa_node:VALUE; "
+		  "it takes -1 to 63\n");
+	assert_int_equal(options_parse("verbose=1,decay_ms=7:8,stats_file="), 3);
+	unit_said("buddymalloc: option verbose has '=' in place of a colon; write verbose:1\n"
+		  "buddymalloc: option decay_ms has '=' in place of a colon; write decay_ms:7:8\n"
+		  "buddymalloc: option stats_file has '=' in place of a colon; write stats_file:\n");
+	assert_false(options.verbose);
+	assert_int_equal(options.decay_ms, 1000);
+	/* Behind the colon it is part of the value. */
+	assert_int_equal(options_parse("stats_file:a=b"), 0);
+	assert_string_equal(options.stats_file, "a=b");
 }
 
 static unsigned count_words(const char *words)
@@ -294,13 +335,13 @@ static void unknown_names_are_told_all_others(void)
 #include "base/options.def"
 		;
 	static const char *const bad[] = { "verbos:1", "verbosee:1", "Verbose:1", " verbose:1",
-					   "nonsense", ":1", ":" };
+					   "nonsense", "nonsense=1:2", ":1", ":", "=", "=1" };
 	size_t i;
 
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(options_parse(bad[i]), 1);
 		unit_said("buddymalloc: option '%.*s' is unknown; known are:%s\n",
-			  (int)strcspn(bad[i], ":"), bad[i], known);
+			  (int)strcspn(bad[i], ":="), bad[i], known);
 	}
 	/* A name of any length does not push the known ones out of the line. */
 	assert_int_equal(options_parse(conf("%0300d:1", 0)), 1);
@@ -349,7 +390,7 @@ static void any_bytes_are_survived(void)
 
 UNIT_MAIN(CASE(defaults_are_those_of_the_table),
 	  CASE(every_option_takes_what_it_says),
-	  CASE(name_without_value),
+	  CASE(name_without_colon),
 	  CASE(words_have_their_numbers),
 	  CASE(unknown_names_are_told_all_others),
 	  CASE(many_entries_at_once),
