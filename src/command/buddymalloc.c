@@ -305,6 +305,9 @@ static char *libdir_beside(const char *folder)
 			     &LIBDIR[common]);
 }
 
+/* Where the library was looked for in vain: "A, B". */
+static char *searched;
+
 static char *library_in(const char *directory)
 {
 	char *path = format_string("%s/" LIBRARY, directory);
@@ -312,6 +315,8 @@ static char *library_in(const char *directory)
 	if (!access(path, R_OK))
 		return path;
 	free(path);
+	searched = searched ? format_string("%s, %s", searched, directory) :
+			      format_string("%s", directory);
 	return NULL;
 }
 
@@ -364,16 +369,16 @@ static char *find_library(void)
 		directory = format_string("%s/.libs", folder);
 		path = library_in(directory);
 		free(directory);
-		if (!path && (directory = libdir_beside(folder))) {
-			path = library_in(directory);
-			free(directory);
-		}
 	}
-	if (!path)
+	directory = folder ? libdir_beside(folder) : NULL;
+	if (!path && directory)
+		path = library_in(directory);
+	if (!path && !(directory && !strcmp(directory, LIBDIR)))
 		path = library_in(LIBDIR);
+	free(directory);
 	if (!path)
 		die(STATUS_OWN_ERROR, "no %s in %s; set BUDDYMALLOC_LIB to its path", LIBRARY,
-		    LIBDIR);
+		    searched);
 	return path;
 }
 

@@ -97,4 +97,23 @@ for conf in '' , verbose:false, ,verbose:false,,decay_ms:1; do
 	is "-o '$conf': environment" "$out" "$library|$conf"
 done
 
+# Each folder that was looked in is named, once.
+prefix=$(sed -n 's/^prefix = //p' Makefile)
+exec_prefix=$(eval "echo $(sed -n 's/^exec_prefix = //p' Makefile)")
+configured=$(eval "echo $libdir")
+if [ ! -e "$configured/libbuddymalloc.so.0" ]; then
+	mkdir "$scratch/empty" "$scratch/moved" "$scratch/moved/bin"
+	cp "$command_" "$scratch/empty/buddymalloc"
+	"$scratch/empty/buddymalloc" true 2>"$scratch/err"
+	is 'no library anywhere: status' $? 125
+	is 'no library anywhere: message' "$(cat "$scratch/err")" \
+		"buddymalloc: no libbuddymalloc.so.0 in $scratch/empty/.libs, $configured; set BUDDYMALLOC_LIB to its path"
+	if [ "$bindir|$libdir" = '${exec_prefix}/bin|${exec_prefix}/lib' ]; then
+		cp "$command_" "$scratch/moved/bin/buddymalloc"
+		"$scratch/moved/bin/buddymalloc" true 2>"$scratch/err"
+		is 'no library in a moved installation' "$(cat "$scratch/err")" \
+			"buddymalloc: no libbuddymalloc.so.0 in $scratch/moved/bin/.libs, $scratch/moved/lib, $configured; set BUDDYMALLOC_LIB to its path"
+	fi
+fi
+
 finish
