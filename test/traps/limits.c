@@ -442,6 +442,29 @@ static void enter_wider_sandbox(void)
 	install(filter, sizeof(filter) / sizeof(filter[0]));
 }
 
+/* What reports call beyond that. */
+static void enter_reporting_sandbox(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		SANDBOX_CALLS,
+		ALLOW(SYS_getpid), ALLOW(SYS_newfstatat), ALLOW(SYS_fstat),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+
+	install(filter, sizeof(filter) / sizeof(filter[0]));
+}
+
+static void reports_in_a_sandbox(void)
+{
+	const char *wrong = churn(3, 1000, 100, MIB);
+
+	CHECK(!wrong, "%s", wrong);
+	enter_reporting_sandbox();
+	malloc_stats();
+	exit(0);
+}
+
 static pthread_barrier_t cached, done;
 
 /* Its cache is full, and it sleeps. */
@@ -593,6 +616,9 @@ static const struct trap_case cases[] = {
 	  .conf = "decay_ms:20" },
 	{ .name = "in_a_sandbox", .run = in_a_sandbox },
 	{ .name = "in_a_sandbox_when_purging", .run = in_a_sandbox, .conf = "decay_ms:0" },
+	{ .name = "reports_in_a_sandbox", .run = reports_in_a_sandbox, .conf = "stats_print:true",
+	  .says = "^buddymalloc: statistics of pid [0-9]+ \\(limits\\)\n(buddymalloc: [^\n]*\n)+"
+		  "buddymalloc: report of pid [0-9]+ \\(limits\\)\n(buddymalloc: [^\n]*\n)+$" },
 	{ .name = "madvise_pretends", .run = madvise_pretends },
 #endif
 };
