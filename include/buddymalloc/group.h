@@ -79,8 +79,9 @@ size_t bm_group_limit(const struct bm_group *group);
 const char *bm_group_name(const struct bm_group *group);
 
 /*
- * Ends the group: 0, or -1 with errno EBUSY while a thread is in it, EINVAL after a
- * report when it was destroyed before (some groups later another one is in its place).
+ * Ends the group: 0, or -1 with errno EBUSY while a thread is in it. That it was destroyed
+ * before is reported, which aborts unless abort_on_corruption is false; then EINVAL. (Some
+ * groups later another one is in its place.)
  * What was allocated in it stays valid and is freed as ever; only the name and figures
  * are gone.
  */

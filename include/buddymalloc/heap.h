@@ -27,7 +27,11 @@ struct bm_heap *bm_heap_create(void);
 void *bm_heap_malloc(struct bm_heap *heap, size_t size);
 void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size);
 
-/* What p pointed to, if it has to move, moves into the heap. NULL: bm_heap_malloc. */
+/*
+ * What p pointed to, if it has to move, moves into the heap. NULL: bm_heap_malloc. A
+ * pointer that is none of malloc's is reported, which aborts unless abort_on_corruption is
+ * false; then NULL with EINVAL.
+ */
 void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size);
 
 /* At a multiple of align, which is rounded up to a power of two. */
@@ -44,8 +48,9 @@ bm_scope_t bm_heap_set_default(struct bm_heap *heap);
 /*
  * Gives back the heap and all that was allocated from it: no pointer into it may
  * be used any more, by any thread. 0, or -1 with errno EBUSY while it is some
- * thread's default, EINVAL after a report when it was destroyed before (as long as no new
- * heap or group has taken its place). Takes a look at two bytes for each page of the process's heap.
+ * thread's default. That it was destroyed before is reported, which aborts unless
+ * abort_on_corruption is false; then EINVAL (as long as no new heap or group has taken
+ * its place). Takes a look at two bytes for each page of the process's heap.
  */
 int bm_heap_destroy(struct bm_heap *heap);
 
