@@ -40,15 +40,15 @@ struct bm_page;
 /*
  * A block of 1 << order pages, from the nodes whose bits are set in nodemask,
  * from node nid (or BM_NO_NODE) rather than from others. NULL with errno
- * EINVAL: the flags contradict each other, there is no such node, or the order
+ * EINVAL: the flags contradict each other, there is no node nid, or the order
  * is above BM_MAX_ORDER (with a warning, once, unless BM_GFP_NOWARN); ENOMEM:
- * no memory. All allocation of pages is this call.
+ * no memory, or no node in the mask. All allocation of pages is this call.
  * Kernel: __alloc_pages(), formerly __alloc_pages_nodemask().
  */
 struct bm_page *bm_alloc_pages_nodemask(bm_gfp_t gfp, unsigned int order, int nid,
 					uint64_t nodemask);
 
-/* The same from any node. Kernel: alloc_pages_node(). */
+/* The same from nid, and from any node if it must. Kernel: alloc_pages_node(). */
 struct bm_page *bm_alloc_pages_node(int nid, bm_gfp_t gfp, unsigned int order);
 
 /* The same with the node left open. Kernel: alloc_pages(). */
@@ -60,7 +60,8 @@ struct bm_page *bm_alloc_page(bm_gfp_t gfp);
 /*
  * Fills array[0] to array[nr - 1] with single pages, as far as they are NULL
  * now; the number of entries, from the first on, that hold a page then. Fewer
- * than nr with errno ENOMEM when memory ran out, EINVAL for bad flags.
+ * than nr with errno ENOMEM when memory ran out, EINVAL for bad flags; these are
+ * looked at only when an entry is NULL.
  * Kernel: alloc_pages_bulk().
  */
 size_t bm_alloc_pages_bulk(bm_gfp_t gfp, size_t nr, struct bm_page **array);
