@@ -19,6 +19,10 @@ extern "C" {
  * migratetype: 0 unmovable, 1 movable, 2 reclaimable, see gfp.h.
  * zone: 0 Normal, 1 DMA32, 2 DMA; 3 and more Normal of further NUMA nodes.
  * shard: a number that threads have in common which share slabs.
+ * gfp flags: as in gfp.h; the four highest bits are the library's own.
+ * object size: that of the size class. bytes: whole pages, all of the block, whatever was
+ * asked for. A large block that is resized is told as freed with its old size and allocated
+ * with its new one.
  */
 enum bm_trace_event {
 	BM_TRACE_MM_PAGE_ALLOC,	/* pfn, pages, gfp flags, NUMA node */

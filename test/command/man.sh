@@ -58,6 +58,9 @@ done
 for name in $(sed -n 's/^#define \(BM_GFP_[A-Z0-9_]*\) .*/\1/p' "$top/include/buddymalloc/gfp.h"); do
 	grep -q "^\.B .*$name\(,\|\$\)" "$(page bm_gfp.7)" || is "$name" 'not in bm_gfp(7)' 'there'
 done
+is 'events in bm_trace_set(3)' \
+	"$(sed -n 's/^\.B \(BM_TRACE_[A-Z_]*\)$/\1/p' "$(page bm_trace_set.3)")" \
+	"$(sed -n 's/^	\(BM_TRACE_[A-Z_]*\),.*/\1/p' "$top/include/buddymalloc/trace.h")"
 
 [ "$failures" = 0 ] || finish
 # Small images have no groff, or one without its macros.
