@@ -33,7 +33,8 @@ typedef uint64_t bm_scope_t;
 /*
  * Adds constraints to those of the calling thread, up to bm_scope_restore:
  * flags of the above; node, unless it is -1, on which all memory must lie;
- * group, unless NULL, which is charged. Returns what was before, on failure too:
+ * group, unless NULL, which is charged. A request with BM_GFP_NOFAIL keeps to the
+ * flags and still waits until others free memory. Returns what was before, on failure too:
  * then nothing changes and errno is set, else errno is left alone, so who wants to
  * know sets it to 0 first. EINVAL for an unknown flag or node, EAGAIN for a group in
  * a thread that is ending.
