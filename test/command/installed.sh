@@ -63,7 +63,7 @@ if command -v pkg-config >/dev/null; then
 fi
 if [ -e "$libdir/libbuddymalloc.a" ]; then
 	# shellcheck disable=SC2086
-	$CC -o "$scratch/program" "$scratch/program.c" "$libdir/libbuddymalloc.a" -lpthread &&
+	$CC -o "$scratch/program" "$scratch/program.c" "$libdir/libbuddymalloc.a" -lpthread -ldl &&
 		linked 'linked with the static library' || is 'static' 'no program' 'a program'
 fi
 
