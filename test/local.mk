@@ -1,4 +1,4 @@
-# Tests, run by Automake's parallel harness; exit status 77 means skipped.
+# Tests, run by Automake's parallel harness; exit status 77 means skipped. README.md is the map.
 #
 # Programs find the library under test in $BM_LIB and the sources of the tests
 # in $srcdir; both work in a build outside the tree, and nothing is written
@@ -15,6 +15,8 @@ TEST_CFLAGS = $(AM_CFLAGS) -fno-builtin-memalign -fno-builtin-aligned_alloc \
 	-fno-builtin-posix_memalign -fno-builtin-reallocarray -pthread
 TEST_CXXFLAGS = -std=gnu++17 -Wall -Wextra -fno-builtin -fsized-deallocation -pthread
 TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/test/lib
+
+EXTRA_DIST += test/README.md
 
 check_LIBRARIES += test/lib/libtest.a
 test_lib_libtest_a_SOURCES = \
