@@ -55,17 +55,21 @@ BM_EXPORT void *aligned_alloc(size_t align, size_t size)
 	return do_memalign(align, size);
 }
 
-/* glibc: any other alignment is rounded up to a power of two. */
+bool round_up_alignment(size_t *align)
+{
+	if (*align > (SIZE_MAX >> 1) + 1) {
+		errno = EINVAL;
+		return false;
+	}
+	if (!is_power_of_two(*align))
+		*align = *align ? (size_t)1 << (ilog2(*align) + 1) : 1;
+	return true;
+}
+
+/* glibc: any alignment is rounded up to a power of two. */
 BM_EXPORT void *memalign(size_t align, size_t size)
 {
-	if (!is_power_of_two(align)) {
-		if (align > (SIZE_MAX >> 1) + 1) {
-			errno = EINVAL;
-			return NULL;
-		}
-		align = align ? (size_t)1 << (ilog2(align) + 1) : 1;
-	}
-	return do_memalign(align, size);
+	return round_up_alignment(&align) ? do_memalign(align, size) : NULL;
 }
 
 BM_EXPORT void *valloc(size_t size)

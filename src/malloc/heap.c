@@ -35,16 +35,19 @@ static void *slab_object(struct shard *shard, unsigned class)
 	return object;
 }
 
-BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
+void *heap_alloc(struct shard *heap, size_t size)
 {
-	struct shard *shard = heap_shard(heap);
-
 	/* The thread's cache has the heap's objects already. */
-	if (this_tcache->shard == shard)
+	if (this_tcache->shard == heap)
 		return do_malloc(size);
 	if (size > MAX_CLASS_SIZE)
-		return large_alloc_owned(shard->owner, size, 0, 0);
-	return slab_object(shard, size_to_class(size ? size : 1));
+		return large_alloc_owned(heap->owner, size, 0, 0);
+	return slab_object(heap, size_to_class(size ? size : 1));
+}
+
+BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
+{
+	return heap_alloc(heap_shard(heap), size);
 }
 
 BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
@@ -70,55 +73,21 @@ BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 
 BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 {
-	int saved = errno;
-	size_t old;
-	void *q;
-	u16 tag;
-
-	if (!p)
-		return bm_heap_malloc(heap, size);
-	if (!size) {
-		do_free(p);
-		return NULL;
-	}
-	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
-	if (!tag_is_slab(tag) && !is_large(p, tag)) {
-		report_bad_pointer("bm_heap_realloc", p);
-		errno = EINVAL;
-		return NULL;
-	}
-	if (!tag_is_slab(tag) && size > MAX_CLASS_SIZE)
-		return large_realloc_owned(heap_shard(heap)->owner, p, virt_to_pfn(p), size);
-	old = malloc_usable_size(p);
-	if (!old) { /* hardened: it was reported */
-		errno = EINVAL;
-		return NULL;
-	}
-	if (size <= old && size > old / 2)
-		return p;
-	q = bm_heap_malloc(heap, size);
-	if (!q && size <= old) { /* shrinking cannot fail, as with realloc */
-		errno = saved;
-		return p;
-	}
-	if (!q)
-		return NULL;
-	memcpy(q, p, MIN(old, size));
-	do_free(p);
-	return q;
+	return do_realloc("bm_heap_realloc", heap_shard(heap), p, size);
 }
 
 BM_EXPORT void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size)
 {
 	int class;
 
+	if (!round_up_alignment(&align))
+		return NULL;
 	if (align > MAX_REQUEST || size > MAX_REQUEST) {
 		errno = ENOMEM;
 		return NULL;
 	}
 	if (align <= MIN_ALIGN)
 		return bm_heap_malloc(heap, size);
-	align = (size_t)1 << (ilog2(align - 1) + 1);
 	class = size_to_class_aligned(size, align);
 	if (class >= 0)
 		return slab_object(heap_shard(heap), (unsigned)class);

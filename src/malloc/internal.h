@@ -41,19 +41,20 @@ void *large_alloc(size_t size, unsigned align_order, bool zero);
 /* The same, of the given owner (page_alloc/scope.h), with more flags: BM_GFP_ZERO, GFP_ROOMY. */
 void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t more);
 /*
- * A new place for what grows, with free room behind it: what it asks for beyond
+ * A block for what grows, with free room behind it: what it asks for beyond
  * its size it gives back at once, so the next growth finds it there, unless
- * somebody else needed it more. Small sizes are do_malloc's.
+ * somebody else needed it more.
  */
-void *large_alloc_with_room(size_t size);
+void *large_alloc_with_room(u16 owner, size_t size);
 /* Gives a live block back whose owner goes with all it has. */
 void large_destroy(u64 pfn);
 /* Everything that is no slab's: large blocks, and what is not ours to free. */
 void free_other(void *p);
-/* Resizes a large block, in place if possible; NULL with ENOMEM leaves it as it is. */
-void *large_realloc(void *p, u64 pfn, size_t size);
-/* The same to a large size; if it must move, into what is the owner's. */
-void *large_realloc_owned(u16 owner, void *p, u64 pfn, size_t size);
+/*
+ * Resizes a large block to a large size, in place if possible, else into what is the
+ * owner's; NULL with ENOMEM leaves it as it is.
+ */
+void *large_realloc(u16 owner, void *p, u64 pfn, size_t size);
 /* Whether p is a live large block's, by the tag of its page. */
 static inline bool is_large(const void *p, u16 tag)
 {
@@ -63,7 +64,7 @@ static inline bool is_large(const void *p, u16 tag)
 u64 large_bytes(void);
 u64 large_count(void);
 /* Names what is wrong with a pointer that heads no block, and aborts by option. */
-cold_path void report_bad_pointer(const char *what, const void *p);
+cold_path void report_bad_pointer(const char *call, const void *p);
 
 /* move.c: what was moved by page tables. */
 
@@ -81,6 +82,11 @@ bool large_move(u64 to, u64 from, u64 nr);
 
 /* malloc.c: not the common sizes. */
 void *malloc_medium(size_t size);
+/* realloc for the named call: what must move goes to the private shard, NULL: the thread's. */
+void *do_realloc(const char *call, struct shard *heap, void *p, size_t size);
+
+/* heap.c: what bm_heap_malloc does. */
+void *heap_alloc(struct shard *heap, size_t size);
 
 /* What malloc does, inline, for the other entry points. */
 static fast_inline void *do_malloc(size_t size)
@@ -99,6 +105,8 @@ static fast_inline void do_free(void *p)
 
 /* aligned.c: align is a power of two. */
 void *do_memalign(size_t align, size_t size);
+/* Rounds it up to one; false with errno EINVAL where there is none. */
+bool round_up_alignment(size_t *align);
 
 /* group.c. The thread's malloc serves from the owner's shard, 0: its home; false with EAGAIN. */
 bool scope_enter_owner(u16 owner, u64 *before);

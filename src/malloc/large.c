@@ -103,29 +103,35 @@ static u64 covering_block(u64 pfn)
 	return 0;
 }
 
-void report_bad_pointer(const char *what, const void *p)
+void report_bad_pointer(const char *call, const void *p)
 {
 	u64 head;
+	u16 tag;
 
 	if (!addr_is_ours(p) && (!in_window(p) || virt_to_pfn(p) < window.first >> PAGE_SHIFT)) {
 		stat_add_shared(foreign_freed, 1);
-		report_corruption("invalid %s of %p: not memory of this allocator", what, p);
+		report_corruption("invalid %s of %p: not memory of this allocator", call, p);
+		return;
+	}
+	tag = tag_read(addr_to_pfn(p));
+	if (tag_is_slab(tag)) {
+		slab_report_object(call, p, tag_class(tag));
 		return;
 	}
 	head = covering_block(addr_to_pfn(p));
 	if (head && pfn_to_addr(head) == p)
-		report_corruption("invalid %s of %p: %s, of %lu bytes", what, p,
+		report_corruption("invalid %s of %p: %s, of %lu bytes", call, p,
 				  tag_read(head) == TAG_PAGES ? "a block of the page interface" :
 								"memory that malloc gave out",
 				  (unsigned long)pfn_to_page(head)->nr_pages << PAGE_SHIFT);
 	else if (head)
 		report_corruption("invalid %s of %p: %lu bytes inside the block of %lu bytes at %p",
-				  what, p, (unsigned long)((const char *)p - pfn_to_addr(head)),
+				  call, p, (unsigned long)((const char *)p - pfn_to_addr(head)),
 				  (unsigned long)pfn_to_page(head)->nr_pages << PAGE_SHIFT,
 				  (void *)pfn_to_addr(head));
 	else
 		report_corruption("invalid %s of %p: in free memory; freed before, or never allocated",
-				  what, p);
+				  call, p);
 }
 
 /* Takes the tag of a large block's away; false when there is none. */
@@ -194,8 +200,7 @@ static cold_path void abandon(u64 pfn)
 		pages_moved(pfn, nr);
 }
 
-/* A large block for what grows, see large_alloc_with_room. */
-static void *alloc_roomy(u16 owner, size_t size)
+void *large_alloc_with_room(u16 owner, size_t size)
 {
 	void *q;
 
@@ -206,11 +211,6 @@ static void *alloc_roomy(u16 owner, size_t size)
 		return large_alloc_owned(owner, size, 0, 0);
 	resize_in_place(virt_to_pfn(q), pages_for(size));
 	return q;
-}
-
-void *large_alloc_with_room(size_t size)
-{
-	return size > MAX_CLASS_SIZE ? alloc_roomy(this_scope.owner, size) : do_malloc(size);
 }
 
 /* What the large block p holds goes to q, a larger one that is new. */
@@ -225,14 +225,7 @@ static void *move_into(void *q, void *p, u64 pfn)
 	return q;
 }
 
-static void *copy_into(void *q, void *p, size_t bytes)
-{
-	memcpy(q, p, bytes);
-	do_free(p);
-	return q;
-}
-
-void *large_realloc_owned(u16 owner, void *p, u64 pfn, size_t size)
+void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages << PAGE_SHIFT;
 	int saved = errno;
@@ -242,31 +235,17 @@ void *large_realloc_owned(u16 owner, void *p, u64 pfn, size_t size)
 		return p;
 	errno = saved;
 	if (size > old) {
-		q = alloc_roomy(owner, size);
+		q = large_alloc_with_room(owner, size);
 		q = likely(q) ? move_into(q, p, pfn) : NULL;
 	} else {
 		q = size > old / 2 ? NULL : large_alloc_owned(owner, size, 0, 0);
-		q = q ? copy_into(q, p, size) : p;
+		if (q) {
+			memcpy(q, p, size);
+			do_free(p);
+		} else {
+			q = p;
+		}
 	}
-	if (likely(q))
-		errno = saved;
-	return q;
-}
-
-void *large_realloc(void *p, u64 pfn, size_t size)
-{
-	u64 old = pfn_to_page(pfn)->nr_pages << PAGE_SHIFT;
-	int saved = errno;
-	void *q;
-
-	if (size > MAX_CLASS_SIZE)
-		return large_realloc_owned(this_scope.owner, p, pfn, size);
-	/* A small block with a large alignment may be smaller than what it becomes. */
-	q = size <= old && size > old / 2 ? p : do_malloc(size);
-	if (q && q != p)
-		copy_into(q, p, MIN(old, size));
-	else if (size <= old)
-		q = p;
 	if (likely(q))
 		errno = saved;
 	return q;

@@ -60,25 +60,29 @@ static size_t usable_size(const void *p, u16 tag)
 }
 
 /* hardened: nothing is cached, so the slab knows what the program has. */
-static bool is_bad_object(const char *what, const void *p, u16 tag)
+static bool is_bad_object(const char *call, const void *p, u16 tag)
 {
-	return unlikely(options.hardened) && !slab_check_object(what, p, tag_class(tag));
+	return unlikely(options.hardened) && !slab_check_object(call, p, tag_class(tag));
+}
+
+/* The tag of a live object or block; TAG_NONE after a report: p is neither. */
+static u16 tag_of_live(const char *call, const void *p)
+{
+	u16 tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
+
+	if (likely(tag_is_slab(tag)))
+		return is_bad_object(call, p, tag) ? TAG_NONE : tag;
+	if (likely(is_large(p, tag)))
+		return tag;
+	report_bad_pointer(call, p);
+	return TAG_NONE;
 }
 
 static out_of_line size_t usable_size_of_any(const void *p)
 {
-	u16 tag;
+	u16 tag = p ? tag_of_live("malloc_usable_size", p) : TAG_NONE;
 
-	if (!p)
-		return 0;
-	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
-	if (unlikely(!tag_is_slab(tag) && tag != TAG_LARGE)) {
-		report_bad_pointer("malloc_usable_size", p);
-		return 0;
-	}
-	if (tag_is_slab(tag) && is_bad_object("invalid malloc_usable_size", p, tag))
-		return 0;
-	return usable_size(p, tag);
+	return tag == TAG_NONE ? 0 : usable_size(p, tag);
 }
 
 BM_EXPORT size_t malloc_usable_size(void *p)
@@ -92,34 +96,33 @@ BM_EXPORT size_t malloc_usable_size(void *p)
  * What grows once will grow again. From a page upward the room for it costs
  * address space only, until it is used; but a group is charged for it.
  */
-static size_t grown(size_t old, size_t size)
+static size_t grown(u16 owner, size_t old, size_t size)
 {
-	bool charged = this_scope.owner &&
-		       __atomic_load_n(&page_groups[this_scope.owner], __ATOMIC_RELAXED);
+	bool charged = owner && __atomic_load_n(&page_groups[owner], __ATOMIC_RELAXED);
 
 	return old >= PAGE_SIZE && size > old && !charged ? MAX(size, old + old / 4) : size;
 }
 
-/*
- * An object stays where it is when the new size fits and uses at least half of
- * it. Otherwise all of its usable bytes move: programs write into the slack
- * that malloc_usable_size tells them of.
- */
-static void *slab_realloc(void *p, u16 tag, size_t size)
+/* Where what is reallocated moves to. */
+static void *new_place(struct shard *heap, u16 owner, size_t size)
 {
-	size_t old = size_classes[tag_class(tag)].size, want = grown(old, size);
-	int saved = errno;
-	void *q;
+	if (size > MAX_CLASS_SIZE)
+		return large_alloc_with_room(owner, size);
+	return heap ? heap_alloc(heap, size) : do_malloc(size);
+}
 
-	if (is_bad_object("invalid realloc", p, tag)) {
-		errno = EINVAL;
-		return NULL;
-	}
-	if (size <= old && size > old / 2)
-		return p;
-	q = large_alloc_with_room(want);
+/*
+ * To another place, with as much of the `old` usable bytes as the new size has room
+ * for: programs write into the slack that malloc_usable_size tells them of.
+ */
+static void *realloc_moving(struct shard *heap, u16 owner, void *p, size_t old, size_t size)
+{
+	size_t want = grown(owner, old, size);
+	int saved = errno;
+	void *q = new_place(heap, owner, want);
+
 	if (unlikely(!q && want > size))
-		q = do_malloc(size);
+		q = new_place(heap, owner, size);
 	if (unlikely(!q && size > old))
 		return NULL;
 	errno = saved;
@@ -130,34 +133,38 @@ static void *slab_realloc(void *p, u16 tag, size_t size)
 	return q;
 }
 
-static out_of_line void *realloc_any(void *p, size_t size)
+/* An object stays where it is when the new size fits and uses at least half of it. */
+out_of_line void *do_realloc(const char *call, struct shard *heap, void *p, size_t size)
 {
-	u16 tag;
+	u16 owner = heap ? heap->owner : this_scope.owner, tag;
+	size_t old;
 
 	if (!p)
-		return do_malloc(size);
+		return heap ? heap_alloc(heap, size) : do_malloc(size);
 	if (!size) {
 		do_free(p);
 		return NULL;
 	}
-	tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
-	if (likely(tag_is_slab(tag)))
-		return slab_realloc(p, tag, size);
-	if (likely(is_large(p, tag)))
-		return large_realloc(p, virt_to_pfn(p), size);
-	report_bad_pointer("realloc", p);
-	errno = EINVAL;
-	return NULL;
+	tag = tag_of_live(call, p);
+	if (unlikely(tag == TAG_NONE)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (!tag_is_slab(tag) && size > MAX_CLASS_SIZE)
+		return large_realloc(owner, p, virt_to_pfn(p), size);
+	/* A small block with a large alignment may be smaller than what it becomes. */
+	old = usable_size(p, tag);
+	return size <= old && size > old / 2 ? p : realloc_moving(heap, owner, p, old, size);
 }
 
 BM_EXPORT void *realloc(void *p, size_t size)
 {
 	size_t old = tcache_object_size(current_tcache(), p);
 
-	/* It stays where it is, as in slab_realloc. */
+	/* It stays where it is, as in do_realloc. */
 	if (size <= old && size > old / 2)
 		return p;
-	return realloc_any(p, size);
+	return do_realloc("realloc", NULL, p, size);
 }
 
 /* The names glibc gives its own, for those who call past interposition. */

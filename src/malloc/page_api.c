@@ -168,27 +168,32 @@ static void put_pages(u64 pfn)
 	free_pages(pfn);
 }
 
-BM_EXPORT void bm_free_pages(void *addr, unsigned order)
+static inline void free_order(const char *call, void *addr, unsigned order)
 {
 	u64 pfn, nr;
 
 	if (!addr)
 		return;
-	pfn = head_of("bm_free_pages", addr);
+	pfn = head_of(call, addr);
 	if (unlikely(!pfn))
 		return;
 	nr = pfn_to_page(pfn)->nr_pages;
 	if (unlikely(order > MAX_ORDER || nr != (u64)1 << order)) {
-		report_corruption("invalid bm_free_pages of %p: a block of %lu pages freed with order %u",
+		report_corruption("invalid %s of %p: a block of %lu pages freed with order %u", call,
 				  addr, (unsigned long)nr, order);
 		return;
 	}
 	put_pages(pfn);
 }
 
+BM_EXPORT void bm_free_pages(void *addr, unsigned order)
+{
+	free_order("bm_free_pages", addr, order);
+}
+
 BM_EXPORT void bm_free_page(void *addr)
 {
-	bm_free_pages(addr, 0);
+	free_order("bm_free_page", addr, 0);
 }
 
 BM_EXPORT void bm_free_pages_exact(void *addr, size_t size)

@@ -21,8 +21,8 @@ bool gfp_is_valid_slow(bm_gfp_t gfp)
 	    !at_most_one(gfp & (BM_GFP_MOVABLE | BM_GFP_RECLAIMABLE)))
 		return false;
 	/* To wait for memory is to reclaim it, as often as it takes. */
-	if (gfp & BM_GFP_NOFAIL)
-		return gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);
+	if (gfp & BM_GFP_NOFAIL && (!(gfp & BM_GFP_DIRECT_RECLAIM) || gfp & BM_GFP_NORETRY))
+		return false;
 	/* Pages that are to lie fallow cannot be backed at once. */
 	return !(gfp & BM_GFP_COLD && gfp & BM_GFP_WRITE);
 }

@@ -25,10 +25,10 @@ struct scope {
 
 extern __thread struct scope this_scope HIDDEN __attribute__((tls_model("initial-exec")));
 
-/* What is left of a request's freedom within the scope. */
+/* What is left of a request's freedom within the scope. One that must not fail waits all the same. */
 static inline bm_gfp_t scope_gfp(bm_gfp_t gfp)
 {
-	return this_scope.flags ? gfp & ~(BM_GFP_RECLAIM | BM_GFP_NOFAIL) : gfp;
+	return this_scope.flags ? gfp & ~BM_GFP_RECLAIM : gfp;
 }
 
 /* False: neither mapping, unmapping nor moving; what is at hand has to serve. */

@@ -5,8 +5,8 @@
 /* Heads of slabs this many pointers ahead are brought to the cache on free. */
 #define PREFETCH_AHEAD 8
 
-/* `twice`: what it is called if the object is free already. */
-static cold_path void report_object(const char *bad, const char *twice, const void *p,
+/* `twice`: what the call is if the object is free already. */
+static cold_path void report_object(const char *twice, const char *call, const void *p,
 				    unsigned class)
 {
 	const struct size_class *sc = &size_classes[class];
@@ -14,36 +14,43 @@ static cold_path void report_object(const char *bad, const char *twice, const vo
 	struct slab_place place;
 
 	if (!tag_is_slab(tag) || tag_class(tag) != class) {
-		report_corruption("%s of %p: its slab of %u-byte objects is gone already", twice, p,
-				  sc->size);
+		report_corruption("%s %s of %p: its slab of %u-byte objects is gone already", twice,
+				  call, p, sc->size);
 		return;
 	}
 	place = slab_locate(p, class);
 	if (!place.object)
-		report_corruption("%s of %p: in the unused tail of a slab of %u-byte objects", bad,
-				  p, sc->size);
+		report_corruption("invalid %s of %p: in the unused tail of a slab of %u-byte objects",
+				  call, p, sc->size);
 	else if (place.object != p)
-		report_corruption("%s of %p: %u bytes inside the %u-byte object at %p", bad, p,
+		report_corruption("invalid %s of %p: %u bytes inside the %u-byte object at %p", call, p,
 				  (unsigned)((const char *)p - place.object), sc->size,
 				  (void *)place.object);
 	else
-		report_corruption("%s of %p: an object of %u bytes that is free already", twice, p,
-				  sc->size);
+		report_corruption("%s %s of %p: an object of %u bytes that is free already", twice,
+				  call, p, sc->size);
 }
 
 static cold_path void report_bad_free(const void *p, unsigned class)
 {
-	report_object("invalid free", "double free", p, class);
+	report_object("double", "free", p, class);
 }
 
-bool slab_check_object(const char *what, const void *p, unsigned class)
+bool slab_check_object(const char *call, const void *p, unsigned class)
 {
 	struct slab_place place = slab_locate(p, class);
 
 	if (place.object == p && place.allocated)
 		return true;
-	report_object(what, what, p, class);
+	report_object("invalid", call, p, class);
 	return false;
+}
+
+void slab_report_object(const char *call, const void *p, unsigned class)
+{
+	if (slab_check_object(call, p, class))
+		report_corruption("invalid %s of %p: memory that malloc gave out, of %u bytes", call, p,
+				  size_classes[class].size);
 }
 
 /*

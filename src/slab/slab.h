@@ -177,8 +177,10 @@ struct slab_place {
 	bool allocated;	/* not free in the bitmap; cached objects count as allocated */
 };
 struct slab_place slab_locate(const void *p, unsigned class);
-/* Whether p is an allocated object of the class; else that is reported, as `what` of it. */
-bool slab_check_object(const char *what, const void *p, unsigned class);
+/* Whether p is an allocated object of the class; else that is reported, as an invalid `call` of it. */
+bool slab_check_object(const char *call, const void *p, unsigned class);
+/* Reports that of a pointer into a slab which the call is not for, whatever it points to. */
+void slab_report_object(const char *call, const void *p, unsigned class);
 
 /*
  * Gives empty slabs of all shards back, and before what waits in transfer caches: all, or

@@ -421,6 +421,13 @@ static void usable_size_after_free(void)
 	CHECK(malloc_usable_size(hide(p)) == 1);
 }
 
+static void usable_size_in_a_large_block(void)
+{
+	char *p = malloc(2 << 20);
+
+	CHECK(malloc_usable_size((char *)hide(p) + 16) == 1);
+}
+
 #define DIES(test, how) { .name = #test, .run = test, .dies = how }
 #define DIES_HARDENED(test, how)                                              \
 	{ .name = #test "_hardened", .run = test, .dies = how, .conf = "hardened:true" }
@@ -476,6 +483,9 @@ static const struct trap_case cases[] = {
 		      ": 16 bytes inside the 112-byte object at " POINTER "\n$"),
 	DIES_HARDENED(usable_size_after_free, "^buddymalloc: invalid malloc_usable_size of " POINTER
 		      ": an object of 112 bytes that is free already\n$"),
+
+	DIES(usable_size_in_a_large_block, "^buddymalloc: invalid malloc_usable_size of " POINTER
+	     ": 16 bytes inside the block of 2097152 bytes at " POINTER "\n$"),
 
 	{ .name = "misuse_and_go_on", .run = misuse_and_go_on,
 	  .conf = "abort_on_corruption:false", .says = "^(buddymalloc: invalid free of [^\n]*\n){3}$" },

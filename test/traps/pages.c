@@ -1,4 +1,5 @@
 /* The page interface as programs see it: the family, every flag, and its misuse. */
+#include <buddymalloc/group.h>
 #include <buddymalloc/page_alloc.h>
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 #include "trap.h"
 
 /* They come with the library, which is preloaded. */
+#pragma weak bm_scope_restore
+#pragma weak bm_scope_save
 #pragma weak bm_alloc_pages_nodemask
 #pragma weak bm_alloc_pages_node
 #pragma weak bm_alloc_pages
@@ -147,6 +150,7 @@ static void bad_flags(void)
 		BM_GFP_DMA32 | BM_GFP_HIGHMEM, BM_GFP_MOVABLE | BM_GFP_RECLAIMABLE,
 		BM_GFP_NOFAIL, BM_GFP_KERNEL | BM_GFP_NOFAIL | BM_GFP_NORETRY,
 		BM_GFP_COLD | BM_GFP_WRITE,
+		BM_GFP_KERNEL | BM_GFP_NOFAIL | BM_GFP_COLD | BM_GFP_WRITE,
 	};
 	size_t i;
 
@@ -346,6 +350,28 @@ static void at_the_limit(void)
 	pthread_join(t, NULL);
 }
 
+/* A scope takes its means away, not its promise. */
+static void must_not_fail_in_a_scope(void)
+{
+	static char *p[4096];
+	bm_scope_t before;
+	pthread_t t;
+	int n = 0;
+
+	CHECK(!pthread_create(&t, NULL, free_later, NULL));
+	/* What is at hand. */
+	bm_free_pages(bm_get_free_pages(BM_GFP_KERNEL, 11), 11);
+	before = bm_scope_save(BM_SCOPE_NORECLAIM | BM_SCOPE_NOSYSCALL, -1, NULL);
+	while (n < 4096 && (p[n] = bm_get_free_pages(BM_GFP_KERNEL | BM_GFP_NOWARN, 4)))
+		n++;
+	CHECK(n >= 64 && n < 4096, "%d", n);
+	to_free_all = p;
+	to_free = p[0];
+	CHECK(bm_get_free_pages(BM_GFP_KERNEL | BM_GFP_NOFAIL, 4));
+	bm_scope_restore(before);
+	pthread_join(t, NULL);
+}
+
 static char *block(unsigned order)
 {
 	char *p = bm_get_free_pages(BM_GFP_KERNEL, order);
@@ -387,6 +413,22 @@ static void malloc_freed_as_pages(void)
 
 	trap_expect_pointer(p);
 	bm_free_pages(p, 9);
+}
+
+static void object_freed_as_a_page(void)
+{
+	char *p = malloc(100);
+
+	trap_expect_pointer(p);
+	bm_free_page(p);
+}
+
+static void inside_an_object(void)
+{
+	char *p = malloc(100);
+
+	trap_expect_pointer(p + 16);
+	bm_free_page(p + 16);
 }
 
 static void inside_a_block(void)
@@ -432,6 +474,7 @@ static const struct trap_case cases[] = {
 	{ .name = "cold_pages_leave_the_warm", .run = cold_pages_leave_the_warm },
 	{ .name = "many_threads", .run = many_threads },
 	{ .name = "at_the_limit", .run = at_the_limit, .conf = "hard_limit:32M,min_free:256K" },
+	{ .name = "must_not_fail_in_a_scope", .run = must_not_fail_in_a_scope },
 	{ .name = "freed_by_free", .run = freed_by_free,
 	  .dies = "buddymalloc: invalid free of 0x[0-9a-f]+: " BLOCK_OF_PAGES "\n" },
 	{ .name = "freed_twice", .run = freed_twice,
@@ -446,13 +489,19 @@ static const struct trap_case cases[] = {
 	{ .name = "malloc_freed_as_pages", .run = malloc_freed_as_pages,
 	  .dies = "buddymalloc: invalid bm_free_pages of 0x[0-9a-f]+: memory that malloc gave "
 		  "out, of [0-9]+ bytes\n" },
+	{ .name = "object_freed_as_a_page", .run = object_freed_as_a_page,
+	  .dies = "buddymalloc: invalid bm_free_page of 0x[0-9a-f]+: memory that malloc gave "
+		  "out, of 112 bytes\n" },
+	{ .name = "inside_an_object", .run = inside_an_object,
+	  .dies = "buddymalloc: invalid bm_free_page of 0x[0-9a-f]+: 16 bytes inside the 112-byte "
+		  "object at 0x[0-9a-f]+\n" },
 	{ .name = "inside_a_block", .run = inside_a_block,
-	  .dies = "buddymalloc: invalid bm_free_pages of 0x[0-9a-f]+: 4096 bytes inside the block "
+	  .dies = "buddymalloc: invalid bm_free_page of 0x[0-9a-f]+: 4096 bytes inside the block "
 		  "of 16384 bytes at 0x[0-9a-f]+\n" },
 	{ .name = "low_freed_by_free", .run = low_freed_by_free,
 	  .dies = "buddymalloc: invalid free of 0x[0-9a-f]+: " BLOCK_OF_PAGES "\n" },
 	{ .name = "foreign", .run = foreign,
-	  .dies = "buddymalloc: invalid bm_free_pages of 0x[0-9a-f]+: not memory of this "
+	  .dies = "buddymalloc: invalid bm_free_page of 0x[0-9a-f]+: not memory of this "
 		  "allocator\n" },
 };
 
