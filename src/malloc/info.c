@@ -30,11 +30,18 @@ struct figures {
 	u64 slab_free_bytes;	/* free objects in slabs */
 	u64 used_bytes;		/* in the program's hands, large blocks too */
 	u64 large_bytes;
+	u64 page_blocks_bytes;	/* what is nobody's of these: mostly the page interface's */
 };
+
+static u64 free_bytes(const struct figures *f)
+{
+	return (f->pages.free + f->pages.pcp) << PAGE_SHIFT;
+}
 
 static void gather(struct figures *f)
 {
 	unsigned class;
+	u64 told;
 
 	memset(f, 0, sizeof(*f));
 	tcache_get();
@@ -55,11 +62,8 @@ static void gather(struct figures *f)
 	f->used_bytes -= MIN(f->cached.bytes, f->used_bytes);
 	f->large_bytes = large_bytes();
 	f->used_bytes += f->large_bytes;
-}
-
-static u64 free_bytes(const struct figures *f)
-{
-	return (f->pages.free + f->pages.pcp) << PAGE_SHIFT;
+	told = free_bytes(f) + f->slab_bytes + f->large_bytes;
+	f->page_blocks_bytes = f->heap_bytes - MIN(told, f->heap_bytes);
 }
 
 /*
@@ -126,6 +130,7 @@ static void report_figures(int fd)
 	LINE("large_bytes", f.large_bytes);
 	LINE("slab_bytes", f.slab_bytes);
 	LINE("slab_free_bytes", f.slab_free_bytes);
+	LINE("page_blocks_bytes", f.page_blocks_bytes);
 	LINE("cached_bytes", f.cached.bytes);
 	LINE("cached_objects", f.cached.objects);
 	LINE("free_bytes", free_bytes(&f));

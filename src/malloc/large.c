@@ -68,7 +68,8 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	__atomic_store_n(tag_of(pfn), TAG_LARGE, __ATOMIC_RELEASE);
 	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
 	stat_add_shared(large_allocated, 1);
-	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), size, 0, 0);
+	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT,
+	      0, 0);
 	return pfn_to_virt(pfn);
 }
 
@@ -175,11 +176,15 @@ static bool resize_in_place(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
 
+	if (nr == old)
+		return true;
 	large_cut_move(pfn, nr);
 	if (!resize_pages(pfn, nr))
 		return false;
 	account((nr - old) << PAGE_SHIFT, 0);
-	stat_add_shared(large_realloc_in_place, 1);
+	/* As if it were another block, so that what came and what went add up. */
+	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), old << PAGE_SHIFT, 0, 0);
+	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), nr << PAGE_SHIFT, 0, 0);
 	return true;
 }
 
@@ -231,8 +236,10 @@ void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 	int saved = errno;
 	void *q;
 
-	if (likely(size <= MAX_REQUEST) && resize_in_place(pfn, pages_for(size)))
+	if (likely(size <= MAX_REQUEST) && resize_in_place(pfn, pages_for(size))) {
+		stat_add_shared(large_realloc_in_place, pfn_to_page(pfn)->nr_pages << PAGE_SHIFT != old);
 		return p;
+	}
 	errno = saved;
 	if (size > old) {
 		q = large_alloc_with_room(owner, size);

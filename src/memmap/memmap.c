@@ -397,7 +397,9 @@ u64 memmap_meta_bytes(void)
 
 u64 memmap_peak_bytes(void)
 {
-	return __atomic_load_n(&map.peak_bytes, __ATOMIC_RELAXED);
+	/* What was mapped at the start was no step of growth. */
+	return MAX(__atomic_load_n(&map.peak_bytes, __ATOMIC_RELAXED),
+		   memmap_heap_bytes() + memmap_meta_bytes());
 }
 
 bool memmap_may_grow(u64 bytes)

@@ -83,6 +83,35 @@ static void count(enum bm_trace_event event, uint64_t a, uint64_t b, uint64_t c,
 	(void)d;
 }
 
+/* Volatile: the compiler knows that realloc changes no variable of the program's. */
+static volatile uint64_t large_out, large_in;
+
+static void count_large(enum bm_trace_event event, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	if (event == BM_TRACE_MALLOC_LARGE)
+		large_out += b;
+	if (event == BM_TRACE_FREE_LARGE)
+		large_in += b;
+	(void)a;
+	(void)c;
+	(void)d;
+}
+
+/* However blocks are resized, what came less what went is what is there. */
+static void large_blocks_add_up(void)
+{
+	char *p;
+
+	CHECK(bm_trace_set(count_large) == NULL);
+	p = malloc((3 << 20) + 1);
+	CHECK(p && large_out == (3 << 20) + 4096 && large_in == 0);
+	CHECK((p = realloc(p, 20 << 20)) && large_out - large_in == 20 << 20);
+	CHECK((p = realloc(p, 15 << 20)) && large_out - large_in == 15 << 20);
+	free(p);
+	CHECK(large_out == large_in);
+	CHECK(bm_trace_set(NULL) == count_large);
+}
+
 static void every_event_is_seen(void)
 {
 	char *p[200];
@@ -125,6 +154,7 @@ static const struct trap_case cases[] = {
 	  .dies = CHANGED "77 is 0x05\n" },
 	{ .name = "large_written_after_free", .run = large_written_after_free,
 	  .conf = "page_poison:true", .dies = CHANGED "0 is 0x05\n" },
+	{ .name = "large_blocks_add_up", .run = large_blocks_add_up },
 	{ .name = "every_event_is_seen", .run = every_event_is_seen },
 };
 

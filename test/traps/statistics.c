@@ -5,6 +5,7 @@
  * monitoring tools call them in whatever program they find.
  */
 #define _GNU_SOURCE
+#include <buddymalloc/page_alloc.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -14,6 +15,9 @@
 
 #include "helpers.h"
 #include "trap.h"
+
+#pragma weak bm_get_free_pages
+#pragma weak bm_free_pages
 
 #define MIB ((size_t)1 << 20)
 
@@ -288,6 +292,17 @@ static void mallopt_keeps_free_memory(void)
 	CHECK(kept < 30 * 1024, "%ld KiB", kept);
 }
 
+/* The figures of the pages add up, in the order they are told. */
+static void blocks_of_pages_are_told(void)
+{
+	char *p = bm_get_free_pages(BM_GFP_KERNEL, 12);
+
+	CHECK(p);
+	free(realloc(malloc(4 << 20), 5 << 20));
+	malloc_stats();
+	bm_free_pages(p, 12);
+}
+
 static const struct trap_case cases[] = {
 #ifdef __GLIBC__
 	{ .name = "mallinfo2_moves", .run = mallinfo2_moves },
@@ -302,6 +317,12 @@ static const struct trap_case cases[] = {
 	  .says = "^buddymalloc: statistics of pid [0-9]+ \\(statistics\\)\n"
 		  "(buddymalloc: [^\n]*\n)*"
 		  "buddymalloc: used_bytes [1-9][0-9]{6,}\n"
+		  "(buddymalloc: [^\n]*\n)*$" },
+	{ .name = "blocks_of_pages_are_told", .run = blocks_of_pages_are_told,
+	  .says = "(buddymalloc: [^\n]*\n)*"
+		  "buddymalloc: page_blocks_bytes 16777216\n"
+		  "(buddymalloc: [^\n]*\n)*"
+		  "buddymalloc: large_realloc_in_place 1\n"
 		  "(buddymalloc: [^\n]*\n)*$" },
 	{ .name = "trim_gives_back", .run = trim_gives_back },
 	{ .name = "trim_keeps_content", .run = trim_keeps_content },
