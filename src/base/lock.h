@@ -11,12 +11,13 @@
 
 /* A lock may be taken while holding only locks of a smaller rank. */
 enum lock_rank {
-	LOCK_BRINGUP,	/* start of the library, once */
+	LOCK_BRINGUP,	/* the start of the library; the lists of groups */
 	LOCK_THREADS,	/* the list of thread caches */
 	LOCK_SEAL,	/* a thread cache that others take from */
 	LOCK_SHARDS,	/* creation of shards */
 	LOCK_TRANSFER,	/* what waits for one shard's threads */
 	LOCK_NODE,	/* one shard's slabs of one class */
+	LOCK_GROW,	/* one zone's growth */
 	LOCK_PCP,	/* one CPU's page lists */
 	LOCK_ZONE,	/* one zone's free areas */
 	LOCK_SECTION,	/* growth of the mem_map */

@@ -24,6 +24,7 @@ void zone_lock_all(struct zone *zone)
 {
 	unsigned i;
 
+	lock_for_fork(&zone->grow_lock, LOCK_GROW);
 	for (i = 0; i < zone->nr_pcps; i++)
 		lock_polled_for_fork(&zone->pcps[i].lock, LOCK_PCP);
 	lock_for_fork(&zone->lock, LOCK_ZONE);
@@ -36,12 +37,14 @@ void zone_unlock_all(struct zone *zone)
 	unlock_for_fork(&zone->lock, LOCK_ZONE);
 	for (i = 0; i < zone->nr_pcps; i++)
 		unlock_for_fork(&zone->pcps[i].lock, LOCK_PCP);
+	unlock_for_fork(&zone->grow_lock, LOCK_GROW);
 }
 
 void zone_reinit_locks(struct zone *zone)
 {
 	unsigned i;
 
+	lock_reinit(&zone->grow_lock);
 	lock_reinit(&zone->lock);
 	for (i = 0; i < zone->nr_pcps; i++)
 		lock_reinit(&zone->pcps[i].lock);

@@ -78,6 +78,7 @@ struct lru_list {
 
 struct zone {
 	struct lock lock;
+	struct lock grow_lock; /* who grows the zone; the others wait, and look again */
 	u8 index; /* in zone_table */
 	u8 type;
 	u8 node;

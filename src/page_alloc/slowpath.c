@@ -78,9 +78,6 @@ static bool try_grow(const struct alloc_context *ac)
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 	u64 pfn, share, want;
 
-	/* What will be refused in any case needs no room, which would stay mapped. */
-	if (!scope_may_map() || ac->nr > limit_most())
-		return false;
 	/* Locked memory is dear: no more of it than needed. */
 	share = zone->type == ZONE_DMA ? 0 : MIN(managed / GROW_FRACTION, GROW_MOST);
 	if (grow_behind_tail(ac, need, share))
@@ -97,13 +94,36 @@ static bool try_grow(const struct alloc_context *ac)
 	return true;
 }
 
-static bool grow_zone(const struct alloc_context *ac)
+/* Requests up to here are served by what another thread grew by for itself, as a rule. */
+#define SHARE_MOST (PAGEBLOCK_PAGES / 2)
+
+/* Of one request: it grows the zone so often, as other threads may take what we mapped. */
+#define GROW_TRIES 4
+
+/*
+ * True when the zone has grown, so that another look is worth while. Of many threads that
+ * found nothing together one grows it, by an eighth; those that waited for that look first.
+ * That is none of the request's tries.
+ */
+static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 {
+	struct zone *zone = ac->preferred;
+	u64 before = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
 	bool grown;
 
+	/* What will be refused in any case needs no room, which would stay mapped. */
+	if (*tries >= GROW_TRIES || !scope_may_map() || ac->nr > limit_most())
+		return false;
+	lock(&zone->grow_lock, LOCK_GROW);
+	if (ac->nr <= SHARE_MOST && __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) > before) {
+		unlock(&zone->grow_lock, LOCK_GROW);
+		return true;
+	}
+	++*tries;
 	pages_leave();
 	grown = try_grow(ac);
 	pages_arrive(grown);
+	unlock(&zone->grow_lock, LOCK_GROW);
 	if (grown)
 		zones_set_reserves();
 	return grown;
@@ -140,21 +160,23 @@ static u64 take_grown(const struct alloc_context *ac)
 static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 {
 	u32 seen = reclaim_arrivals();
+	unsigned grown = 0;
 	u64 pfn;
 
 	reclaim_trim(0);
 	pfn = get_page_from_freelist(ac, alloc_flags);
-	if (!pfn && grow_zone(ac))
+	if (!pfn && grow_zone(ac, &grown))
 		pfn = take_grown(ac);
 	/* What is free, or what could be mapped, may be in the hands of others. */
 	for (int tries = 0; !pfn && tries < VAIN_TRIES && reclaim_wait(seen); tries++) {
 		seen = reclaim_arrivals();
 		pfn = get_page_from_freelist(ac, alloc_flags);
-		if (!pfn && grow_zone(ac))
+		grown = 0;
+		if (!pfn && grow_zone(ac, &grown))
 			pfn = take_grown(ac);
 	}
-	/* Here too another thread may take what we mapped. */
-	for (int tries = 0; !pfn && tries < 4 && zones_return_blocks() && grow_zone(ac); tries++)
+	grown = 0;
+	while (!pfn && zones_return_blocks() && grow_zone(ac, &grown))
 		pfn = take_grown(ac);
 	return pfn;
 }
@@ -163,6 +185,7 @@ static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
 	bool may_reclaim = ac->gfp & BM_GFP_DIRECT_RECLAIM && !(ac->gfp & BM_GFP_NORETRY);
+	unsigned grown = 0;
 	u64 pfn;
 
 	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM) {
@@ -182,8 +205,7 @@ static u64 try_everything(const struct alloc_context *ac)
 		if (pfn)
 			return pfn;
 	}
-	/* Another thread may take what we mapped, so more than one round. */
-	for (int tries = 0; tries < 4 && grow_zone(ac); tries++) {
+	while (grow_zone(ac, &grown)) {
 		pfn = take_grown(ac);
 		if (pfn)
 			return pfn;

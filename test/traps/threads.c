@@ -435,6 +435,47 @@ static void more_cpus_than_at_start(void)
 	run_threads(4, hop);
 }
 
+/* ------------------------------------------------------- threads that begin together */
+
+enum { HERD = 200, HERD_OBJECTS = 100 };
+static pthread_barrier_t herd;
+
+static void *allocate_with_the_herd(void *unused)
+{
+	char *p[HERD_OBJECTS];
+	int i;
+
+	pthread_barrier_wait(&herd);
+	for (i = 0; i < HERD_OBJECTS; i++)
+		memset(p[i] = malloc(1000), 1, 1000);
+	pthread_barrier_wait(&herd);
+	for (i = 0; i < HERD_OBJECTS; i++)
+		free(p[i]);
+	return unused;
+}
+
+/* Each finds no memory at the same moment; one of them has it mapped. */
+static void heap_grows_once_for_all(void)
+{
+	pthread_t t[HERD];
+	pthread_attr_t attr;
+	long before, grown;
+	int i;
+
+	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, 65536));
+	CHECK(!pthread_barrier_init(&herd, NULL, HERD + 1));
+	for (i = 0; i < HERD; i++)
+		CHECK(!pthread_create(&t[i], &attr, allocate_with_the_herd, NULL));
+	before = status_kib("VmSize");
+	pthread_barrier_wait(&herd);
+	pthread_barrier_wait(&herd);
+	grown = status_kib("VmSize") - before;
+	/* 19 MiB of objects, and the caches of 200 threads. */
+	CHECK(grown < 150 * 1024, "%ld KiB", grown);
+	for (i = 0; i < HERD; i++)
+		CHECK(!pthread_join(t[i], NULL));
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "objects_outlive_their_thread", .run = objects_outlive_their_thread },
 	{ .name = "destructors_allocate_late", .run = destructors_allocate_late },
@@ -445,6 +486,7 @@ static const struct trap_case cases[] = {
 	{ .name = "thread_storm", .run = thread_storm },
 	{ .name = "exit_while_threads_allocate", .run = exit_while_threads_allocate },
 	{ .name = "many_threads_at_once", .run = many_threads_at_once },
+	{ .name = "heap_grows_once_for_all", .run = heap_grows_once_for_all },
 	{ .name = "small_stacks", .run = small_stacks },
 	{ .name = "bare_exits", .run = bare_exits },
 	{ .name = "signals_interrupt", .run = signals_interrupt },
