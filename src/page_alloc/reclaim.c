@@ -6,7 +6,8 @@
  * used again. At each step the growth of that number is remembered; a page that
  * lay idle for i steps may stay dirty with the share 1 - i/DECAY_STEPS, and what
  * exceeds the sum of these shares is purged, oldest pageblock first. So a peak
- * melts evenly over decay_ms and a steady load keeps its warm pages.
+ * melts evenly over decay_ms and a steady load keeps its warm pages. A thread of the
+ * program's does no more than BITE_PAGES of that in one call, and looks again soon.
  *
  * State: `decay` is used by the one thread that holds decay.busy.
  */
@@ -18,12 +19,18 @@
 
 #define DECAY_STEPS 10
 
+/* 16 MiB: to give them back takes 1 or 2 ms. */
+#define BITE_PAGES (((u64)16 << 20) >> PAGE_SHIFT)
+#define BITE_EVERY_MS 1
+
 /* Steps after which what the system refused to take is tried again. */
 #define RETRY_STEPS 64
 
 static struct {
 	u32 busy;	/* 1 = some thread is ageing; acquire/release */
-	u64 next_ms;	/* when the next step is due; relaxed atomic */
+	u64 next_ms;	/* when there is something to do; relaxed atomic */
+	u64 step_ms;	/* when the next step is due; relaxed atomic */
+	u64 rest;	/* pages that are still to go of this step's */
 	u64 last_idle;
 	u32 passes;
 	u64 backlog[DECAY_STEPS]; /* newest first, pages; none is new that lay idle for a step */
@@ -142,16 +149,12 @@ static u64 decay_allowance(void)
 	return allowed;
 }
 
-static void decay_step(u64 now, u64 step_ms, bool in_background)
+/* Pages that the step is to give back. */
+static u64 decay_step(u64 steps, bool in_background)
 {
-	u64 due = __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED);
-	u64 steps = (now - due) / step_ms + 1;
-	u64 allowed, floor, purged;
+	u64 allowed, floor;
 	struct shrinker *s;
 
-	__atomic_store_n(&decay.next_ms, now + step_ms, __ATOMIC_RELAXED);
-	if (!due) /* the first call only starts the clock */
-		steps = 1;
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
 	for (s = shrinkers; s; s = s->next)
@@ -164,17 +167,48 @@ static void decay_step(u64 now, u64 step_ms, bool in_background)
 		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE);
 	allowed = MAX(decay_allowance(), floor);
 	if (decay.last_idle <= allowed)
-		return;
+		return 0;
 	/* A pageblock goes as a whole, and some of it may be in use again at once:
 	 * so for less than one nothing goes before all that is idle has aged. */
 	if (decay.last_idle - allowed < PAGEBLOCK_PAGES && allowed > floor)
-		return;
+		return 0;
 	if (++decay.passes % RETRY_STEPS == 0)
 		purge_retry();
-	purged = purge(decay.last_idle - allowed, true);
+	return decay.last_idle - allowed;
+}
+
+static void purge_rest(u64 most)
+{
+	u64 want = MIN(decay.rest, most), purged;
+
+	if (!want)
+		return;
+	purged = purge(want, true);
 	decay.last_idle -= MIN(purged, decay.last_idle);
+	/* Less than wanted: nothing else has aged. */
+	decay.rest -= purged < want ? decay.rest : MIN(purged, decay.rest);
 	/* While they were on their way they were no idle pages; if refused, they are again. */
 	least_dirty();
+}
+
+/* The thread that has decay.busy: a step if one is due, or some more of the last one's pages. */
+static void decay_look(u64 now, bool in_background)
+{
+	u64 due = __atomic_load_n(&decay.step_ms, __ATOMIC_RELAXED), every = reclaim_step_ms();
+	/* The first call only starts the clock. */
+	u64 steps = now < due ? 0 : due ? (now - due) / every + 1 : 1;
+
+	if (steps) {
+		due = now + every;
+		__atomic_store_n(&decay.step_ms, due, __ATOMIC_RELAXED);
+		/* Before it takes long: other threads need not try. */
+		__atomic_store_n(&decay.next_ms, due, __ATOMIC_RELAXED);
+		decay.rest = decay_step(steps, in_background);
+	}
+	/* A program that comes back after a pause pays for all of it. */
+	purge_rest(in_background || steps > DECAY_STEPS ? UINT64_MAX : BITE_PAGES);
+	__atomic_store_n(&decay.next_ms, decay.rest ? MIN(now + BITE_EVERY_MS, due) : due,
+			 __ATOMIC_RELAXED);
 }
 
 u64 reclaim_step_ms(void)
@@ -184,7 +218,6 @@ u64 reclaim_step_ms(void)
 
 void reclaim_age_now(bool in_background)
 {
-	u64 step_ms = reclaim_step_ms();
 	u64 now = os_now_ms();
 
 	if (likely(now < __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)))
@@ -193,7 +226,7 @@ void reclaim_age_now(bool in_background)
 		return;
 	/* Another may have made the step since we looked at the clock. */
 	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED))
-		decay_step(now, step_ms, in_background);
+		decay_look(now, in_background);
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -218,8 +251,10 @@ void reclaim_wake(void)
 		return;
 	}
 	/* 0 is the state before the first step, which only starts the clock. */
-	if (options.decay_ms > 0 && __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED) > now)
+	if (options.decay_ms > 0 && __atomic_load_n(&decay.step_ms, __ATOMIC_RELAXED) > now) {
+		__atomic_store_n(&decay.step_ms, now, __ATOMIC_RELAXED);
 		__atomic_store_n(&decay.next_ms, now, __ATOMIC_RELAXED);
+	}
 }
 
 void reclaim_set_floor(u64 bytes)

@@ -61,6 +61,27 @@ static void peak_melts_evenly(void)
 	pages_check(0);
 }
 
+/* Of a large one no call gives more than 16 MiB back, and it is gone in time all the same. */
+static void large_peaks_go_in_bites(void)
+{
+	u64 peak = 200000, last = peak, ms;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	free_nr(peak);
+	for (ms = 1; ms <= DECAY_MS * 12 / 10; ms++) {
+		u64 dirty;
+
+		pass(1);
+		dirty = nr_dirty();
+		assert_true(last - dirty <= 4096 + PAGEBLOCK_PAGES);
+		last = dirty;
+	}
+	assert_int_equal(last, 0);
+	pages_check(0);
+}
+
 /* Two peaks, one after the other, each take their time. */
 static void each_peak_has_its_time(void)
 {
@@ -497,6 +518,7 @@ static void what_cannot_go_is_dirty(void)
 
 UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(what_cannot_go_is_dirty),
+	  CASE(large_peaks_go_in_bites),
 	  CASE(each_peak_has_its_time),
 	  CASE(steady_load_keeps_its_pages),
 	  CASE(a_load_keeps_what_it_uses),
