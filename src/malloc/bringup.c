@@ -176,6 +176,7 @@ void bringup(void)
 		slab_shrinker.shrink = slab_shrink;
 		slab_shrinker.give = slab_punch;
 		orphan_shrinker.shrink = shrink_orphans;
+		orphan_shrinker.give = tcache_give_spare;
 		register_shrinker(&slab_shrinker);
 		own_shrinker.shrink = shrink_own;
 		register_shrinker(&orphan_shrinker);

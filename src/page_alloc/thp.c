@@ -18,7 +18,7 @@
 #include "os/os.h"
 #include "page_alloc/internal.h"
 
-/* Pages of a zone from which on it grows by huge ones. */
+/* Pages in use, and pages of a zone, from which on it grows by huge ones. */
 #define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)
 
 /*
@@ -52,7 +52,7 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 		return THP_DEFAULT;
 	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
 		return THP_SMALL;
-	if (managed >= HUGE_FROM)
+	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM)
 		return THP_HUGE;
 	return system_always && managed + (nr << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN : THP_SMALL;
 }

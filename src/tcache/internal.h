@@ -101,4 +101,12 @@ void tcache_orphan(struct tcache *tc);
 /* tcache_reap_orphans, and what else waits, some refills after a fork: true when it was done now. */
 bool tcache_reap_later(void);
 
+/* spare.c. LOCK_THREADS held: a cache that had a thread before, its struct as it was left; NULL. */
+struct tcache *spare_take_locked(void);
+void spare_put_locked(struct tcache *tc);
+/* Adds their counters. */
+void spare_totals_locked(struct stats *total);
+/* In a child. */
+void spare_after_fork(void);
+
 #endif

@@ -28,6 +28,7 @@
 #include "base/stats.h"
 #include "base/types.h"
 #include "memmap/memmap.h"
+#include "page_alloc/page_alloc.h"
 #include "slab/slab.h"
 
 /*
@@ -107,6 +108,7 @@ struct tcache {
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
 	int pid, tid;			/* of its thread, with idle_reclaim; written before it is linked */
 	bool reaped;			/* an orphan that somebody empties; LOCK_THREADS */
+	bool leaving;			/* a spare one whose sheaves are given back; LOCK_THREADS */
 	bool sealable;			/* slot may be set when the thread is in no heap or group */
 	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
 	struct lock seal_lock;
@@ -272,6 +274,9 @@ void tcache_forbid_seal(struct tcache *tc);
 void tcache_forbid_seal_for_good(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
 void tcache_shrink_idle(bool all);
+
+/* spare.c: gives back what caches without a thread keep; pages given. */
+u64 tcache_give_spare(enum give how);
 
 /* sheaf.c */
 void sheaves_init(void);

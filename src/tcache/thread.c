@@ -2,8 +2,7 @@
  * rank 6: thread caches come and go.
  *
  * The initial thread's cache is static. Others are allocated once and reused:
- * a thread that ends leaves its cache on a free list, emptied, with its memory
- * warm, for the next thread.
+ * a thread that ends leaves its cache, emptied, for the next one (spare.c).
  */
 #include <errno.h>
 
@@ -36,7 +35,6 @@ __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 struct lock threads_lock;
 struct tcache *threads_live;
 struct tcache *orphans;
-static struct tcache *spare; /* LOCK_THREADS */
 static u64 nr_live;
 
 /*
@@ -65,9 +63,7 @@ static struct tcache *tcache_new(void)
 		main_taken = true;
 		tc = (struct tcache *)round_up((uintptr_t)main_room, PAGE_SIZE);
 	} else {
-		tc = spare;
-		if (tc)
-			spare = tc->next_free;
+		tc = spare_take_locked();
 	}
 	unlock(&threads_lock, LOCK_THREADS);
 	if (tc)
@@ -216,8 +212,7 @@ static void retire(struct tcache *tc)
 	if (tc->shard != tc->home)
 		shard_use(tc->shard, -1);
 	shard_unbind(tc->home);
-	tc->next_free = spare;
-	spare = tc;
+	spare_put_locked(tc);
 }
 
 void tcache_exit(struct tcache *tc)
@@ -273,8 +268,7 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 	}
 	for (i = 0; i < __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE); i++)
 		slab_transferred(shards[i], &cached->objects, &cached->bytes);
-	for (tc = spare; tc; tc = tc->next_free)
-		stats_sum(total, &tc->stats);
+	spare_totals_locked(total);
 	for (tc = orphans; tc; tc = tc->next_free)
 		stats_sum(total, &tc->stats);
 	unlock(&threads_lock, LOCK_THREADS);
@@ -316,10 +310,7 @@ void tcache_after_fork(void)
 		tc->reaped = false;
 		lock_reinit(&tc->seal_lock);
 	}
-	/* Who reclaims looks, under its lock, whether a cache is still sealed, given up or not. */
-	for (tc = spare; tc; tc = tc->next_free)
-		if (tc->seal_lock.word)
-			lock_reinit(&tc->seal_lock);
+	spare_after_fork();
 	__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 	/*
 	 * A child that only calls exec must not pay for its parent's threads:

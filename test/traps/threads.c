@@ -476,6 +476,49 @@ static void heap_grows_once_for_all(void)
 		CHECK(!pthread_join(t[i], NULL));
 }
 
+/* Objects of all sizes come and go, so that all sheaves grow. */
+static void *use_all_sheaves(void *unused)
+{
+	static const int most = 32000;
+	char *p[300];
+	int i, size;
+
+	for (size = 16; size < most; size += size / 8 + 16) {
+		for (i = 0; i < 300 && i * size < 1 << 20; i++)
+			CHECK((p[i] = malloc((size_t)size)));
+		while (i--)
+			free(p[i]);
+	}
+	pthread_barrier_wait(&herd);
+	return unused;
+}
+
+/* What 200 threads at once had is not kept for the next 200. */
+static void caches_of_ended_threads_go_back(void)
+{
+	pthread_t t[HERD];
+	pthread_attr_t attr;
+	long before, kept;
+	int i;
+
+	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, 65536));
+	CHECK(!pthread_barrier_init(&herd, NULL, HERD));
+	malloc_trim(0);
+	before = status_kib("VmRSS");
+	for (i = 0; i < HERD; i++)
+		CHECK(!pthread_create(&t[i], &attr, use_all_sheaves, NULL));
+	for (i = 0; i < HERD; i++)
+		CHECK(!pthread_join(t[i], NULL));
+	malloc_trim(0);
+	kept = status_kib("VmRSS") - before;
+	CHECK(kept < 12 * 1024, "%ld KiB", kept);
+	/* They work again. */
+	for (i = 0; i < HERD; i++)
+		CHECK(!pthread_create(&t[i], &attr, use_all_sheaves, NULL));
+	for (i = 0; i < HERD; i++)
+		CHECK(!pthread_join(t[i], NULL));
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "objects_outlive_their_thread", .run = objects_outlive_their_thread },
 	{ .name = "destructors_allocate_late", .run = destructors_allocate_late },
@@ -487,6 +530,7 @@ static const struct trap_case cases[] = {
 	{ .name = "exit_while_threads_allocate", .run = exit_while_threads_allocate },
 	{ .name = "many_threads_at_once", .run = many_threads_at_once },
 	{ .name = "heap_grows_once_for_all", .run = heap_grows_once_for_all },
+	{ .name = "caches_of_ended_threads_go_back", .run = caches_of_ended_threads_go_back },
 	{ .name = "small_stacks", .run = small_stacks },
 	{ .name = "bare_exits", .run = bare_exits },
 	{ .name = "signals_interrupt", .run = signals_interrupt },

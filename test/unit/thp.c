@@ -46,6 +46,22 @@ static void large_heaps_get_them(void)
 	assert_int_equal(pfn_to_block(pfn)->thp, THP_DEFAULT);
 }
 
+/* A heap that was large once, and is not. */
+static void what_was_given_back_does_not_count(void)
+{
+	u64 pfn;
+
+	start(option_thp_auto, 0, false);
+	pfn = alloc_pages_exact(MOVABLE, (u64)1 << 18, 0);
+	free_pages(pfn);
+	assert_true(reclaim_trim(0) > 0);
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, (u64)1 << 18 | 1 << 16, 0), 0);
+	assert_int_equal(nr_huge(), 0);
+	/* Now it is. */
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 1 << 16, 0), 0);
+	assert_true(nr_huge() > 0);
+}
+
 static void heaps_with_a_limit_do_not(void)
 {
 	start(option_thp_auto, (u64)1 << 40, false);
@@ -175,7 +191,8 @@ static void small_pages_age_one_by_one(void)
 	assert_int_equal(dirty_after_ageing(3), 0);
 }
 
-UNIT_MAIN(CASE(large_heaps_get_them), CASE(heaps_with_a_limit_do_not),
+UNIT_MAIN(CASE(large_heaps_get_them), CASE(what_was_given_back_does_not_count),
+	  CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
 	  CASE(told_again_when_renewed), CASE(hot_huge_pages_stay_whole),

@@ -1,0 +1,147 @@
+/*
+ * rank 6: thread caches without a thread, kept for the next ones.
+ *
+ * A cache is used again warm, the last one first. What its sheaves lie in, up to 170 KiB, goes
+ * back to the system when it was not wanted for a while, or somebody is in need: otherwise
+ * a program would keep that for each of the most threads that it ever had at once.
+ */
+#include "buddy/zone.h"
+#include "os/os.h"
+#include "page_alloc/page_alloc.h"
+#include "tcache/internal.h"
+
+/* How many of those that were not wanted between two looks go at the second. */
+#define GIVE_SOME 16
+
+/* LOCK_THREADS, all of it. */
+static struct {
+	struct tcache *warm;	/* the last one first */
+	struct tcache *cold;	/* given back, or about to be; and the static one */
+	u64 nr_warm, least_warm; /* how many there are, and the least since the last look */
+} spare;
+
+/* The whole pages of the system that hold nothing but sheaves, of a cache in the window. */
+static u64 sheaf_pages(const struct tcache *tc, u64 *pfn)
+{
+	uintptr_t page = os_page_size();
+	uintptr_t from = round_up((uintptr_t)tc->slots, page);
+	uintptr_t to = round_down((uintptr_t)tc + tcache_bytes(), page);
+
+	*pfn = virt_to_pfn((const void *)from);
+	return from < to ? (to - from) >> PAGE_SHIFT : 0;
+}
+
+struct tcache *spare_take_locked(void)
+{
+	struct tcache *tc = spare.warm, **link = &spare.cold;
+	u64 pfn, nr;
+
+	if (tc) {
+		spare.warm = tc->next_free;
+		spare.nr_warm--;
+		spare.least_warm = MIN(spare.least_warm, spare.nr_warm);
+		return tc;
+	}
+	while (*link && (*link)->leaving)
+		link = &(*link)->next_free;
+	tc = *link;
+	if (!tc)
+		return NULL;
+	*link = tc->next_free;
+	if (in_window(tc)) {
+		nr = sheaf_pages(tc, &pfn);
+		pages_set_dirty(pfn, nr);
+	}
+	return tc;
+}
+
+static void push(struct tcache **list, struct tcache *tc)
+{
+	tc->next_free = *list;
+	*list = tc;
+}
+
+void spare_put_locked(struct tcache *tc)
+{
+	if (!in_window(tc)) {
+		push(&spare.cold, tc);
+		return;
+	}
+	push(&spare.warm, tc);
+	spare.nr_warm++;
+}
+
+void spare_totals_locked(struct stats *total)
+{
+	struct tcache *tc;
+
+	for (tc = spare.warm; tc; tc = tc->next_free)
+		stats_sum(total, &tc->stats);
+	for (tc = spare.cold; tc; tc = tc->next_free)
+		stats_sum(total, &tc->stats);
+}
+
+/* The next one to be given back; it is cold from then on, and nobody's until it has left. */
+static struct tcache *begin_give(void)
+{
+	struct tcache *tc;
+
+	lock(&threads_lock, LOCK_THREADS);
+	tc = spare.warm;
+	if (tc) {
+		spare.warm = tc->next_free;
+		spare.nr_warm--;
+		tc->leaving = true;
+		push(&spare.cold, tc);
+	}
+	unlock(&threads_lock, LOCK_THREADS);
+	return tc;
+}
+
+static void end_give(struct tcache *tc)
+{
+	lock(&threads_lock, LOCK_THREADS);
+	tc->leaving = false;
+	unlock(&threads_lock, LOCK_THREADS);
+}
+
+/* So many may go. */
+static u64 nr_to_give(enum give how)
+{
+	u64 nr = UINT64_MAX;
+
+	lock(&threads_lock, LOCK_THREADS);
+	if (how == GIVE_IDLE)
+		nr = MIN(spare.least_warm, (u64)GIVE_SOME);
+	spare.least_warm = spare.nr_warm - MIN(nr, spare.nr_warm);
+	unlock(&threads_lock, LOCK_THREADS);
+	return nr;
+}
+
+u64 tcache_give_spare(enum give how)
+{
+	u64 nr = nr_to_give(how), given = 0, pfn, pages;
+	struct tcache *tc;
+
+	while (nr-- && (tc = begin_give())) {
+		pages = sheaf_pages(tc, &pfn);
+		given += pages ? pages_give_back(pfn, pages, how != GIVE_ALL) : 0;
+		end_give(tc);
+	}
+	return given;
+}
+
+void spare_after_fork(void)
+{
+	struct tcache *tc;
+
+	/* Who reclaims looks, under its lock, whether a cache is still sealed, given up or not. */
+	for (tc = spare.warm; tc; tc = tc->next_free)
+		if (tc->seal_lock.word)
+			lock_reinit(&tc->seal_lock);
+	for (tc = spare.cold; tc; tc = tc->next_free) {
+		tc->leaving = false;
+		if (tc->seal_lock.word)
+			lock_reinit(&tc->seal_lock);
+	}
+}
