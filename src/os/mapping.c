@@ -18,6 +18,9 @@
 #ifndef MADV_FREE
 #define MADV_FREE 8
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -223,6 +226,15 @@ static bool may_map_a_page(void)
 }
 
 /*
+ * Whether the page is locked in memory. MREMAP_DONTUNMAP would leave a source behind that is
+ * not, for good: later blocks there could be swapped out though mlockall was called.
+ */
+static bool is_locked(void *page)
+{
+	return syscall(SYS_madvise, page, os_page_size(), MADV_COLD) != 0;
+}
+
+/*
  * The kernel unmaps `to` first and refuses afterwards: what is beyond a limit, or a source
  * of several mappings (before Linux 6.17; later it moves some of them, so the caller asks
  * for one). Where a page can be mapped, what was unmapped can be mapped again. (By way of
@@ -230,7 +242,7 @@ static bool may_map_a_page(void)
  */
 enum os_moved os_move_pages(void *to, void *from, size_t len)
 {
-	if (!source_stays() || !may_map_a_page())
+	if (!source_stays() || !may_map_a_page() || is_locked(from))
 		return OS_NOT_MOVED;
 	if ((void *)syscall(SYS_mremap, from, len, len,
 			    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)

@@ -100,6 +100,14 @@ void pages_moved(u64 pfn, u64 nr)
 	pages_clear_dirty(pfn, nr);
 }
 
+void pages_moved_to(u64 to, u64 from, u64 nr)
+{
+	if (thp_differs(to, from, nr))
+		thp_repeat(to, nr);
+	if (pfn_zone(to) != pfn_zone(from))
+		pages_bind(to, nr);
+}
+
 bool pages_renew(u64 pfn, u64 nr)
 {
 	enum os_renewed how = os_renew(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT);

@@ -109,6 +109,8 @@ bool zone_allowed(const struct zone *zone, const struct alloc_context *ac);
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr);
 /* Tells the system again, for pages that were mapped anew. */
 void thp_repeat(u64 pfn, u64 nr);
+/* Whether the system was told different things of the two ranges, or within one. */
+bool thp_differs(u64 a, u64 b, u64 nr);
 /* Ageing leaves a pageblock with few idle pages alone: they are part of a huge page in use. */
 bool thp_is_hot_locked(u64 pfn);
 

@@ -85,6 +85,17 @@ void thp_repeat(u64 pfn, u64 nr)
 	}
 }
 
+bool thp_differs(u64 a, u64 b, u64 nr)
+{
+	u8 thp = pfn_to_block(a)->thp;
+	u64 at = 0;
+
+	for (; at < nr; at = MIN(at + PAGEBLOCK_PAGES, MAX(nr - 1, at + 1)))
+		if (pfn_to_block(a + at)->thp != thp || pfn_to_block(b + at)->thp != thp)
+			return true;
+	return false;
+}
+
 bool thp_is_huge(u64 pfn)
 {
 	u8 thp = pfn_to_block(pfn)->thp;

@@ -47,29 +47,32 @@ void slab_unkeep_empty(struct shard *shard, struct cache_node *node,
 	node->empty_low = MIN(node->empty_low, node->nr_empty);
 }
 
-/* Takes up to `most` empty slabs of a node off its list and releases them. */
+/* Takes up to `most` empty slabs of a node off its list, in one walk, and releases them. */
 static void shrink_node(struct shard *shard, unsigned class, u32 most)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
+	u64 pfn, prev, taken = 0;
 
-	while (most--) {
-		u64 pfn;
+	lock(&node->lock, LOCK_NODE);
+	for (pfn = node->partial_last; pfn && most && node->nr_empty; pfn = prev) {
+		struct page *page = pfn_to_page(pfn);
 
-		lock(&node->lock, LOCK_NODE);
-		pfn = node->nr_empty ? node->partial_last : 0;
-		while (pfn && pfn_to_page(pfn)->nr_free != sc->nr_objects)
-			pfn = pfn_to_page(pfn)->prev;
-		if (pfn) {
-			partial_del(node, pfn);
-			slab_unkeep_empty(shard, node, sc);
-			node->nr_free -= sc->nr_objects;
-			__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
-		}
-		unlock(&node->lock, LOCK_NODE);
-		if (!pfn)
-			break;
-		slab_release(pfn, class);
+		prev = page->prev;
+		if (page->nr_free != sc->nr_objects)
+			continue;
+		partial_del(node, pfn);
+		slab_unkeep_empty(shard, node, sc);
+		node->nr_free -= sc->nr_objects;
+		__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+		page->next = (u32)taken;
+		taken = pfn;
+		most--;
+	}
+	unlock(&node->lock, LOCK_NODE);
+	for (; taken; taken = prev) {
+		prev = pfn_to_page(taken)->next;
+		slab_release(taken, class);
 	}
 }
 

@@ -371,11 +371,35 @@ static void a_hole_that_stays(void)
 	shrink_with_failures(LONG_MAX);
 }
 
+static long unlocked_kib(void)
+{
+	return status_kib("VmSize") - status_kib("VmLck");
+}
+
+/* With mlockall all is locked: where realloc puts it, and the place where it was. */
+static void locked_memory(void)
+{
+	char *p, *in_the_way;
+	long before;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		trap_skip("memory cannot be locked here");
+	p = malloc(8 * MIB);
+	in_the_way = malloc(8 * MIB);
+	CHECK(p && in_the_way);
+	memset(p, 7, 8 * MIB);
+	before = unlocked_kib();
+	p = realloc(p, 24 * MIB);
+	CHECK(p && p[8 * MIB - 1] == 7);
+	CHECK(unlocked_kib() < before + 4096, "%ld, then %ld KiB", before, unlocked_kib());
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "growing", .run = growing },
 	{ .name = "growing_with_an_older_kernel", .run = growing_with_an_older_kernel },
 	{ .name = "a_lowered_limit_of_address_space", .run = a_lowered_limit_of_address_space },
 	{ .name = "a_lowered_limit_of_data", .run = a_lowered_limit_of_data },
+	{ .name = "locked_memory", .run = locked_memory },
 	{ .name = "a_refused_move", .run = a_refused_move },
 	{ .name = "a_lost_target", .run = a_lost_target },
 	{ .name = "a_lost_target_of_a_group", .run = a_lost_target_of_a_group },
