@@ -59,9 +59,24 @@ void unlock_slow(struct lock *l)
 	os_futex_wake(&l->word, 1);
 }
 
+/*
+ * There is no other thread: what is held is held by this one, beneath a signal's handler
+ * that forks. To wait would be for ever. The child finds what the lock protects half done,
+ * as it would with any allocator: it may call exec.
+ */
+static bool is_held_beneath(struct lock *l)
+{
+	if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == WORD_FREE || !os_has_one_thread())
+		return false;
+	__atomic_store_n(&l->word, WORD_FORK_WITHIN, __ATOMIC_RELAXED);
+	return true;
+}
+
 void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, true);
+	if (unlikely(is_held_beneath(l)))
+		return;
 	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
 	/* Not WORD_HELD: a nested unlock must come to unlock_slow. */
@@ -99,7 +114,7 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, true);
 	/* A fork within a handler of a fork: this thread has it already. */
-	if (!lock_is_forking())
+	if (!lock_is_forking() && likely(!is_held_beneath(l)))
 		poll_for(l, WORD_FORK);
 }
 
@@ -111,7 +126,8 @@ void lock_fork_owned(void)
 void unlock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_drop(rank);
-	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE))
+	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE) &&
+	    !lock_word_cas(l, WORD_FORK_WITHIN, WORD_HELD, __ATOMIC_RELEASE))
 		unlock_slow(l);
 }
 

@@ -27,12 +27,14 @@ enum lock_rank {
 /*
  * WORD_FREE: 0. WORD_HELD: held, nobody sleeps. WORD_WAITED: held, somebody may
  * sleep. WORD_FORK: held by the prepare handler of fork, see lock_for_fork.
+ * WORD_FORK_WITHIN: the same, and held before by the thread that a signal's handler which
+ * forks has interrupted, in a process of one thread.
  */
 struct lock {
 	u32 word; /* atomic; acquire to take, release to drop */
 };
 
-enum { WORD_FREE, WORD_HELD, WORD_WAITED, WORD_FORK };
+enum { WORD_FREE, WORD_HELD, WORD_WAITED, WORD_FORK, WORD_FORK_WITHIN };
 
 void lock_slow(struct lock *l);
 void unlock_slow(struct lock *l);

@@ -146,6 +146,8 @@ int os_pid(void);
 /* The calling thread's number, and whether no thread of the process has it any more. */
 int os_tid(void);
 bool os_tid_is_gone(int tid);
+/* True when the process surely has this thread alone (glibc 2.32 and later know). */
+bool os_has_one_thread(void);
 
 /*
  * Registers for os_membarrier; once, early. True afterwards when it can be used.

@@ -19,6 +19,9 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#endif
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -257,6 +260,15 @@ bool os_thread_start(void (*f)(void), const char *name)
 void os_thread_join(void)
 {
 	pthread_join(own.thread, NULL);
+}
+
+bool os_has_one_thread(void)
+{
+#if __has_include(<sys/single_threaded.h>)
+	return __libc_single_threaded;
+#else
+	return false;
+#endif
 }
 
 int os_tid(void)

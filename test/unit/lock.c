@@ -112,6 +112,30 @@ static void lock_excludes(void)
 	assert_int_equal(word_of(&one), WORD_FREE);
 }
 
+/* A signal's handler forks in the midst of a critical section, and no other thread is there. */
+static void fork_within_a_lock(void)
+{
+	struct lock held = { 0 }, polled = { 0 }, free = { 0 };
+
+	fake.one_thread = true;
+	lock(&held, LOCK_THREADS);
+	assert_true(try_lock(&polled, LOCK_PCP));
+	lock_for_fork(&held, LOCK_THREADS);
+	lock_polled_for_fork(&polled, LOCK_PCP);
+	lock_for_fork(&free, LOCK_ZONE);
+	lock_fork_owned();
+	assert_true(lock_fork_done());
+	unlock_for_fork(&free, LOCK_ZONE);
+	unlock_for_fork(&polled, LOCK_PCP);
+	unlock_for_fork(&held, LOCK_THREADS);
+	assert_int_equal(held.word, WORD_HELD);
+	assert_int_equal(polled.word, WORD_HELD);
+	assert_int_equal(free.word, WORD_FREE);
+	unlock_tried(&polled, LOCK_PCP);
+	unlock(&held, LOCK_THREADS);
+	assert_int_equal(held.word, WORD_FREE);
+}
+
 static void reinit_frees_a_lost_lock(void)
 {
 	lock(&one, LOCK_ZONE);
@@ -268,7 +292,7 @@ UNIT_MAIN(CASE(free_lock_is_taken_without_the_system),
 	  CASE(trylock_does_not_wait),
 	  CASE(waiter_sleeps_and_is_woken),
 	  CASE(lock_excludes),
-	  CASE(reinit_frees_a_lost_lock),
+	  CASE(fork_within_a_lock), CASE(reinit_frees_a_lost_lock),
 	  CASE(ranks_may_be_taken_downward),
 	  CASE(wrong_order_is_fatal),
 	  CASE(trylock_may_be_out_of_order),
