@@ -165,8 +165,9 @@ static void take_capacity(struct tcache *tc, unsigned class)
 	unsigned i;
 
 	for (i = 0; i < NR_SHEAVES; i++) {
-		unsigned victim = tc->clock++ % NR_SHEAVES;
+		unsigned victim = tc->clock;
 
+		tc->clock = (u8)((victim + 1) % NR_SHEAVES);
 		if (victim == class || sheaf_limit(tc, victim) <= first_limit[victim])
 			continue;
 		sheaf_drop(tc, victim);
