@@ -12,15 +12,15 @@ CORE_SOURCES = \
 	src/base/stats.c src/base/stats.def src/base/stats.h \
 	src/base/trace.c src/base/trace.h \
 	src/memmap/low.c src/memmap/low.h src/memmap/memmap.c src/memmap/memmap.h \
-	src/buddy/buddy.c src/buddy/dirty.c src/buddy/lru.c src/buddy/lru.h src/buddy/pcp.c src/buddy/pcp.h src/buddy/run.c src/buddy/run.h \
+	src/buddy/buddy.c src/buddy/dirty.c src/buddy/lru.c src/buddy/lru.h src/buddy/pcp.c src/buddy/pcp.h src/buddy/range.c src/buddy/run.c src/buddy/run.h \
 	src/buddy/run_list.c \
 	src/buddy/zone.c src/buddy/zone_check.c src/buddy/zone.h \
-	src/page_alloc/compact.c src/page_alloc/free.c src/page_alloc/gfp.c src/page_alloc/highmem.c \
-	src/page_alloc/internal.h src/page_alloc/kswapd.c src/page_alloc/limit.c \
+	src/page_alloc/backing.c src/page_alloc/free.c src/page_alloc/gfp.c src/page_alloc/highmem.c \
+	src/page_alloc/in_flight.c src/page_alloc/internal.h src/page_alloc/kswapd.c src/page_alloc/limit.c \
 	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h src/page_alloc/pgdat.c \
 	src/page_alloc/purge.c src/page_alloc/reclaim.c src/page_alloc/resize.c src/page_alloc/scope.c \
 	src/page_alloc/scope.h src/page_alloc/slowpath.c \
-	src/page_alloc/thp.c src/page_alloc/watch.c src/page_alloc/watch.h \
+	src/page_alloc/thp.c src/page_alloc/unmap.c src/page_alloc/watch.c src/page_alloc/watch.h \
 	src/slab/internal.h src/slab/punch.c \
 	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
 	src/slab/empty.c src/slab/free.c src/slab/slab.c src/slab/slab.h src/slab/transfer.c \

@@ -436,45 +436,10 @@ u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, 
 	return pfn;
 }
 
-bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
-{
-	u64 end = pfn + nr;
-
-	/* Both in the window, or both below 4 GiB: then all between have pageblocks. */
-	if (nr && (!pfn_has_block(end - 1) || pfn_is_low(pfn) != pfn_is_low(end - 1)))
-		return false;
-	while (pfn < end) {
-		const struct pageblock *block = pfn_to_block(pfn);
-		struct piece p;
-
-		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
-			return false;
-		if (begins_whole_block(pfn, end - pfn)) {
-			if (!all_bits_set(block->free))
-				return false;
-			pfn += PAGEBLOCK_PAGES;
-			continue;
-		}
-		p = first_piece(pfn, end - pfn);
-		if ((block->free[p.word] & p.mask) != p.mask)
-			return false;
-		pfn += p.nr;
-	}
-	return true;
-}
-
 void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr)
 {
 	take_off_lists(zone, pfn, nr);
 	account_free(zone, pfn, nr, false);
-}
-
-bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
-{
-	if (!zone_range_is_free_locked(zone, pfn, nr))
-		return false;
-	zone_take_free_range_locked(zone, pfn, nr);
-	return true;
 }
 
 void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
@@ -483,14 +448,6 @@ void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migra
 
 	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
 		change_type(zone, pfn, mt);
-}
-
-bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
-{
-	if (!zone_take_range_locked(zone, pfn, nr))
-		return false;
-	zone_claim_pageblocks_locked(zone, pfn, nr, mt);
-	return true;
 }
 
 void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)

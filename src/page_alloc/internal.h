@@ -60,28 +60,27 @@ void age_for_free(void);
 void free_range(u64 pfn, u64 nr);
 
 /*
- * Pages that could not be unmapped are their owner's still: given back if they can be
+ * backing.c. Pages that could not be unmapped are their owner's still: given back if they can be
  * (not if they are locked), else they hold data.
  */
 void pages_keep(u64 pfn, u64 nr);
 
-/*
- * Between these two a thread has free pages on their way that others do not see: while
- * it purges or unmaps them, or has mapped them for a zone.
- */
-void pages_leave(void);
-/* Not `any`: there were none, or the system refused. */
-void pages_arrive(bool any);
+/* in_flight.c: between these two a thread has free pages in its hands that others do not see. */
+void in_flight_begin(void);
+/* Not `found`: there were none, or the system refused. */
+void in_flight_end(bool found);
 /* How often pages have arrived: to be noted before a look for them. */
-u32 reclaim_arrivals(void);
+u32 in_flight_seen(void);
 /*
  * Whether that is `seen` no more, so that another look is worth while. As long as some
- * are on their way it waits for them, but not long.
+ * are in flight it waits for them, but not long.
  */
-bool reclaim_wait(u32 seen);
+bool in_flight_wait(u32 seen);
+/* In a child after fork. */
+void in_flight_reinit(void);
 /*
- * Looks that find nothing, one after the other: several threads may be on the way, and others
- * quicker. But who comes with nothing wakes all as well, and what was refused to all still is.
+ * To give up after so many vain looks in a row: a wake-up may only mean that some thread
+ * came with nothing, and several may be on the way.
  */
 #define VAIN_TRIES 10
 
@@ -125,7 +124,6 @@ void purge_retry(void);
 
 /* In a child after fork: whoever was ageing, or purged, is not here any more. */
 void reclaim_reinit(void);
-void purge_reinit(void);
 void purge_after_fork(void);
 
 /* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */

@@ -173,14 +173,14 @@ static bool make_room(u64 need, u64 most, u64 excess)
 	give_back_everything();
 	/* What others have freed meanwhile; and what they are giving back is backed until then. */
 	for (tries = 0; tries < GIVE_TRIES; tries++) {
-		u32 seen = reclaim_arrivals();
+		u32 seen = in_flight_seen();
 		u64 backed = pages_nr_backed();
 
 		if (backed + need <= most)
 			return true;
 		if (reclaim_purge(backed + need - most))
 			vain = 0;
-		else if (++vain == VAIN_TRIES || !reclaim_wait(seen))
+		else if (++vain == VAIN_TRIES || !in_flight_wait(seen))
 			break;
 	}
 	return pages_nr_backed() + need <= most;

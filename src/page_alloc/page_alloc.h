@@ -91,7 +91,7 @@ void free_pages(u64 pfn);
  */
 bool resize_pages(u64 pfn, u64 nr);
 
-/* The owner moved the pages' content elsewhere by page tables: they are zero now. */
+/* backing.c. The owner moved the pages' content elsewhere by page tables: they are zero now. */
 void pages_moved(u64 pfn, u64 nr);
 /* The same for where they are now: what the system was told of the old place is told of the new. */
 void pages_moved_to(u64 to, u64 from, u64 nr);

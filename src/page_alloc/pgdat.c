@@ -311,6 +311,6 @@ void page_alloc_reinit_locks(void)
 	for (i = 0; i < nr_zones; i++)
 		zone_reinit_locks(zone_table[i]);
 	reclaim_reinit();
-	purge_reinit();
+	in_flight_reinit();
 	memmap_reinit_lock();
 }

@@ -1,7 +1,7 @@
 /*
  * rank 4: purge: free pages that hold data go back to the system.
  *
- * The free and dirty runs of a pageblock are taken out of the zone (they look
+ * The ranges of free dirty pages in a pageblock are taken out of the zone (they look
  * allocated), madvise runs without any lock, then they come back clean. Nobody
  * else waits for the system call, and nobody can be handed a page that is being
  * dropped.
@@ -14,66 +14,21 @@
 #include "page_alloc/scope.h"
 #include "page_alloc/watch.h"
 
-/*
- * Threads that have pages on their way, how often some arrived, or the last thread with
- * none, and threads that wait for that. Who seeks pages notes `arrivals` before it looks: when that has changed since, a
- * look was too early, whether or not anybody is on the way still. All atomic, sequentially
- * consistent.
- */
-static u32 underway, arrivals, waiters;
-
-void pages_leave(void)
-{
-	__atomic_fetch_add(&underway, 1, __ATOMIC_SEQ_CST);
-}
-
-/* True when it was the last. In a child that a signal's handler forked meanwhile, the counts began anew. */
-static bool count_down(u32 *count)
-{
-	u32 seen = __atomic_load_n(count, __ATOMIC_SEQ_CST);
-
-	while (seen && !__atomic_compare_exchange_n(count, &seen, seen - 1, false, __ATOMIC_SEQ_CST,
-						    __ATOMIC_SEQ_CST))
-		;
-	return seen <= 1;
-}
-
-void pages_arrive(bool any)
-{
-	bool last;
-
-	if (any)
-		__atomic_fetch_add(&arrivals, 1, __ATOMIC_SEQ_CST);
-	last = count_down(&underway);
-	if (likely(!__atomic_load_n(&waiters, __ATOMIC_SEQ_CST)))
-		return;
-	/* Who comes last lets them go even with empty hands: nobody else will come. */
-	if (last && !any)
-		__atomic_fetch_add(&arrivals, 1, __ATOMIC_SEQ_CST);
-	if (last || any)
-		os_futex_wake(&arrivals, INT32_MAX);
-}
-
-u32 reclaim_arrivals(void)
-{
-	return __atomic_load_n(&arrivals, __ATOMIC_SEQ_CST);
-}
-
-/* A run of free dirty pages, off the free lists while it is purged. */
-struct run {
+/* A range of free dirty pages, off the free lists while it is purged. */
+struct dirty_range {
 	u32 pfn, nr; /* small: many of them stand on the stack of any thread */
 };
 
 /* Whole pageblocks are purged together, this many at most. */
-#define RUN_BLOCKS 32
-#define MAX_RUNS (PAGEBLOCK_PAGES / 2)
+#define RANGE_BLOCKS 32
+#define MAX_RANGES (PAGEBLOCK_PAGES / 2)
 
-/* Runs that are being purged, on the stack of the thread that does it. */
+/* Ranges that are being purged, on the stack of the thread that does it. */
 struct purge {
 	struct purge *next;
 	const struct scope *thread; /* the address of its scope names a thread */
 	unsigned nr;
-	struct run runs[MAX_RUNS];
+	struct dirty_range ranges[MAX_RANGES];
 };
 static struct purge *purges[MAX_NR_ZONES]; /* of each zone; under its lock */
 
@@ -111,27 +66,28 @@ static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
 }
 
 /* Appends [from, to), cut to whole pages of the system, if anything is left. */
-static void add_run(struct run *runs, unsigned *nr, u64 from, u64 to)
+static void add_range(struct dirty_range *ranges, unsigned *nr, u64 from, u64 to)
 {
 	u64 unit = os_page_size() >> PAGE_SHIFT;
 
 	from = round_up(from, unit);
 	to = round_down(to, unit);
-	if (from < to && *nr < MAX_RUNS)
-		runs[(*nr)++] = (struct run){ (u32)from, (u32)(to - from) };
+	if (from < to && *nr < MAX_RANGES)
+		ranges[(*nr)++] = (struct dirty_range){ (u32)from, (u32)(to - from) };
 }
 
-/* Finds the runs of the pageblock at pfn, up to `most` pages. Zone lock held. */
-static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run *runs)
+/* Finds the ranges of the pageblock at pfn, up to `most` pages. Zone lock held. */
+static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 most,
+				  struct dirty_range *ranges)
 {
 	u64 end = pfn + PAGEBLOCK_PAGES, start = 0, at;
 	unsigned nr = 0;
 
 	if (whole_block_dirty_free(zone, pfn)) {
-		while (end - pfn < RUN_BLOCKS * PAGEBLOCK_PAGES && end - pfn < most &&
+		while (end - pfn < RANGE_BLOCKS * PAGEBLOCK_PAGES && end - pfn < most &&
 		       whole_block_dirty_free(zone, end))
 			end += PAGEBLOCK_PAGES;
-		runs[0] = (struct run){ (u32)pfn, (u32)(end - pfn) };
+		ranges[0] = (struct dirty_range){ (u32)pfn, (u32)(end - pfn) };
 		return 1;
 	}
 	for (at = pfn; at < end; at++) {
@@ -145,12 +101,12 @@ static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run
 			if (!start)
 				start = at;
 		} else if (start) {
-			add_run(runs, &nr, start, at);
+			add_range(ranges, &nr, start, at);
 			start = 0;
 		}
 	}
 	if (start)
-		add_run(runs, &nr, start, end);
+		add_range(ranges, &nr, start, end);
 	return nr;
 }
 
@@ -158,10 +114,10 @@ static unsigned find_runs(const struct zone *zone, u64 pfn, u64 most, struct run
  * The struct pages of whole pageblocks off the free lists say nothing: zeroes
  * say as much. Whoever lists such a block again writes its head.
  */
-static void purge_mem_map(const struct run *run)
+static void purge_mem_map(const struct dirty_range *range)
 {
-	u64 from = round_up((u64)(uintptr_t)pfn_to_page(run->pfn), (u64)os_page_size());
-	u64 to = round_down((u64)(uintptr_t)pfn_to_page((u64)run->pfn + run->nr), (u64)os_page_size());
+	u64 from = round_up((u64)(uintptr_t)pfn_to_page(range->pfn), (u64)os_page_size());
+	u64 to = round_down((u64)(uintptr_t)pfn_to_page((u64)range->pfn + range->nr), (u64)os_page_size());
 
 	if (from < to)
 		os_purge((void *)(uintptr_t)from, to - from);
@@ -172,11 +128,11 @@ static void purge_begin_locked(struct zone *zone, struct purge *p)
 	unsigned i;
 
 	for (i = 0; i < p->nr; i++)
-		zone_take_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
+		zone_take_range_locked(zone, p->ranges[i].pfn, p->ranges[i].nr);
 	p->thread = &this_scope;
 	p->next = purges[zone->index];
 	purges[zone->index] = p;
-	pages_leave();
+	in_flight_begin();
 }
 
 /* What was `refused` is not tried again soon. */
@@ -191,16 +147,16 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
 		link = &(*link)->next;
 	*link = p->next;
 	for (i = 0; i < p->nr; i++)
-		zone_free_range_locked(zone, p->runs[i].pfn, p->runs[i].nr);
+		zone_free_range_locked(zone, p->ranges[i].pfn, p->ranges[i].nr);
 	for (i = 0; i < p->nr && refused; i++)
-		for (pfn = p->runs[i].pfn; pfn < (u64)p->runs[i].pfn + p->runs[i].nr;
+		for (pfn = p->ranges[i].pfn; pfn < (u64)p->ranges[i].pfn + p->ranges[i].nr;
 		     pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES)
 			lru_set_aside(zone, pfn_to_block(pfn));
 	unlock(&zone->lock, LOCK_ZONE);
-	pages_arrive(true);
+	in_flight_end(true);
 }
 
-/* Runs of a pageblock that ageing tries though all are refused. */
+/* Ranges of a pageblock that ageing tries though all are refused. */
 #define REFUSALS_MOST 4
 
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
@@ -224,7 +180,7 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 		unlock(&zone->lock, LOCK_ZONE);
 		return 0;
 	}
-	p.nr = find_runs(zone, pfn, most, p.runs);
+	p.nr = find_dirty_ranges(zone, pfn, most, p.ranges);
 	/* Of larger pages of the system none may be free as a whole. */
 	if (!p.nr) {
 		lru_set_aside(zone, block);
@@ -236,45 +192,20 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 	unlock(&zone->lock, LOCK_ZONE);
 
 	for (i = 0; i < p.nr && !(aged && i >= REFUSALS_MOST && !purged); i++) {
-		const struct run *run = &p.runs[i];
-		u64 given = pages_give_back(run->pfn, run->nr, aged);
+		const struct dirty_range *range = &p.ranges[i];
+		u64 given = pages_give_back(range->pfn, range->nr, aged);
 
 		purged += given;
-		/* A refusal may have come halfway, where a page of the run is locked. */
+		/* A refusal may have come halfway, where a page of the range is locked. */
 		if (unlikely(!given))
-			pages_poison(run->pfn, run->nr);
-		if (given && run->nr >= PAGEBLOCK_PAGES)
-			purge_mem_map(run);
+			pages_poison(range->pfn, range->nr);
+		if (given && range->nr >= PAGEBLOCK_PAGES)
+			purge_mem_map(range);
 		stat_add_shared(purge_calls, 1);
 	}
 	purge_end(zone, &p, aged && !purged);
 	stat_add_shared(purged_pages, purged);
 	return purged;
-}
-
-/* A thread that ended by the bare system call in the midst of it never arrives. */
-#define WAIT_MOST_MS 50
-
-bool reclaim_wait(u32 seen)
-{
-	u64 now, end;
-
-	if (reclaim_arrivals() != seen)
-		return true;
-	/* Who forks holds the locks under which they come back. */
-	if (lock_is_forking())
-		return false;
-	now = os_now_ms();
-	end = now + WAIT_MOST_MS;
-	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
-	/* Whoever is the last after this look sees that somebody waits. A signal ends no wait. */
-	while (now < end && reclaim_arrivals() == seen &&
-	       __atomic_load_n(&underway, __ATOMIC_SEQ_CST)) {
-		os_futex_wait_ms(&arrivals, seen, end - now);
-		now = os_now_ms();
-	}
-	count_down(&waiters);
-	return reclaim_arrivals() != seen;
 }
 
 /* Starts a new tick, so that "older than now" has a meaning; the tick that begins. */
@@ -323,14 +254,8 @@ u64 reclaim_purge(u64 nr)
 	return purge(nr, false);
 }
 
-void purge_reinit(void)
-{
-	__atomic_store_n(&underway, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&waiters, 0, __ATOMIC_RELAXED);
-}
-
 /* What threads that are not here had in their hands comes back, with the data it may still hold. */
-static void put_back(struct zone *zone, struct purge **link)
+static void restore_lost_purges(struct zone *zone, struct purge **link)
 {
 	struct purge *p;
 	unsigned i;
@@ -343,9 +268,9 @@ static void put_back(struct zone *zone, struct purge **link)
 		}
 		*link = p->next;
 		for (i = 0; i < p->nr; i++) {
-			pages_set_dirty(p->runs[i].pfn, p->runs[i].nr);
-			pages_poison(p->runs[i].pfn, p->runs[i].nr);
-			zone_free_range(zone, p->runs[i].pfn, p->runs[i].nr);
+			pages_set_dirty(p->ranges[i].pfn, p->ranges[i].nr);
+			pages_poison(p->ranges[i].pfn, p->ranges[i].nr);
+			zone_free_range(zone, p->ranges[i].pfn, p->ranges[i].nr);
 		}
 	}
 }
@@ -355,5 +280,5 @@ void purge_after_fork(void)
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
-		put_back(zone_table[i], &purges[i]);
+		restore_lost_purges(zone_table[i], &purges[i]);
 }

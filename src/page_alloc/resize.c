@@ -52,9 +52,9 @@ static bool grow_heap_behind(struct zone *zone, u64 pfn, u64 nr)
 	u64 blocks = b.nr >> PAGEBLOCK_ORDER;
 	bool grown;
 
-	pages_leave();
+	in_flight_begin();
 	grown = zone_grow_at(zone, b.pfn, blocks, pfn_to_block(pfn)->migratetype);
-	pages_arrive(grown);
+	in_flight_end(grown);
 	if (grown)
 		zones_set_reserves();
 	return grown;

@@ -120,9 +120,9 @@ static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 		return true;
 	}
 	++*tries;
-	pages_leave();
+	in_flight_begin();
 	grown = try_grow(ac);
-	pages_arrive(grown);
+	in_flight_end(grown);
 	unlock(&zone->grow_lock, LOCK_GROW);
 	if (grown)
 		zones_set_reserves();
@@ -159,7 +159,7 @@ static u64 take_grown(const struct alloc_context *ac)
  */
 static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 {
-	u32 seen = reclaim_arrivals();
+	u32 seen = in_flight_seen();
 	unsigned grown = 0;
 	u64 pfn;
 
@@ -168,8 +168,8 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	if (!pfn && grow_zone(ac, &grown))
 		pfn = take_grown(ac);
 	/* What is free, or what could be mapped, may be in the hands of others. */
-	for (int tries = 0; !pfn && tries < VAIN_TRIES && reclaim_wait(seen); tries++) {
-		seen = reclaim_arrivals();
+	for (int tries = 0; !pfn && tries < VAIN_TRIES && in_flight_wait(seen); tries++) {
+		seen = in_flight_seen();
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		grown = 0;
 		if (!pfn && grow_zone(ac, &grown))

@@ -306,7 +306,7 @@ static void all_is_there_in_the_child(void)
 	page_alloc_after_fork();
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), NR_PAGES);
-	assert_false(reclaim_wait(reclaim_arrivals()));
+	assert_false(in_flight_wait(in_flight_seen()));
 	reclaim_purge(UINT64_MAX);
 	assert_int_equal(reclaim_nr_dirty(), 0);
 	assert_int_equal(pages_nr_backed(), 0);
@@ -335,13 +335,13 @@ static void who_never_arrives(void)
 	u64 before;
 
 	start();
-	assert_false(reclaim_wait(reclaim_arrivals()));
-	pages_leave();
+	assert_false(in_flight_wait(in_flight_seen()));
+	in_flight_begin();
 	before = fake.now_ms;
-	assert_false(reclaim_wait(reclaim_arrivals()));
+	assert_false(in_flight_wait(in_flight_seen()));
 	assert_in_range(fake.now_ms - before, 1, 1000);
-	pages_arrive(false);
-	assert_false(reclaim_wait(reclaim_arrivals()));
+	in_flight_end(false);
+	assert_false(in_flight_wait(in_flight_seen()));
 }
 
 /* Whoever looked before pages arrived looks again, without a wait; in vain nobody does. */
@@ -350,23 +350,23 @@ static void arrivals_are_told(void)
 	u32 seen;
 
 	start();
-	seen = reclaim_arrivals();
-	pages_leave();
-	pages_arrive(true);
-	assert_true(reclaim_wait(seen));
-	seen = reclaim_arrivals();
-	assert_false(reclaim_wait(seen));
+	seen = in_flight_seen();
+	in_flight_begin();
+	in_flight_end(true);
+	assert_true(in_flight_wait(seen));
+	seen = in_flight_seen();
+	assert_false(in_flight_wait(seen));
 	/* Another one is on the way still. */
-	pages_leave();
-	pages_leave();
-	pages_arrive(false);
-	assert_int_equal(reclaim_arrivals(), seen);
-	pages_leave();
-	pages_arrive(true);
-	assert_true(reclaim_wait(seen));
+	in_flight_begin();
+	in_flight_begin();
+	in_flight_end(false);
+	assert_int_equal(in_flight_seen(), seen);
+	in_flight_begin();
+	in_flight_end(true);
+	assert_true(in_flight_wait(seen));
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), 0);
-	pages_arrive(false);
-	assert_false(reclaim_wait(reclaim_arrivals()));
+	in_flight_end(false);
+	assert_false(in_flight_wait(in_flight_seen()));
 }
 
 /* A signal that the waiting thread handles ends no wait. */
@@ -388,7 +388,7 @@ static void *signal_and_arrive(void *arg)
 		pthread_kill(waiting, SIGUSR1);
 	}
 	usleep(1000);
-	pages_arrive(true);
+	in_flight_end(true);
 	return arg;
 }
 
@@ -400,9 +400,9 @@ static void signals_end_no_wait(void)
 	start();
 	waiting = pthread_self();
 	sigaction(SIGUSR1, &action, NULL);
-	pages_leave();
+	in_flight_begin();
 	assert_int_equal(pthread_create(&thread, NULL, signal_and_arrive, NULL), 0);
-	assert_true(reclaim_wait(reclaim_arrivals()));
+	assert_true(in_flight_wait(in_flight_seen()));
 	pthread_join(thread, NULL);
 }
 
@@ -411,7 +411,7 @@ static void *come_with_nothing(void *arg)
 {
 	while (!fake_calls(FAKE_FUTEX_WAIT))
 		os_yield();
-	pages_arrive(false);
+	in_flight_end(false);
 	return arg;
 }
 
@@ -420,11 +420,11 @@ static void the_last_arrives_with_nothing(void)
 	pthread_t thread;
 
 	start();
-	pages_leave();
+	in_flight_begin();
 	assert_int_equal(pthread_create(&thread, NULL, come_with_nothing, NULL), 0);
-	assert_true(reclaim_wait(reclaim_arrivals()));
+	assert_true(in_flight_wait(in_flight_seen()));
 	pthread_join(thread, NULL);
-	assert_false(reclaim_wait(reclaim_arrivals()));
+	assert_false(in_flight_wait(in_flight_seen()));
 }
 
 /* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
@@ -452,7 +452,7 @@ static void a_child_goes_on_purging(void)
 	reclaim_purge(UINT64_MAX);
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), 0);
-	assert_false(reclaim_wait(reclaim_arrivals()));
+	assert_false(in_flight_wait(in_flight_seen()));
 	if (in_child)
 		_exit(0);
 	assert_true(wait(&status) > 0);

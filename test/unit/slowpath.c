@@ -294,7 +294,7 @@ static void arrive(void)
 		return;
 	/* Another thread would take the lock, which ranks before that of sections. */
 	zone_free_range_locked(zone_table[0], in_hands, 3 * PAGEBLOCK_PAGES);
-	pages_arrive(true);
+	in_flight_end(true);
 }
 
 static void pages_that_arrive_are_found(void)
@@ -311,7 +311,7 @@ static void pages_that_arrive_are_found(void)
 		in_hands = pfn;
 		put(pfn);
 		assert_true(zone_take_range_locked(zone_table[0], pfn, 3 * PAGEBLOCK_PAGES));
-		pages_leave();
+		in_flight_begin();
 		refusals = 0;
 		pfn = get(BM_GFP_KERNEL, 3 * PAGEBLOCK_PAGES);
 		if (!pfn)
@@ -321,7 +321,7 @@ static void pages_that_arrive_are_found(void)
 	/* It asked less often: they did not arrive. */
 	assert_true(refusals < arrive_at && arrive_at > 2);
 	zone_free_range(zone_table[0], in_hands, 3 * PAGEBLOCK_PAGES);
-	pages_arrive(true);
+	in_flight_end(true);
 	put_all();
 }
 

@@ -20,7 +20,7 @@ struct isolated {
 	u8 mt;
 };
 
-static bool isolate_some(struct zone *zone, struct isolated *out)
+static bool isolate_free_blocks(struct zone *zone, struct isolated *out)
 {
 	bool found = false;
 	unsigned o, mt;
@@ -73,9 +73,9 @@ u64 zones_return_blocks(void)
 	u64 returned = 0;
 	unsigned i;
 
-	pages_leave();
+	in_flight_begin();
 	for (i = 0; i < nr_zones; i++) {
-		while (isolate_some(zone_table[i], &run)) {
+		while (isolate_free_blocks(zone_table[i], &run)) {
 			if (!unmap_isolated(&run)) {
 				/* At the limit of mappings; the pages are given back at least. */
 				zone_add_blocks(zone_table[i], run.pfn,
@@ -85,7 +85,7 @@ u64 zones_return_blocks(void)
 			returned += run.nr;
 		}
 	}
-	pages_arrive(returned);
+	in_flight_end(returned);
 	if (returned) {
 		stat_add_shared(blocks_returned, returned >> PAGEBLOCK_ORDER);
 		zones_set_reserves();

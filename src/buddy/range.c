@@ -1,0 +1,45 @@
+/* rank 3: ranges of pages that are wanted as they lie. Zone lock. */
+#include "buddy/zone.h"
+
+bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr;
+
+	/* Both in the window, or both below 4 GiB: then all between have pageblocks. */
+	if (nr && (!pfn_has_block(end - 1) || pfn_is_low(pfn) != pfn_is_low(end - 1)))
+		return false;
+	while (pfn < end) {
+		const struct pageblock *block = pfn_to_block(pfn);
+		struct piece p;
+
+		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
+			return false;
+		if (begins_whole_block(pfn, end - pfn)) {
+			if (!all_bits_set(block->free))
+				return false;
+			pfn += PAGEBLOCK_PAGES;
+			continue;
+		}
+		p = first_piece(pfn, end - pfn);
+		if ((block->free[p.word] & p.mask) != p.mask)
+			return false;
+		pfn += p.nr;
+	}
+	return true;
+}
+
+bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
+{
+	if (!zone_range_is_free_locked(zone, pfn, nr))
+		return false;
+	zone_take_free_range_locked(zone, pfn, nr);
+	return true;
+}
+
+bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	if (!zone_take_range_locked(zone, pfn, nr))
+		return false;
+	zone_claim_pageblocks_locked(zone, pfn, nr, mt);
+	return true;
+}
