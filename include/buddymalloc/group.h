@@ -37,7 +37,7 @@ typedef uint64_t bm_scope_t;
  * flags and still waits until others free memory. Returns what was before, on failure too:
  * then nothing changes and errno is set, else errno is left alone, so who wants to
  * know sets it to 0 first. EINVAL for an unknown flag or node, EAGAIN for a group in
- * a thread that is ending.
+ * a thread that is ending, ENOMEM when there is no memory for the thread's cache.
  * Kernel: memalloc_noreclaim_save() and its kin, set_active_memcg().
  */
 bm_scope_t bm_scope_save(unsigned int flags, int node, struct bm_group *group);

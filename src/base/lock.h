@@ -14,13 +14,13 @@ enum lock_rank {
 	LOCK_BRINGUP,	/* the start of the library; the lists of groups */
 	LOCK_THREADS,	/* the list of thread caches */
 	LOCK_SEAL,	/* a thread cache that others take from */
-	LOCK_SHARDS,	/* creation of shards */
+	LOCK_SHARDS,	/* shards and their threads */
 	LOCK_TRANSFER,	/* what waits for one shard's threads */
 	LOCK_NODE,	/* one shard's slabs of one class */
 	LOCK_GROW,	/* one zone's growth */
 	LOCK_PCP,	/* one CPU's page lists */
 	LOCK_ZONE,	/* one zone's free areas */
-	LOCK_SECTION,	/* growth of the mem_map */
+	LOCK_SECTION,	/* growth of the mem_map, states of pageblocks */
 	NR_LOCK_RANKS
 };
 

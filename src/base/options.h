@@ -1,6 +1,6 @@
 /*
  * rank 1: options, from options.def. Written once at start, before any
- * thread exists; read-only afterwards.
+ * thread exists; read-only afterwards, but for what another option makes useless.
  */
 #ifndef BM_BASE_OPTIONS_H
 #define BM_BASE_OPTIONS_H

@@ -97,7 +97,7 @@ static void look_around(struct search *s, u64 pfn, unsigned order)
 	s->end += above;
 }
 
-/* A smaller block has led to the same run; up to a pageblock of another type in this one, if any. */
+/* The block lies in the run that was looked at last, by way of a smaller block. */
 static bool was_seen(const struct search *s, u64 pfn, unsigned order)
 {
 	return pfn >= s->start && pfn < s->end &&

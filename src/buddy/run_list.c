@@ -63,7 +63,7 @@ struct around {
 	u64 block_start, block_end;	/* of the pageblock if it is wholly free, else `end` */
 };
 
-static fast_inline struct around look_around(const struct zone *zone, u64 pfn, u64 end)
+static fast_inline struct around surrounding_run(const struct zone *zone, u64 pfn, u64 end)
 {
 	const enum migratetype mt = MIGRATE_MOVABLE;
 	u64 block_start = round_down(pfn, (u64)PAGEBLOCK_PAGES);
@@ -81,7 +81,7 @@ static fast_inline struct around look_around(const struct zone *zone, u64 pfn, u
 
 void runs_join(struct zone *zone, u64 pfn, u64 end)
 {
-	struct around a = look_around(zone, pfn, end);
+	struct around a = surrounding_run(zone, pfn, end);
 
 	del(zone, a.start, pfn);
 	del(zone, end, a.end);
@@ -91,7 +91,7 @@ void runs_join(struct zone *zone, u64 pfn, u64 end)
 
 void runs_part(struct zone *zone, u64 pfn, u64 end)
 {
-	struct around a = look_around(zone, pfn, end);
+	struct around a = surrounding_run(zone, pfn, end);
 
 	del(zone, a.start, a.block_start);
 	del(zone, a.block_end, a.end);

@@ -121,7 +121,7 @@ static void child_after_fork(void)
 /*
  * Runs as a pthread key's destructor. Others may still free: it asks for one
  * more round, so that most of them come first; those that come later find
- * tcache_gone.
+ * tcache_none.
  */
 static void thread_exits(void *arg)
 {

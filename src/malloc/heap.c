@@ -130,7 +130,7 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, pfn;
 	int saved = errno;
 
-	if (shard->spare) {
+	if (shard->retired) {
 		report_corruption("invalid bm_heap_destroy of %p: it was destroyed before",
 				  (void *)heap);
 		errno = EINVAL;

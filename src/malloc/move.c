@@ -72,8 +72,8 @@ void large_cut_move(u64 pfn, u64 nr)
 {
 	if (nr >= moved_pages(pfn))
 		return;
-	/* What is cut off must not stay behind as a scar of nobody's. Even where that cannot
-	 * be helped it will be another's, and not to be mapped anew with this block. */
+	/* The part cut off becomes one mapping with the heap again. Where that fails the scar is
+	 * whoever's takes those pages: this block forgets it. */
 	heal(pfn, nr);
 	pfn_to_page(pfn)->map[MOVED] = nr;
 }

@@ -68,7 +68,7 @@ struct page {
 	union {
 		u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
 		struct {	/* of a free run's first page, see buddy/run.h */
-			u64 map_stays;	/* a single object freed twice in a race is told still */
+			u64 map_stays;	/* map[0]: a double free of a single object in a race is reported still */
 			u32 run_next, run_prev;
 			u16 run_nr;
 			u8 run_warm;
@@ -221,11 +221,6 @@ static fast_inline struct page *pfn_to_page(u64 pfn)
 static fast_inline u64 page_to_pfn(const struct page *page)
 {
 	return (u64)(page - window.pages);
-}
-
-static fast_inline char *page_to_virt(const struct page *page)
-{
-	return pfn_to_virt(page_to_pfn(page));
 }
 
 static fast_inline struct pageblock *pfn_to_block(u64 pfn)

@@ -32,7 +32,7 @@ static void note_trouble(struct os_group_limit *out, int error, const char *file
  * A decimal number; "max" and what is too large for any machine are no limit.
  * False for anything else. Nobody can live in a group of nothing, so 0 is a mistake.
  */
-static bool parse_limit(const char *s, uint64_t *out)
+static bool parse_group_limit(const char *s, uint64_t *out)
 {
 	uint64_t n = 0;
 
@@ -61,7 +61,7 @@ static bool ask_file(const char *path, struct os_group_limit *out)
 		return false;
 	if (error)
 		note_trouble(out, error, path);
-	else if (!parse_limit(text, &limit))
+	else if (!parse_group_limit(text, &limit))
 		note_trouble(out, EINVAL, path);
 	else if (limit < out->bytes)
 		out->bytes = limit;

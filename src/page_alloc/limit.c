@@ -162,7 +162,7 @@ bool limit_has_room(u64 nr)
 #define GIVE_TRIES 100
 
 /* Gives back what the request would be too much by; false: it is so still. */
-static bool make_room(u64 need, u64 most, u64 excess)
+static bool reclaim_below(u64 need, u64 most, u64 excess)
 {
 	unsigned tries, vain = 0;
 
@@ -202,7 +202,7 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
 			reclaim_wake();
 	} else if (may_reclaim && need <= most) {
-		allowed = make_room(need, most, want - most);
+		allowed = reclaim_below(need, most, want - most);
 	}
 	/* The system refuses to take what is locked. */
 	errno = saved;

@@ -66,21 +66,7 @@ static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_
 	ac->highest_zone = gfp_zone(gfp);
 	ac->lowest_zone = gfp & GFP_WINDOW ? ZONE_NORMAL : ZONE_DMA;
 	ac->nodemask = gfp & BM_GFP_THISNODE ? nodemask & (u64)1 << node : nodemask;
-}
-
-/* What follows from the statement: where the search begins. */
-static inline void finalise_ac(struct alloc_context *ac)
-{
 	ac->preferred = preferred_zone(ac);
-}
-
-/*
- * The first pass neither mixes migratetypes nor leaves the preferred zone: as
- * long as that one can grow, either would cost later and save nothing now.
- */
-static inline unsigned alloc_flags_nofragment(void)
-{
-	return ALLOC_WMARK_LOW | ALLOC_NOFRAGMENT;
 }
 
 bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags)
@@ -188,7 +174,9 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 /* A block off the free lists, within the limits; or 0. */
 static u64 take_block(const struct alloc_context *ac)
 {
-	u64 pfn = get_page_from_freelist(ac, alloc_flags_nofragment());
+	/* Neither to mix migratetypes nor to leave the preferred zone: as long as that one
+	 * can grow, either would cost later and save nothing now. */
+	u64 pfn = get_page_from_freelist(ac, ALLOC_WMARK_LOW | ALLOC_NOFRAGMENT);
 
 	if (unlikely(!pfn))
 		pfn = alloc_pages_slowpath(ac);
@@ -229,14 +217,13 @@ static cold_path u64 alloc_failed(const struct alloc_context *ac)
 /* Blocks from here on cost so much that the look at the clock does not count. */
 #define AGE_PAGES 16
 
-static out_of_line u64 alloc_pages_heart(unsigned node, bm_gfp_t gfp, u64 nr, unsigned align_order,
+static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, unsigned align_order,
 					u64 nodemask)
 {
 	struct alloc_context request, *ac = &request;
 	u64 pfn;
 
 	prepare_alloc_pages(ac, node, gfp, nr, align_order, nodemask);
-	finalise_ac(ac);
 	if (unlikely(!ac->preferred)) {
 		/* No node that may serve has a zone of the kind. */
 		errno = ENOMEM;
@@ -267,7 +254,7 @@ static out_of_line u64 alloc_pages_heart(unsigned node, bm_gfp_t gfp, u64 nr, un
 }
 
 /* True when all of these up to 64 pages, naturally aligned, are dirty already. */
-static inline bool is_dirty(u64 pfn, u64 nr)
+static inline bool all_dirty(u64 pfn, u64 nr)
 {
 	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
 				   __ATOMIC_RELAXED);
@@ -294,7 +281,7 @@ static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr
 {
 	if (!limit_allows_pages(pfn, nr, gfp)) {
 		zone_free_range(pfn_zone(pfn), pfn, nr);
-		return alloc_pages_heart(node, gfp, nr, ilog2(nr), nodemask);
+		return alloc_pages_full(node, gfp, nr, ilog2(nr), nodemask);
 	}
 	pages_set_dirty(pfn, nr);
 	return hand_over(pfn, node, gfp, nr);
@@ -312,11 +299,11 @@ static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned or
 
 	if (unlikely(gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) ||
 		     order > 6 || nr != (u64)1 << order || !(nodemask >> node & 1)))
-		return alloc_pages_heart(node, gfp, nr, order, nodemask);
+		return alloc_pages_full(node, gfp, nr, order, nodemask);
 	pfn = pcp_take(nodes[node]->zones[ZONE_NORMAL], order, gfp_migratetype(gfp));
 	if (unlikely(!pfn))
-		return alloc_pages_heart(node, gfp, nr, order, nodemask);
-	if (unlikely(!is_dirty(pfn, nr)))
+		return alloc_pages_full(node, gfp, nr, order, nodemask);
+	if (unlikely(!all_dirty(pfn, nr)))
 		return finish_clean(pfn, node, gfp, nr, nodemask);
 	return hand_over(pfn, node, gfp, nr);
 }
@@ -337,7 +324,7 @@ static out_of_line u64 alloc_pages_bound(int nid, bm_gfp_t gfp, u64 nr, unsigned
 		node = this_scope.node - 1u;
 		gfp |= BM_GFP_THISNODE;
 	}
-	return alloc_pages_heart(node, gfp, nr, align_order, nodemask);
+	return alloc_pages_full(node, gfp, nr, align_order, nodemask);
 }
 
 u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u64 nodemask)

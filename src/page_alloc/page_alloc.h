@@ -47,7 +47,7 @@ static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
 }
 
 /*
- * The heart: nr pages as alloc_pages_exact says, from the nodes of nodemask,
+ * What all others come to: nr pages as alloc_pages_exact says, from the nodes of nodemask,
  * from node nid (or NODE_NONE) rather than from others; zones below the window
  * may serve. All other calls are this one.
  */
@@ -75,9 +75,9 @@ bool node_exists(unsigned nid);
 
 /*
  * Exactly nr pages, the first at a multiple of 1 << align_order pages; what a
- * block of 1 << order has beyond is given back at once. Any nr; blocks that
- * the buddy cannot serve (over 1 << MAX_ORDER pages) need BM_GFP_HIGHMEM and
- * are mapped for themselves.
+ * block of 1 << order has beyond is given back at once. Any nr: blocks of more than
+ * 1 << MAX_ORDER pages are pageblocks in a row, or, with BM_GFP_HIGHMEM, mapped for
+ * themselves.
  */
 u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order);
 

@@ -63,8 +63,7 @@ static void shrink_node(struct shard *shard, unsigned class, u32 most)
 			continue;
 		partial_del(node, pfn);
 		slab_unkeep_empty(shard, node, sc);
-		node->nr_free -= sc->nr_objects;
-		__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+		node_forget_empty(node, sc);
 		page->next = (u32)taken;
 		taken = pfn;
 		most--;

@@ -82,8 +82,7 @@ static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *
 			partial_add_tail(node, pfn);
 		return 0;
 	}
-	node->nr_free -= sc->nr_objects;
-	__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+	node_forget_empty(node, sc);
 	return pfn;
 }
 
@@ -149,7 +148,7 @@ static inline unsigned free_neighbours(struct page *page, const struct size_clas
  * Frees pointers of one slab, the longest run of them that ptrs begins with;
  * how many. Fewer than the run has when one is no allocated object.
  */
-static out_of_line unsigned free_run(u64 pfn, const struct size_class *sc, void *const *ptrs,
+static out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc, void *const *ptrs,
 				     unsigned n)
 {
 	struct page *page = pfn_to_page(pfn);
@@ -241,7 +240,7 @@ static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs
 		if (step + reach >= 2 * reach)
 			run = free_lone(pfn, sc, ptrs[done]);
 		else
-			run = free_run(pfn, sc, ptrs + done, n - done);
+			run = free_same_slab(pfn, sc, ptrs + done, n - done);
 		if (unlikely(!run))
 			break;
 		done += run;

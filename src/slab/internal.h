@@ -57,6 +57,13 @@ static inline void partial_del(struct cache_node *node, u64 pfn)
 		node->partial_last = page->prev;
 }
 
+/* An empty slab leaves its node. */
+static inline void node_forget_empty(struct cache_node *node, const struct size_class *sc)
+{
+	node->nr_free -= sc->nr_objects;
+	__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+}
+
 /*
  * The first page of the slab that an object of the class lies in. Of an object
  * that may be free already only while its own page has the class's tag.

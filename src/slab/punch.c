@@ -149,7 +149,7 @@ static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, bool all)
 }
 
 /* Isolates what is wanted among the next slabs of the node; false at the list's end. */
-static bool isolate_some(struct cache_node *node, const struct size_class *sc, bool all)
+static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, bool all)
 {
 	unsigned left = SEEN_MOST;
 	bool more = true;
@@ -193,8 +193,7 @@ static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 			partial_add_tail(node, pfn);
 			continue;
 		}
-		node->nr_free -= sc->nr_objects;
-		__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+		node_forget_empty(node, sc);
 		punch.pfn[empty++] = pfn;
 	}
 	punch.nr = 0;
@@ -215,7 +214,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 	do {
 		unsigned i, empty;
 
-		more = isolate_some(node, sc, all);
+		more = isolate_slabs(node, sc, all);
 		if (!punch.nr)
 			continue;
 		for (i = 0; i < punch.nr; i++)

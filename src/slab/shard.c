@@ -74,7 +74,7 @@ struct shard *shard_create_private(void)
 	shard = spare_private;
 	if (shard) {
 		spare_private = shard->next_spare;
-		shard->spare = false;
+		shard->retired = false;
 	}
 	unlock(&shards_lock, LOCK_SHARDS);
 	if (shard)
@@ -101,12 +101,12 @@ void shard_retire_private(struct shard *shard)
 {
 	lock(&shards_lock, LOCK_SHARDS);
 	shard->next_spare = spare_private;
-	shard->spare = true;
+	shard->retired = true;
 	spare_private = shard;
 	unlock(&shards_lock, LOCK_SHARDS);
 }
 
-unsigned shard_use(struct shard *shard, int change)
+static unsigned change_users(struct shard *shard, int change)
 {
 	unsigned users;
 
@@ -114,6 +114,21 @@ unsigned shard_use(struct shard *shard, int change)
 	users = shard->users = (u16)(shard->users + change);
 	unlock(&shards_lock, LOCK_SHARDS);
 	return users;
+}
+
+void shard_enter(struct shard *shard)
+{
+	change_users(shard, 1);
+}
+
+void shard_leave(struct shard *shard)
+{
+	change_users(shard, -1);
+}
+
+unsigned shard_users(struct shard *shard)
+{
+	return change_users(shard, 0);
 }
 
 void shard_clear(struct shard *shard)
@@ -125,27 +140,27 @@ void shard_clear(struct shard *shard)
 struct shard *shard_bind(void)
 {
 	struct shard *best;
-	u64 spare = 0;
+	u64 fresh = 0;
 
 	lock(&shards_lock, LOCK_SHARDS);
 	best = least_loaded();
 	if (best->nr_threads && may_add_common()) {
 		/* The pages are found without the lock: that may take long. */
 		unlock(&shards_lock, LOCK_SHARDS);
-		spare = shard_pages();
+		fresh = shard_pages();
 		lock(&shards_lock, LOCK_SHARDS);
 		best = least_loaded();
-		if (spare && best->nr_threads && may_add_common()) {
-			best = (struct shard *)(void *)pfn_to_virt(spare);
+		if (fresh && best->nr_threads && may_add_common()) {
+			best = (struct shard *)(void *)pfn_to_virt(fresh);
 			shard_setup(best, nr_shards);
 			nr_common++;
-			spare = 0;
+			fresh = 0;
 		}
 	}
 	__atomic_store_n(&best->nr_threads, best->nr_threads + 1, __ATOMIC_RELAXED);
 	unlock(&shards_lock, LOCK_SHARDS);
-	if (spare)
-		free_pages(spare);
+	if (fresh)
+		free_pages(fresh);
 	return best;
 }
 

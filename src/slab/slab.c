@@ -119,8 +119,8 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 }
 
 /*
- * Slabs that a refill which has something passes over: at a limit, with the lock held. (Who
- * has nothing passes all of them, or would be refused what is there.)
+ * At a limit a refill that has objects already skips so many slabs at most, as it holds the
+ * lock. One that has none skips any number, or it would fail while there is memory.
  */
 #define PASS_MOST 64
 

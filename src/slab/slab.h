@@ -51,7 +51,7 @@ struct shard {
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS, others read it, relaxed */
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
 	u16 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
-	bool spare;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
+	bool retired;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* private and without a purpose; LOCK_SHARDS */
 	/* In empty slabs of all nodes; relaxed atomic. Off the line that every
 	 * thread reads for each of the shard's objects that it frees. */
@@ -97,8 +97,10 @@ void shard_unbind(struct shard *shard);
 struct shard *shard_create_private(void);
 /* It has no slab any more; its tags will be used again. */
 void shard_retire_private(struct shard *shard);
-/* Counts the threads that allocate from it by default, +1 or -1; how many there are then. */
-unsigned shard_use(struct shard *shard, int change);
+/* A thread allocates from the private shard now, or no longer; how many do. */
+void shard_enter(struct shard *shard);
+void shard_leave(struct shard *shard);
+unsigned shard_users(struct shard *shard);
 
 static inline bool shard_is_private(const struct shard *shard)
 {

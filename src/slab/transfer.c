@@ -101,7 +101,7 @@ void slab_free_mixed(void **objects, unsigned n)
  * Brings the objects that may wait for the shard's threads, as the first may, to the front;
  * how many. Whether they are few of each class.
  */
-static unsigned gather(const struct shard *shard, void **objects, unsigned n, bool *few)
+static unsigned group_by_shard(const struct shard *shard, void **objects, unsigned n, bool *few)
 {
 	const u32 base = shard->tag_base;
 	unsigned nr = 0, i;
@@ -152,7 +152,7 @@ void slab_transfer(void **objects, unsigned n)
 
 		nr = 1;
 		if (tag_is_slab(tag) && tag_class(tag) < NR_TRANSFERRED) {
-			nr = gather(shards[tag_shard(tag)], objects, n, &few);
+			nr = group_by_shard(shards[tag_shard(tag)], objects, n, &few);
 			/* Its slab may have gone, freed twice as it was, and the tag with it. */
 			nr = MAX(nr, 1u);
 		}

@@ -43,7 +43,7 @@ static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 round_nr;	/* its round; never 0 */
 
 /* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
-static void compact(struct tcache *tc)
+static void close_gaps(struct tcache *tc)
 {
 	unsigned class;
 	u32 i;
@@ -79,7 +79,7 @@ static void unseal_locked(struct tcache *tc)
 {
 	if (!tc->sealed)
 		return;
-	compact(tc);
+	close_gaps(tc);
 	tc->sealed = 0;
 	this_tcache = tc;
 }
@@ -110,7 +110,7 @@ void tcache_unseal_gone(struct tcache *tc)
 {
 	lock(&tc->seal_lock, LOCK_SEAL);
 	if (tc->sealed)
-		compact(tc);
+		close_gaps(tc);
 	tc->sealed = 0;
 	tc->slot = NULL;
 	tc->busy = 0;
@@ -122,7 +122,7 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 	lock_reinit(&tc->seal_lock);
 	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELAXED);
 	if (tc->sealed)
-		compact(tc);
+		close_gaps(tc);
 	tc->sealed = 0;
 	if (mine) {
 		if (options.idle_reclaim) {

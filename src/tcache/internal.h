@@ -7,7 +7,7 @@
 /* The thread's own cache, also while that is sealed; NULL before there is one. */
 extern __thread struct tcache *home_tcache HIDDEN __attribute__((tls_model("initial-exec")));
 
-/* As this_tcache points to one. */
+/* Casts the const away: this_tcache may point to a constant cache. */
 static inline struct tcache *tcache_shared(const struct tcache *tc)
 {
 	return (struct tcache *)(uintptr_t)tc;
@@ -29,24 +29,31 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine);
 void tcache_unseal_gone(struct tcache *tc);
 
 /*
- * The owner's slow paths work on its cache between these two; they nest. Enter
- * returns what leave wants. Nobody takes from the cache meanwhile.
+ * The owner's slow paths work on its cache between enter and leave; they nest. Enter
+ * returns what leave wants. Nobody takes from the cache meanwhile. Try_enter is false when
+ * the cache is sealed, and then to be left all the same.
  */
-static inline u32 tcache_enter(struct tcache *tc)
+static fast_inline bool tcache_try_enter(struct tcache *tc, u32 *before)
 {
-	u32 before = tc->busy;
-
+	*before = tc->busy;
 	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
 	/* The other side's membarrier orders this on the processor too. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (unlikely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) != tc))
-		tcache_unseal(tc);
-	return before;
+	return likely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) == tc);
 }
 
-static inline void tcache_leave(struct tcache *tc, u32 before)
+static fast_inline void tcache_leave(struct tcache *tc, u32 before)
 {
 	__atomic_store_n(&tc->busy, before, __ATOMIC_RELEASE);
+}
+
+static inline u32 tcache_enter(struct tcache *tc)
+{
+	u32 before;
+
+	if (unlikely(!tcache_try_enter(tc, &before)))
+		tcache_unseal(tc);
+	return before;
 }
 
 /* single.c */

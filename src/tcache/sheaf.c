@@ -391,7 +391,7 @@ static struct tcache *cache_for_free(const struct tcache *tc)
 		return tcache_get();
 	frees++;
 	tcache_hooks.bringup();
-	return tcache_shared(&tcache_gone);
+	return tcache_shared(&tcache_none);
 }
 
 /* An object by its tag; the cache is live. */

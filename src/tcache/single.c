@@ -15,13 +15,10 @@
 #include "base/report.h"
 #include "tcache/internal.h"
 
-/* As tcache_enter, but false, and not entered, when the cache is sealed. */
+/* As tcache_try_enter, but left at once when the cache is sealed. */
 static fast_inline bool try_enter(struct tcache *tc, u32 *before)
 {
-	*before = tc->busy;
-	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (likely(__atomic_load_n(&this_tcache, __ATOMIC_RELAXED) == tc))
+	if (likely(tcache_try_enter(tc, before)))
 		return true;
 	tcache_leave(tc, *before);
 	return false;

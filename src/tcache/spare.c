@@ -135,7 +135,7 @@ void spare_after_fork(void)
 {
 	struct tcache *tc;
 
-	/* Who reclaims looks, under its lock, whether a cache is still sealed, given up or not. */
+	/* A thread that was reclaiming may have held the seal_lock of a cache given up meanwhile. */
 	for (tc = spare.warm; tc; tc = tc->next_free)
 		if (tc->seal_lock.word)
 			lock_reinit(&tc->seal_lock);

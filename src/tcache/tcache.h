@@ -53,7 +53,8 @@ enum tcache_state {
 	TCACHE_BOOT,	/* the thread has not allocated yet */
 	TCACHE_LIVE,
 	TCACHE_DIRECT,	/* live without caching: hardened mode */
-	TCACHE_GONE,	/* the thread is ending: everything goes to the shard */
+	TCACHE_NONE,	/* no cache, everything goes to the shard: the thread is ending, or has
+			 * only freed a little, or memory ran out when it wanted one */
 	TCACHE_SEALED,	/* others take from the thread's cache, see idle.c */
 };
 
@@ -140,7 +141,7 @@ static fast_inline struct tcache *current_tcache(void)
  * Shared caches of capacity 0. They are constants: nobody writes into a cache
  * before it has asked for its state.
  */
-extern const struct tcache tcache_boot HIDDEN, tcache_gone HIDDEN, tcache_sealed HIDDEN;
+extern const struct tcache tcache_boot HIDDEN, tcache_none HIDDEN, tcache_sealed HIDDEN;
 
 /* Slow paths: out of line, one tail call away. */
 void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf);
@@ -149,7 +150,7 @@ void *tcache_alloc_single(struct tcache *tc, unsigned class);
 /* The same, its first `size` bytes zero. */
 void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size);
 void tcache_free_slow(void *p, struct tcache *tc);
-/* Of the window, its tag less the cache's tag_base no class with a sheaf; the cache is live. */
+/* p lies in the window; class, its tag less tag_base, has no sheaf; the cache is live. */
 void tcache_free_beyond(void *p, struct tcache *tc, u32 class);
 
 /*

@@ -25,7 +25,7 @@ const u16 size_to_sheaf[TABLE_MAX + 1] = {
 
 /* Heads are NULL, tops at their limits, and no pointer is in a span of 0. */
 const struct tcache tcache_boot = { .state = TCACHE_BOOT };
-const struct tcache tcache_gone = { .state = TCACHE_GONE };
+const struct tcache tcache_none = { .state = TCACHE_NONE };
 const struct tcache tcache_sealed = { .state = TCACHE_SEALED };
 
 __thread struct tcache *this_tcache __attribute__((tls_model("initial-exec"))) =
@@ -109,25 +109,9 @@ static void allow_seal(struct tcache *tc)
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
-struct tcache *tcache_get(void)
+/* Empty, for the calling thread, in its new home; a cache that had a thread before keeps its counters. */
+static void tcache_setup(struct tcache *tc)
 {
-	struct tcache *tc = current_tcache();
-
-	if (unlikely(tc->state == TCACHE_SEALED)) {
-		tc = home_tcache;
-		tcache_unseal(tc);
-	}
-	if (tc->state != TCACHE_BOOT)
-		return tc;
-	tcache_hooks.bringup();
-	tc = this_tcache; /* bringing up may have made one */
-	if (tc->state != TCACHE_BOOT)
-		return tc;
-	tc = tcache_new();
-	if (!tc) {
-		/* This thread works without a cache; nothing is lost. */
-		return tcache_shared(&tcache_gone);
-	}
 	tc->state = options.hardened ? TCACHE_DIRECT : TCACHE_LIVE;
 	tc->home = shard_bind();
 	tc->shard = tc->home;
@@ -147,6 +131,28 @@ struct tcache *tcache_get(void)
 		tc->tid = os_tid();
 	}
 	sheaf_setup(tc);
+}
+
+struct tcache *tcache_get(void)
+{
+	struct tcache *tc = current_tcache();
+
+	if (unlikely(tc->state == TCACHE_SEALED)) {
+		tc = home_tcache;
+		tcache_unseal(tc);
+	}
+	if (tc->state != TCACHE_BOOT)
+		return tc;
+	tcache_hooks.bringup();
+	tc = this_tcache; /* bringing up may have made one */
+	if (tc->state != TCACHE_BOOT)
+		return tc;
+	tc = tcache_new();
+	if (!tc) {
+		/* This thread works without a cache; nothing is lost. */
+		return tcache_shared(&tcache_none);
+	}
+	tcache_setup(tc);
 	link_live(tc);
 	stat_add(&tc->stats, threads_created, 1);
 	this_tcache = home_tcache = tc;
@@ -175,8 +181,9 @@ bool tcache_rebind(struct shard *shard)
 {
 	struct tcache *tc = tcache_get();
 
-	if (tc->state == TCACHE_GONE) {
-		errno = EAGAIN;
+	if (tc->state == TCACHE_NONE) {
+		/* A thread that is ending had one. */
+		errno = this_tcache == tc ? EAGAIN : ENOMEM;
 		return false;
 	}
 	if (!shard)
@@ -189,12 +196,12 @@ bool tcache_rebind(struct shard *shard)
 		tcache_forbid_seal(tc);
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
-	/* In one step for who forks: the child leaves what the cache is said to be in. */
+	/* Under the lock, so that a child of fork finds tc->shard and its users agreeing. */
 	lock(&threads_lock, LOCK_THREADS);
 	if (tc->shard != tc->home)
-		shard_use(tc->shard, -1);
+		shard_leave(tc->shard);
 	if (shard != tc->home)
-		shard_use(shard, 1);
+		shard_enter(shard);
 	tc->shard = shard;
 	tc->tag_base = shard->tag_base;
 	unlock(&threads_lock, LOCK_THREADS);
@@ -205,12 +212,12 @@ bool tcache_rebind(struct shard *shard)
 
 /*
  * The thread is gone, nobody allocates for it any more: its cache is for the next. LOCK_THREADS
- * is held, in one step for who forks: a child would do it once more.
+ * is held all through, or a child of fork would do it once more.
  */
 static void retire(struct tcache *tc)
 {
 	if (tc->shard != tc->home)
-		shard_use(tc->shard, -1);
+		shard_leave(tc->shard);
 	shard_unbind(tc->home);
 	spare_put_locked(tc);
 }
@@ -221,7 +228,7 @@ void tcache_exit(struct tcache *tc)
 
 	tcache_forbid_seal(tc);
 	/* Whatever this thread still does goes to the shards directly. */
-	this_tcache = tcache_shared(&tcache_gone);
+	this_tcache = tcache_shared(&tcache_none);
 	/* The cache will be another thread's, and so may the heap be. */
 	home_tcache = NULL;
 	this_scope.owner = 0;
@@ -293,12 +300,18 @@ void tcache_unlock_all(void)
 	unlock_for_fork(&threads_lock, LOCK_THREADS);
 }
 
-void tcache_orphan(struct tcache *tc)
+/* LOCK_THREADS held, or alone. */
+static void make_orphan(struct tcache *tc)
 {
-	tcache_unseal_gone(tc);
 	unlink_live(tc);
 	tc->next_free = orphans;
 	orphans = tc;
+}
+
+void tcache_orphan(struct tcache *tc)
+{
+	tcache_unseal_gone(tc);
+	make_orphan(tc);
 }
 
 void tcache_after_fork(void)
@@ -323,9 +336,7 @@ void tcache_after_fork(void)
 			continue;
 		}
 		tcache_unseal_in_child(tc, false);
-		unlink_live(tc);
-		tc->next_free = orphans;
-		orphans = tc;
+		make_orphan(tc);
 	}
 }
 
@@ -407,9 +418,9 @@ bool tcache_all_left(struct shard *shard)
 {
 	unsigned ms;
 
-	for (ms = 0; shard_use(shard, 0); ms++) {
+	for (ms = 0; shard_users(shard); ms++) {
 		tcache_reap_orphans();
-		if (!shard_use(shard, 0))
+		if (!shard_users(shard))
 			break;
 		if (ms == LEFT_MOST_MS || !has_orphans())
 			return false;

@@ -481,7 +481,7 @@ static void thread_exit_gives_everything_back(void)
 	assert_int_not_equal(cached().objects, 0);
 	assert_int_equal(shards[0]->nr_threads, 1);
 	tcache_exit(tc);
-	assert_ptr_equal(this_tcache, &tcache_gone);
+	assert_ptr_equal(this_tcache, &tcache_none);
 	assert_int_equal(cached().threads, 0);
 	assert_int_equal(cached().objects, 0);
 	assert_int_equal(shards[0]->nr_threads, 0);
@@ -496,7 +496,7 @@ static void thread_exit_gives_everything_back(void)
 	cache_free(p);
 	unit_dies(free_it, p, "double free of %p: an object of 65536 bytes that is free already", p);
 	slabs_check_gone(shards[0]);
-	assert_ptr_equal(tcache_get(), &tcache_gone);
+	assert_ptr_equal(tcache_get(), &tcache_none);
 }
 
 static void exit_that_cannot_be_watched(void)

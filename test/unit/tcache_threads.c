@@ -22,7 +22,7 @@ static void *run_job(void *arg)
 	const struct job *job = arg;
 
 	job->f();
-	if (this_tcache != &tcache_boot && this_tcache != &tcache_gone)
+	if (this_tcache != &tcache_boot && this_tcache != &tcache_none)
 		tcache_exit(tcache_get());
 	return NULL;
 }
@@ -42,7 +42,7 @@ static void check_all_gone(void)
 
 	for (i = 0; i < nr_shards; i++) {
 		slabs_check_gone(shards[i]);
-		assert_int_equal(shards[i]->nr_threads, i == 0 && this_tcache != &tcache_gone);
+		assert_int_equal(shards[i]->nr_threads, i == 0 && this_tcache != &tcache_none);
 	}
 }
 
