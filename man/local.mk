@@ -11,14 +11,15 @@ EXTRA_DIST += man/buddymalloc.1.in man/libbuddymalloc.7.in man/bm_alloc_pages.3.
 MAINTAINERCLEANFILES += $(bm_mans)
 
 bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \
-	$(srcdir)/src/base/stats.def $(srcdir)/configure.ac \
+	$(srcdir)/src/base/stats.def $(srcdir)/src/base/figures.def $(srcdir)/configure.ac \
 	$(srcdir)/test/examples/pages.c $(srcdir)/test/examples/group.c \
 	$(srcdir)/test/examples/heap.c
 
 $(bm_mans): man/%: $(srcdir)/man/%.in $(bm_man_sources)
 	$(AM_V_GEN)$(MKDIR_P) man && \
 	$(AWK) -v version='$(PACKAGE_VERSION)' -v options='$(srcdir)/src/base/options.def' \
-		-v stats='$(srcdir)/src/base/stats.def' -v examples='$(srcdir)/test/examples' \
+		-v stats='$(srcdir)/src/base/stats.def' \
+		-v figures='$(srcdir)/src/base/figures.def' -v examples='$(srcdir)/test/examples' \
 		-f '$(srcdir)/man/tables.awk' '$(srcdir)/$@.in' >$@.tmp
 	@mv -f $@.tmp $@
 

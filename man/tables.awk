@@ -1,12 +1,13 @@
 # Writes a manual page from its .in file: a line @OPTIONS@ becomes the table of
-# src/base/options.def, a line @COUNTERS@ that of src/base/stats.def, a line
+# src/base/options.def, a line @FIGURES@ that of src/base/figures.def, @COUNTERS@ that of
+# src/base/stats.def, a line
 # @EXAMPLE FILE@ the program of that name, @VERSION@ the version. The page can so never
 # say other than the code.
 #
-#   awk -v version=V -v options=FILE -v stats=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
+#   awk -v version=V -v options=FILE -v stats=FILE -v figures=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
 #
 # A table line that is not understood stops the build: the forms are at the head of
-# the two files, and a new one needs its line here.
+# those files, and a new one needs its line here.
 
 function fail(file, line) {
 	print "tables.awk: " file ": not understood: " line >"/dev/stderr"
@@ -106,8 +107,9 @@ function print_option(line,   what, kind, field, accepted, default_) {
 	print sentence(what)
 }
 
-function print_counter(line,   what) {
-	what = last_string(stats, line)
+# Of a counter or a figure.
+function print_name(file, line,   what) {
+	what = last_string(file, line)
 	line = substr(line, 1, RSTART - 1)
 	sub(/^[^(]*\(/, "", line)
 	gsub(/[ \t,]/, "", line)
@@ -122,7 +124,7 @@ function print_table(file, start, option,   line, nr) {
 		if (option)
 			print_option(line)
 		else
-			print_counter(line)
+			print_name(file, line)
 	}
 	close(file)
 	if (!nr)
@@ -149,6 +151,7 @@ function print_example(file,   line, nr) {
 }
 
 $0 == "@OPTIONS@" { print_table(options, "^OPTION_", 1); next }
+$0 == "@FIGURES@" { print_table(figures, "^FIGURE\\(", 0); next }
 $0 == "@COUNTERS@" { print_table(stats, "^STAT\\(", 0); next }
 /^@EXAMPLE .*@$/ { print_example(examples "/" substr($2, 1, length($2) - 1)); next }
 { gsub(/@VERSION@/, version); print }

@@ -23,33 +23,32 @@
 /* Everything there is to tell, gathered once. */
 struct figures {
 	struct stats events;
-	struct cached_totals cached;
-	struct page_totals pages;
-	u64 heap_bytes, meta_bytes, peak_bytes;
-	u64 slab_bytes;		/* pages of slabs */
-	u64 slab_free_bytes;	/* free objects in slabs */
-	u64 used_bytes;		/* in the program's hands, large blocks too */
-	u64 large_bytes;
-	u64 page_blocks_bytes;	/* what is nobody's of these: mostly the page interface's */
+	u64 free_pages;
+#define FIGURE(name, doc) u64 name;
+#include "base/figures.def"
 };
-
-static u64 free_bytes(const struct figures *f)
-{
-	return (f->pages.free + f->pages.pcp) << PAGE_SHIFT;
-}
 
 static void gather(struct figures *f)
 {
+	struct cached_totals cached;
+	struct page_totals pages;
 	unsigned class;
 	u64 told;
 
 	memset(f, 0, sizeof(*f));
 	tcache_get();
 	stats_sum(&f->events, &stats_shared);
-	tcache_totals(&f->events, &f->cached);
-	page_alloc_totals(&f->pages);
+	tcache_totals(&f->events, &cached);
+	f->cached_bytes = cached.bytes;
+	f->cached_objects = cached.objects;
+	f->threads = cached.threads;
+	f->shards = nr_shards;
+	page_alloc_totals(&pages);
+	f->free_pages = pages.free + pages.pcp;
+	f->free_bytes = f->free_pages << PAGE_SHIFT;
+	f->dirty_bytes = pages.dirty << PAGE_SHIFT;
 	f->heap_bytes = memmap_heap_bytes();
-	f->meta_bytes = memmap_meta_bytes();
+	f->mem_map_bytes = memmap_meta_bytes();
 	f->peak_bytes = memmap_peak_bytes();
 	for (class = 0; class < NR_CLASSES; class++) {
 		struct class_totals t;
@@ -59,10 +58,10 @@ static void gather(struct figures *f)
 		f->slab_free_bytes += t.free * size_classes[class].size;
 		f->used_bytes += (t.objects - t.free) * size_classes[class].size;
 	}
-	f->used_bytes -= MIN(f->cached.bytes, f->used_bytes);
+	f->used_bytes -= MIN(f->cached_bytes, f->used_bytes);
 	f->large_bytes = large_bytes();
 	f->used_bytes += f->large_bytes;
-	told = free_bytes(f) + f->slab_bytes + f->large_bytes;
+	told = f->free_bytes + f->slab_bytes + f->large_bytes;
 	f->page_blocks_bytes = f->heap_bytes - MIN(told, f->heap_bytes);
 }
 
@@ -80,14 +79,14 @@ BM_EXPORT struct mallinfo2 mallinfo2(void)
 	used = f.used_bytes - f.large_bytes;
 	return (struct mallinfo2){
 		.arena = arena,
-		.ordblks = f.pages.free + f.pages.pcp,
-		.smblks = f.cached.objects,
+		.ordblks = f.free_pages,
+		.smblks = f.cached_objects,
 		.hblks = large_count(),
 		.hblkhd = f.large_bytes,
-		.fsmblks = f.cached.bytes,
+		.fsmblks = f.cached_bytes,
 		.uordblks = used,
 		.fordblks = arena - MIN(used, arena),
-		.keepcost = f.pages.dirty << PAGE_SHIFT,
+		.keepcost = f.dirty_bytes,
 	};
 }
 
@@ -122,22 +121,8 @@ static void report_figures(int fd)
 	size_t i;
 
 	gather(&f);
-#define LINE(name, value) report_to(fd, name " %lu", (unsigned long)(value))
-	LINE("heap_bytes", f.heap_bytes);
-	LINE("mem_map_bytes", f.meta_bytes);
-	LINE("peak_bytes", f.peak_bytes);
-	LINE("used_bytes", f.used_bytes);
-	LINE("large_bytes", f.large_bytes);
-	LINE("slab_bytes", f.slab_bytes);
-	LINE("slab_free_bytes", f.slab_free_bytes);
-	LINE("page_blocks_bytes", f.page_blocks_bytes);
-	LINE("cached_bytes", f.cached.bytes);
-	LINE("cached_objects", f.cached.objects);
-	LINE("free_bytes", free_bytes(&f));
-	LINE("dirty_bytes", f.pages.dirty << PAGE_SHIFT);
-	LINE("threads", f.cached.threads);
-	LINE("shards", nr_shards);
-#undef LINE
+#define FIGURE(name, doc) report_to(fd, #name " %lu", (unsigned long)f.name);
+#include "base/figures.def"
 	for (i = 0; i < NR_STATS; i++)
 		report_to(fd, "%s %lu", stat_names[i], (unsigned long)counter[i]);
 	for (class = 0; class < NR_CLASSES; class++) {
@@ -213,7 +198,7 @@ BM_EXPORT void malloc_stats(void)
  */
 static void print_totals(FILE *fp, const struct figures *f)
 {
-	u64 now = f->heap_bytes + f->meta_bytes; /* as the peak counts */
+	u64 now = f->heap_bytes + f->mem_map_bytes; /* as the peak counts */
 
 	fprintf(fp,
 		"<total type=\"fast\" count=\"%lu\" size=\"%lu\"/>\n"
@@ -222,9 +207,9 @@ static void print_totals(FILE *fp, const struct figures *f)
 		"<system type=\"max\" size=\"%lu\"/>\n"
 		"<aspace type=\"total\" size=\"%lu\"/>\n"
 		"<aspace type=\"mprotect\" size=\"%lu\"/>\n",
-		(unsigned long)f->cached.objects, (unsigned long)f->cached.bytes,
-		(unsigned long)(f->pages.free + f->pages.pcp),
-		(unsigned long)(free_bytes(f) + f->slab_free_bytes), (unsigned long)now,
+		(unsigned long)f->cached_objects, (unsigned long)f->cached_bytes,
+		(unsigned long)f->free_pages,
+		(unsigned long)(f->free_bytes + f->slab_free_bytes), (unsigned long)now,
 		(unsigned long)f->peak_bytes, (unsigned long)now, (unsigned long)now);
 }
 
