@@ -201,13 +201,15 @@ static inline unsigned free_lone(u64 pfn, const struct size_class *sc, const cha
 	return 1;
 }
 
-/* What free will want to read next. */
-static inline void prefetch_slab(const void *p, const struct size_class *sc)
+/*
+ * What free will want to read, to be prefetched by the caller: gcc takes a function that does
+ * no more than prefetch for one without effect, and drops the call.
+ */
+static inline const struct page *page_to_read(const void *p, const struct size_class *sc)
 {
 	u64 pfn = virt_to_pfn(p);
 
-	__builtin_prefetch(pfn_to_page(sc->unaligned ? pfn : round_down(pfn, (u64)1 << sc->order)),
-			   1);
+	return pfn_to_page(sc->unaligned ? pfn : round_down(pfn, (u64)1 << sc->order));
 }
 
 /*
@@ -229,7 +231,7 @@ static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs
 		u64 pfn, step;
 
 		if (done + PREFETCH_AHEAD < n)
-			prefetch_slab(ptrs[done + PREFETCH_AHEAD], sc);
+			__builtin_prefetch(page_to_read(ptrs[done + PREFETCH_AHEAD], sc), 1);
 		/* Freed twice, the slab may be something else by now. */
 		if (unlikely(tag_read(virt_to_pfn(ptrs[done])) != tag))
 			break;
