@@ -572,8 +572,10 @@ static void *trims(void *unused)
 
 		atomic_store(&holds_much, true);
 		p = malloc(64 << 20);
-		CHECK(p);
-		memset(p, 1, 64 << 20);
+		/* The two want more than there may be, where the handler holds no locks. */
+		CHECK(p || first_handler_bytes);
+		if (p)
+			memset(p, 1, 64 << 20);
 		free(p);
 		atomic_store(&holds_much, false);
 		malloc_trim(0);
