@@ -18,9 +18,6 @@
 #ifndef MADV_FREE
 #define MADV_FREE 8
 #endif
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -217,21 +214,20 @@ static bool source_stays(void)
 	return stays > 0;
 }
 
-/* False when limits, which may have been lowered, are exceeded already. */
-static bool may_map_a_page(void)
+/*
+ * False when limits, which may have been lowered, are exceeded already; and when what is mapped
+ * is locked (mlockall), as MREMAP_DONTUNMAP would leave a source behind that is not locked, for
+ * good: later blocks there could be swapped out.
+ */
+static bool may_move_pages(void)
 {
 	void *p = map_a_page();
+	bool unlocked;
 
-	return p != MAP_FAILED && os_unmap(p, os_page_size());
-}
-
-/*
- * Whether the page is locked in memory. MREMAP_DONTUNMAP would leave a source behind that is
- * not, for good: later blocks there could be swapped out though mlockall was called.
- */
-static bool is_locked(void *page)
-{
-	return syscall(SYS_madvise, page, os_page_size(), MADV_COLD) != 0;
+	if (p == MAP_FAILED)
+		return false;
+	unlocked = syscall(SYS_madvise, p, os_page_size(), MADV_DONTNEED) == 0;
+	return os_unmap(p, os_page_size()) && unlocked;
 }
 
 /*
@@ -242,7 +238,7 @@ static bool is_locked(void *page)
  */
 enum os_moved os_move_pages(void *to, void *from, size_t len)
 {
-	if (!source_stays() || !may_map_a_page() || is_locked(from))
+	if (!source_stays() || !may_move_pages())
 		return OS_NOT_MOVED;
 	if ((void *)syscall(SYS_mremap, from, len, len,
 			    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)

@@ -156,6 +156,29 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
 	in_flight_end(true);
 }
 
+/* Pages by which it is told what of a range is refused, when somebody is in need. */
+#define PIECE_LEAST 16
+
+/*
+ * Gives the range back; pages given. One locked page makes the system refuse all that is
+ * behind it, so what is refused is tried by halves: down to pageblocks by ageing.
+ */
+static u64 give_range(u64 pfn, u64 nr, bool aged)
+{
+	u64 given = pages_give_back(pfn, nr, aged), half;
+
+	stat_add_shared(purge_calls, 1);
+	if (given || !pages_nr_dirty(pfn, nr))
+		return given;
+	half = round_up(nr / 2, os_page_size() >> PAGE_SHIFT);
+	if (nr <= (aged ? (u64)PAGEBLOCK_PAGES : PIECE_LEAST) || half >= nr) {
+		/* The refusal may have come halfway. */
+		pages_poison(pfn, nr);
+		return 0;
+	}
+	return give_range(pfn, half, aged) + give_range(pfn + half, nr - half, aged);
+}
+
 /* Ranges of a pageblock that ageing tries though all are refused. */
 #define REFUSALS_MOST 4
 
@@ -192,16 +215,12 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 	unlock(&zone->lock, LOCK_ZONE);
 
 	for (i = 0; i < p.nr && !(aged && i >= REFUSALS_MOST && !purged); i++) {
-		const struct dirty_range *range = &p.ranges[i];
-		u64 given = pages_give_back(range->pfn, range->nr, aged);
+		/* Not the same ones each time. */
+		const struct dirty_range *range = &p.ranges[(i + before) % p.nr];
 
-		purged += given;
-		/* A refusal may have come halfway, where a page of the range is locked. */
-		if (unlikely(!given))
-			pages_poison(range->pfn, range->nr);
-		if (given && range->nr >= PAGEBLOCK_PAGES)
+		purged += give_range(range->pfn, range->nr, aged);
+		if (range->nr >= PAGEBLOCK_PAGES && !pages_nr_dirty(range->pfn, range->nr))
 			purge_mem_map(range);
-		stat_add_shared(purge_calls, 1);
 	}
 	purge_end(zone, &p, aged && !purged);
 	stat_add_shared(purged_pages, purged);

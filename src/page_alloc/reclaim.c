@@ -25,6 +25,7 @@
 
 /* Steps after which what the system refused to take is tried again. */
 #define RETRY_STEPS 64
+#define RETRY_LOOKS 1024
 
 static struct {
 	u32 busy;	/* 1 = some thread is ageing; acquire/release */
@@ -32,6 +33,7 @@ static struct {
 	u64 step_ms;	/* when the next step is due; relaxed atomic */
 	u64 rest;	/* pages that are still to go of this step's */
 	u64 last_idle;
+	u64 stuck;	/* of last_idle, what the system would not take */
 	u32 passes;
 	u64 backlog[DECAY_STEPS]; /* newest first, pages; none is new that lay idle for a step */
 } decay;
@@ -152,8 +154,13 @@ static u64 decay_allowance(void)
 /* Pages that the step is to give back. */
 static u64 decay_step(u64 steps, bool in_background)
 {
-	u64 allowed, floor;
+	u64 allowed, floor, idle;
 	struct shrinker *s;
+
+	if (++decay.passes % RETRY_STEPS == 0) {
+		decay.stuck = 0;
+		purge_retry();
+	}
 
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
@@ -166,15 +173,15 @@ static u64 decay_step(u64 steps, bool in_background)
 	if (reclaim_nr_dirty() >= floor)
 		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE);
 	allowed = MAX(decay_allowance(), floor);
-	if (decay.last_idle <= allowed)
+	/* What is stuck must not pass for what has aged: younger pages would go in its place. */
+	idle = decay.last_idle - MIN(decay.stuck, decay.last_idle);
+	if (idle <= allowed)
 		return 0;
 	/* A pageblock goes as a whole, and some of it may be in use again at once:
 	 * so for less than one nothing goes before all that is idle has aged. */
-	if (decay.last_idle - allowed < PAGEBLOCK_PAGES && allowed > floor)
+	if (idle - allowed < PAGEBLOCK_PAGES && allowed > floor)
 		return 0;
-	if (++decay.passes % RETRY_STEPS == 0)
-		purge_retry();
-	return decay.last_idle - allowed;
+	return idle - allowed;
 }
 
 static void purge_rest(u64 most)
@@ -185,8 +192,11 @@ static void purge_rest(u64 most)
 		return;
 	purged = purge(want, true);
 	decay.last_idle -= MIN(purged, decay.last_idle);
-	/* Less than wanted: nothing else has aged. */
-	decay.rest -= purged < want ? decay.rest : MIN(purged, decay.rest);
+	decay.rest -= MIN(purged, decay.rest);
+	if (purged < want) { /* the rest cannot go */
+		decay.stuck += decay.rest;
+		decay.rest = 0;
+	}
 	/* While they were on their way they were no idle pages; if refused, they are again. */
 	least_dirty();
 }
@@ -230,12 +240,22 @@ void reclaim_age_now(bool in_background)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
+/* decay_ms:0 has no steps. */
+static void age_at_once(void)
+{
+	static u32 looks; /* relaxed atomic */
+
+	if (__atomic_add_fetch(&looks, 1, __ATOMIC_RELAXED) % RETRY_LOOKS == 0)
+		purge_retry();
+	purge(UINT64_MAX, true);
+}
+
 void reclaim_age(void)
 {
 	if (options.decay_ms < 0 || !scope_may_map())
 		return;
 	if (options.decay_ms == 0)
-		purge(UINT64_MAX, true);
+		age_at_once();
 	else if (kswapd_is_running())
 		kswapd_wake();
 	else

@@ -470,6 +470,8 @@ static void *flusher(void *unused)
 	while (!atomic_load(&stop)) {
 		fputs("something", f);
 		fflush(NULL);
+		/* The lock of the streams is not fair: fork must get it now and then. */
+		usleep(10);
 	}
 	return unused;
 }

@@ -359,6 +359,28 @@ static void floor_stays_dirty(void)
 	assert_int_equal(nr_dirty(), 0);
 }
 
+/* Pages that cannot go do not drive out what was freed a moment ago. */
+static void what_is_stuck_does_not_press(void)
+{
+	u64 pfn, ms;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 9000, 0);
+	pass(100);
+	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	free_nr(9000);
+	pass(2 * DECAY_MS);
+	fake_fail(FAKE_PURGE, 1, 0);
+	assert_int_equal(nr_dirty(), 9000);
+	free_pages(pfn);
+	for (ms = 0; ms < DECAY_MS / 2; ms += DECAY_MS / 10) {
+		assert_true(nr_dirty() >= 9000 + 9000 * (DECAY_MS - ms) / DECAY_MS - 9000 / 4);
+		pass(DECAY_MS / 10);
+	}
+	pages_check(0);
+}
+
 /* Purging fails for a while: nothing breaks, and afterwards all melts away. */
 static void refused_purges_are_made_up_for(void)
 {
@@ -533,6 +555,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(shrinkers_are_asked_for_idle_memory),
 	  CASE(a_long_pause_asks_for_all),
 	  CASE(floor_stays_dirty),
+	  CASE(what_is_stuck_does_not_press),
 	  CASE(refused_purges_are_made_up_for),
 	  CASE(larger_pages_of_the_system),
 	  CASE(given_lazily),
