@@ -41,12 +41,13 @@ LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include 
 lib_LTLIBRARIES += libbuddymalloc.la
 libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/dlopen.c
 libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
-# nodelete: pointers into the heap outlive any dlclose. initfirst: our handlers of fork are
-# registered before all others, see watch_fork. What -version-info makes of the name
-# is in libbuddymalloc_names below and in src/command/buddymalloc.c too.
+# nodelete: pointers into the heap outlive any dlclose. Not initfirst: that runs our constructor
+# before a program's .preinit_array, where clang's thread sanitizer readies its open and read.
+# What -version-info makes of the name is in libbuddymalloc_names below and in
+# src/command/buddymalloc.c too.
 libbuddymalloc_la_LDFLAGS = -shared -version-info 0:0:0 \
 	-Wl,--version-script=$(srcdir)/src/libbuddymalloc.map \
-	-Wl,-z,nodelete -Wl,-z,initfirst -Wl,-z,now -Wl,-z,relro -Wl,--no-undefined
+	-Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,--no-undefined
 libbuddymalloc_la_DEPENDENCIES = src/libbuddymalloc.map
 
 # The static library is one object whose inner names are local, so that none of

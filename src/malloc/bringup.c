@@ -195,8 +195,8 @@ void bringup(void)
 }
 
 /*
- * glibc passes the program's own arguments to constructors. The first of all constructors, in
- * a program that has the static library too, so that watch_fork is. A program that never
+ * glibc passes the program's own arguments to constructors. In a program that
+ * has the static library it is the first of all constructors, so that watch_fork is. A program that never
  * allocates pays for no more than this.
  */
 __attribute__((constructor(101))) static cold_path void start(int argc, char **argv, char **env)

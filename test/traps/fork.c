@@ -227,9 +227,9 @@ static void handler_forks(void)
 }
 
 /*
- * Registered before any constructor, these run between the library's own handlers where
- * its constructor is not the first of all (-z initfirst): prepare after it took its
- * locks, parent and child before it lets go of them. They allocate all the same.
+ * Registered before any constructor, these run between the library's own handlers:
+ * prepare after it took its locks, parent and child before it lets go of them. They
+ * allocate all the same.
  */
 static bool first_handlers_allocate;
 static unsigned first_handled;
