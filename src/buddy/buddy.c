@@ -360,6 +360,16 @@ static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
 /* Pageblocks that a claim looks back over for the start of a run. */
 #define CLAIM_REACH 128
 
+static u64 start_of_free_pageblocks(struct zone *zone, u64 pfn)
+{
+	u64 least = pfn - MIN(pfn, (u64)CLAIM_REACH << PAGEBLOCK_ORDER);
+
+	while (pfn > least &&
+	       zone_range_is_free_locked(zone, pfn - PAGEBLOCK_PAGES, PAGEBLOCK_PAGES))
+		pfn -= PAGEBLOCK_PAGES;
+	return pfn;
+}
+
 /*
  * Whole pageblocks of another migratetype, out of the smallest sufficient block, and
  * from the start of a run of them: large ones stay whole, for the next large block.
@@ -367,7 +377,7 @@ static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
  */
 static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype mt)
 {
-	unsigned least = MAX(order, (unsigned)PAGEBLOCK_ORDER), o, i, tries;
+	unsigned least = MAX(order, (unsigned)PAGEBLOCK_ORDER), o, i;
 
 	for (o = least; o <= MAX_ORDER; o++) {
 		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
@@ -376,11 +386,8 @@ static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype 
 
 			if (!pfn)
 				continue;
-			for (tries = 0; tries < CLAIM_REACH && least == PAGEBLOCK_ORDER &&
-					zone_range_is_free_locked(zone, pfn - PAGEBLOCK_PAGES,
-								  PAGEBLOCK_PAGES);
-			     tries++)
-				pfn -= PAGEBLOCK_PAGES;
+			if (least == PAGEBLOCK_ORDER)
+				pfn = start_of_free_pageblocks(zone, pfn);
 			TRACE(MM_PAGE_ALLOC_EXTFRAG, mm_page_alloc_extfrag, pfn, order, mt, from);
 			take_off_lists(zone, pfn, (u64)1 << least);
 			set_migratetype(pfn, (u64)1 << least, mt);

@@ -195,9 +195,9 @@ void bringup(void)
 }
 
 /*
- * glibc passes the program's own arguments to constructors. In a program that
- * has the static library it is the first of all constructors, so that watch_fork is. A program that never
- * allocates pays for no more than this.
+ * glibc passes the program's own arguments to constructors. In a program that has the
+ * static library this is the first of all, so that our handlers of fork are. A program
+ * that never allocates pays for no more than this.
  */
 __attribute__((constructor(101))) static cold_path void start(int argc, char **argv, char **env)
 {

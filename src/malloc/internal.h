@@ -108,7 +108,7 @@ void *do_memalign(size_t align, size_t size);
 /* Rounds it up to one; false with errno EINVAL where there is none. */
 bool round_up_alignment(size_t *align);
 
-/* group.c. The thread's malloc serves from the owner's shard, 0: its home; false with EAGAIN. */
+/* group.c. The thread's malloc serves from the owner's shard, 0: its home; false as tcache_rebind. */
 bool scope_enter_owner(u16 owner, u64 *before);
 /* fork */
 void groups_lock_all(void);

@@ -218,7 +218,7 @@ static cold_path u64 alloc_failed(const struct alloc_context *ac)
 #define AGE_PAGES 16
 
 static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, unsigned align_order,
-					u64 nodemask)
+				       u64 nodemask)
 {
 	struct alloc_context request, *ac = &request;
 	u64 pfn;

@@ -23,9 +23,9 @@
 #define BITE_PAGES (((u64)16 << 20) >> PAGE_SHIFT)
 #define BITE_EVERY_MS 1
 
-/* Steps after which what the system refused to take is tried again. */
+/* Steps, or the time where there are none, after which what the system refused is tried again. */
 #define RETRY_STEPS 64
-#define RETRY_LOOKS 1024
+#define RETRY_MS 1000
 
 static struct {
 	u32 busy;	/* 1 = some thread is ageing; acquire/release */
@@ -161,7 +161,6 @@ static u64 decay_step(u64 steps, bool in_background)
 		decay.stuck = 0;
 		purge_retry();
 	}
-
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
 	for (s = shrinkers; s; s = s->next)
@@ -243,10 +242,12 @@ void reclaim_age_now(bool in_background)
 /* decay_ms:0 has no steps. */
 static void age_at_once(void)
 {
-	static u32 looks; /* relaxed atomic */
+	u64 now = os_now_ms();
 
-	if (__atomic_add_fetch(&looks, 1, __ATOMIC_RELAXED) % RETRY_LOOKS == 0)
+	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&decay.next_ms, now + RETRY_MS, __ATOMIC_RELAXED);
 		purge_retry();
+	}
 	purge(UINT64_MAX, true);
 }
 

@@ -97,9 +97,6 @@ static bool try_grow(const struct alloc_context *ac)
 /* Requests up to here are served by what another thread grew by for itself, as a rule. */
 #define SHARE_MOST (PAGEBLOCK_PAGES / 2)
 
-/* Of one request: it grows the zone so often, as other threads may take what we mapped. */
-#define GROW_TRIES 4
-
 /*
  * True when the zone has grown, so that another look is worth while. Of many threads that
  * found nothing together one grows it, by an eighth; those that waited for that look first.
@@ -111,9 +108,6 @@ static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 	u64 before = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
 	bool grown;
 
-	/* What will be refused in any case needs no room, which would stay mapped. */
-	if (*tries >= GROW_TRIES || !scope_may_map() || ac->nr > limit_most())
-		return false;
 	lock(&zone->grow_lock, LOCK_GROW);
 	if (ac->nr <= SHARE_MOST && __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) > before) {
 		unlock(&zone->grow_lock, LOCK_GROW);
@@ -127,6 +121,23 @@ static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 	if (grown)
 		zones_set_reserves();
 	return grown;
+}
+
+/* A request grows the zone so often: other threads may take what it mapped. */
+#define GROW_TRIES 4
+
+/* A block of what the zone grows by: that does not touch what was kept back before. */
+static u64 grow_and_take(const struct alloc_context *ac)
+{
+	unsigned tries = 0;
+	u64 pfn = 0;
+
+	/* What will be refused in any case needs no room, which would stay mapped. */
+	if (!scope_may_map() || ac->nr > limit_most())
+		return 0;
+	while (!pfn && tries < GROW_TRIES && grow_zone(ac, &tries))
+		pfn = get_page_from_freelist(ac, ALLOC_NO_WATERMARKS | ALLOC_NOFRAGMENT);
+	return pfn;
 }
 
 /* What of the watermarks a request may ignore. */
@@ -146,12 +157,6 @@ static unsigned gfp_to_alloc_flags(bm_gfp_t gfp)
 	return flags;
 }
 
-/* From what we just mapped: that does not touch what was kept back before. */
-static u64 take_grown(const struct alloc_context *ac)
-{
-	return get_page_from_freelist(ac, ALLOC_NO_WATERMARKS | ALLOC_NOFRAGMENT);
-}
-
 /*
  * Makes room and tries once more: caches above, per-CPU lists, the backing of
  * free pages where a limit counts that, and at last whole pageblocks of zones
@@ -160,24 +165,23 @@ static u64 take_grown(const struct alloc_context *ac)
 static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 {
 	u32 seen = in_flight_seen();
-	unsigned grown = 0;
 	u64 pfn;
+	int tries;
 
 	reclaim_trim(0);
 	pfn = get_page_from_freelist(ac, alloc_flags);
-	if (!pfn && grow_zone(ac, &grown))
-		pfn = take_grown(ac);
+	if (!pfn)
+		pfn = grow_and_take(ac);
 	/* What is free, or what could be mapped, may be in the hands of others. */
-	for (int tries = 0; !pfn && tries < VAIN_TRIES && in_flight_wait(seen); tries++) {
+	for (tries = 0; !pfn && tries < VAIN_TRIES && in_flight_wait(seen); tries++) {
 		seen = in_flight_seen();
 		pfn = get_page_from_freelist(ac, alloc_flags);
-		grown = 0;
-		if (!pfn && grow_zone(ac, &grown))
-			pfn = take_grown(ac);
+		if (!pfn)
+			pfn = grow_and_take(ac);
 	}
-	grown = 0;
-	while (!pfn && zones_return_blocks() && grow_zone(ac, &grown))
-		pfn = take_grown(ac);
+	/* Here too another thread may take what we made room for. */
+	for (tries = 0; !pfn && tries < GROW_TRIES && zones_return_blocks(); tries++)
+		pfn = grow_and_take(ac);
 	return pfn;
 }
 
@@ -185,7 +189,6 @@ static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
 	bool may_reclaim = ac->gfp & BM_GFP_DIRECT_RECLAIM && !(ac->gfp & BM_GFP_NORETRY);
-	unsigned grown = 0;
 	u64 pfn;
 
 	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM) {
@@ -205,12 +208,9 @@ static u64 try_everything(const struct alloc_context *ac)
 		if (pfn)
 			return pfn;
 	}
-	while (grow_zone(ac, &grown)) {
-		pfn = take_grown(ac);
-		if (pfn)
-			return pfn;
-	}
-	pfn = get_page_from_freelist(ac, alloc_flags);
+	pfn = grow_and_take(ac);
+	if (!pfn)
+		pfn = get_page_from_freelist(ac, alloc_flags);
 	if (!pfn && may_reclaim)
 		pfn = direct_reclaim(ac, alloc_flags);
 	return pfn;

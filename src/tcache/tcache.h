@@ -289,8 +289,8 @@ void tcache_flush(struct tcache *tc);
 struct tcache *tcache_get(void);
 /*
  * From now on the calling thread allocates from this shard, NULL: from its
- * home; what it has cached of the last one goes back. False, with errno EAGAIN,
- * when the thread has no cache of its own (it is ending).
+ * home; what it has cached of the last one goes back. False, with errno EAGAIN, when
+ * the thread is ending, or ENOMEM when there is no memory for a cache of its own.
  */
 bool tcache_rebind(struct shard *shard);
 /* Turns the calling thread's cache into one without sheaves. */

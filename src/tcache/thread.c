@@ -109,7 +109,7 @@ static void allow_seal(struct tcache *tc)
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
-/* Empty, for the calling thread, in its new home; a cache that had a thread before keeps its counters. */
+/* Empty, for the calling thread, in its new home; what it counted for another one stays. */
 static void tcache_setup(struct tcache *tc)
 {
 	tc->state = options.hardened ? TCACHE_DIRECT : TCACHE_LIVE;

@@ -359,6 +359,22 @@ static void floor_stays_dirty(void)
 	assert_int_equal(nr_dirty(), 0);
 }
 
+/* decay_ms:0 too tries again what was refused, now and then. */
+static void refused_at_once(void)
+{
+	options.decay_ms = 0;
+	pages_start();
+	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	free_nr(9000);
+	assert_int_equal(nr_dirty(), 9000);
+	fake_fail(FAKE_PURGE, 1, 0);
+	pass(500);
+	assert_int_equal(nr_dirty(), 9000);
+	pass(600);
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
 /* Pages that cannot go do not drive out what was freed a moment ago. */
 static void what_is_stuck_does_not_press(void)
 {
@@ -555,6 +571,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(shrinkers_are_asked_for_idle_memory),
 	  CASE(a_long_pause_asks_for_all),
 	  CASE(floor_stays_dirty),
+	  CASE(refused_at_once),
 	  CASE(what_is_stuck_does_not_press),
 	  CASE(refused_purges_are_made_up_for),
 	  CASE(larger_pages_of_the_system),

@@ -2,6 +2,7 @@
 #include "tcaches.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -319,6 +320,29 @@ static void no_memory(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* A thread that gets no cache of its own can be bound to no heap. */
+static void *bind_without_memory(void *unused)
+{
+	errno = 0;
+	assert_ptr_equal(tcache_get(), &tcache_none);
+	assert_false(tcache_rebind(shards[0]));
+	assert_int_equal(errno, ENOMEM);
+	return unused;
+}
+
+static void no_memory_for_a_cache(void)
+{
+	pthread_t thread;
+
+	give(take(CLASS_4096, 10));
+	fake.rlimit_bytes = 4096;
+	memmap_set_budget();
+	while (alloc_pages_exact(BM_GFP_KERNEL, 1, 0))
+		;
+	assert_int_equal(pthread_create(&thread, NULL, bind_without_memory, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
 /* Hardened: nothing is cached, and a double free is found at once. */
 static void free_it(void *p)
 {
@@ -497,6 +521,9 @@ static void thread_exit_gives_everything_back(void)
 	unit_dies(free_it, p, "double free of %p: an object of 65536 bytes that is free already", p);
 	slabs_check_gone(shards[0]);
 	assert_ptr_equal(tcache_get(), &tcache_none);
+	errno = 0;
+	assert_false(tcache_rebind(shards[0]));
+	assert_int_equal(errno, EAGAIN);
 }
 
 static void exit_that_cannot_be_watched(void)
@@ -521,7 +548,7 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(random_operations),
 	  CASE(pointers_of_others_are_passed_on),
 	  CASE(errno_is_left_alone),
-	  CASE(no_memory),
+	  CASE(no_memory), CASE(no_memory_for_a_cache),
 	  CASE(hardened_mode_caches_nothing),
 	  CASE(caching_can_be_switched_off),
 	  CASE(double_free_is_found_on_flush),
