@@ -6,11 +6,12 @@
  * keeps another cannot use; each slab that had to go raises it, so a heap in
  * which slabs come and go fast keeps more. Each ageing halves it. (4 MiB at most
  * saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost
- * a Lua script 3 MiB of 14.) Single objects may be kept up to the largest of them.
+ * a Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as much
+ * is kept as the largest of them.
  */
 #define EMPTY_LEAST ((u64)128 << 10)
 #define EMPTY_MOST ((u64)512 << 10)
-#define EMPTY_MOST_SINGLE ((u64)MAX_CLASS_SIZE)
+#define EMPTY_MOST_CUT ((u64)MAX_CLASS_SIZE)
 #define EMPTY_STEP ((u64)1 << 10)
 
 /*
@@ -22,7 +23,7 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node,
 		     const struct size_class *sc)
 {
 	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT, budget, kept;
-	u64 most = sc->nr_objects == 1 ? EMPTY_MOST_SINGLE : EMPTY_MOST;
+	u64 most = cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
 
 	/* Whoever has a budget of its own is not charged for what it does not use. */
 	if (unlikely(shard_is_private(shard)))
@@ -30,7 +31,7 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node,
 	budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
 	kept = __atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes;
 	if (kept > MIN(budget, most)) {
-		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST_SINGLE),
+		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST_CUT),
 				 __ATOMIC_RELAXED);
 		return false;
 	}

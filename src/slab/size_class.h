@@ -35,6 +35,15 @@ enum {
 	NR_CLASSES
 };
 
+/*
+ * Slabs of larger objects are as many pages as these fill, cut from a run of free pages
+ * (see buddy/run.h); those of smaller ones are buddy blocks.
+ */
+static inline bool cut_to_measure(const struct size_class *sc)
+{
+	return sc->unaligned || sc->nr_objects == 1;
+}
+
 /* Requests up to here are served from slabs, larger ones from pages. */
 #define MAX_CLASS_SIZE ((size_t)1 << 20)
 

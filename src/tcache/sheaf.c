@@ -6,8 +6,8 @@
  * only up to its limit. Limits begin small, so that small programs stay small,
  * and double whenever the sheaf overflows or runs empty, as long as the sum over
  * all sheaves of limit times object size stays within CAPACITY_BYTES. When it
- * would not, another sheaf that had grown is emptied and shrunk: capacity moves
- * to the classes in use.
+ * would not, now and then another sheaf that had grown is emptied and shrunk:
+ * capacity moves to the classes in use.
  */
 #include <errno.h>
 
@@ -18,7 +18,13 @@
 #include "tcache/internal.h"
 
 /* Bytes of free objects one thread may keep. */
-#define CAPACITY_BYTES ((size_t)2 << 20)
+#define CAPACITY_BYTES ((size_t)3 << 20)
+
+/*
+ * When all of it is given out, every eighth sheaf that wants to grow takes some from another.
+ * If each did, classes that are in use together would empty one another's sheaves in turns.
+ */
+#define MOVE_EVERY 8
 
 /*
  * The most a sheaf may keep by bytes; SHEAF_MOST bounds it by count. Of larger
@@ -27,7 +33,7 @@
 #define SHEAF_MOST 1024
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
 #define SHEAF_FEW 64
-#define SHEAF_FEW_BYTES ((size_t)128 << 10)
+#define SHEAF_FEW_BYTES ((size_t)256 << 10)
 
 /* Where a sheaf's limit begins: a page worth, none for larger objects. */
 #define FIRST_BYTES ((size_t)4 << 10)
@@ -93,6 +99,7 @@ void sheaf_setup(struct tcache *tc)
 
 	tc->capacity = 0;
 	tc->age_in = AGE_EVERY;
+	tc->move_in = MOVE_EVERY;
 	for (class = 0; class < NR_SHEAVES; class++) {
 		void **bottom = &tc->slots[first_place[class]];
 
@@ -210,6 +217,17 @@ static void look_again(struct tcache *tc)
 	}
 }
 
+static bool make_capacity(struct tcache *tc, unsigned class, size_t bytes)
+{
+	if (tc->capacity + bytes <= CAPACITY_BYTES)
+		return true;
+	if (--tc->move_in)
+		return false;
+	tc->move_in = MOVE_EVERY;
+	take_capacity(tc, class);
+	return tc->capacity + bytes <= CAPACITY_BYTES;
+}
+
 /* Doubles the sheaf's limit if there is capacity for it. */
 static bool sheaf_grow(struct tcache *tc, unsigned class)
 {
@@ -218,11 +236,7 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	u32 more = MIN(MAX(limit, 1u), most - limit);
 	size_t bytes = (size_t)more * size_classes[class].size;
 
-	if (!more)
-		return false;
-	if (tc->capacity + bytes > CAPACITY_BYTES)
-		take_capacity(tc, class);
-	if (tc->capacity + bytes > CAPACITY_BYTES)
+	if (!more || !make_capacity(tc, class, bytes))
 		return false;
 	sheaf_set_limit(tc, class, limit + more);
 	return true;
