@@ -27,9 +27,13 @@ out_of_line void age_for_free(void)
 	errno = saved;
 }
 
+/*
+ * Ages first, by what lay idle until now. The background thread is woken afterwards: it
+ * goes back to sleep when it finds nothing new.
+ */
 void free_range(u64 pfn, u64 nr)
 {
-	if (likely(options.decay_ms)) {
+	if (likely(options.decay_ms && !kswapd_is_running())) {
 		age_for_free();
 		zone_free_range(pfn_zone(pfn), pfn, nr);
 	} else {

@@ -41,6 +41,8 @@ void kswapd_wake(void)
 {
 	u32 expected = KSWAPD_ASLEEP;
 
+	/* After what the caller freed, as it looks at that once more after the word. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (likely(__atomic_load_n(&kswapd.word, __ATOMIC_RELAXED) != KSWAPD_ASLEEP))
 		return;
 	if (__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
@@ -50,20 +52,28 @@ void kswapd_wake(void)
 	}
 }
 
-/* Until the next step is due; longer when `quiet`. False when it is time to stop. */
-static bool kswapd_sleep(u64 step_ms, bool quiet)
+/* Sleeps until a slow path wakes it, unless memory came since there were `dirty` pages. */
+static void kswapd_try_to_sleep(u64 dirty)
 {
 	u32 expected = KSWAPD_AWAKE;
 
-	if (!quiet) {
-		os_futex_wait_ms(&kswapd.word, KSWAPD_AWAKE, step_ms);
-	} else if (__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_ASLEEP, false,
-					       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_ASLEEP, false,
+					 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		return;
+	if (reclaim_nr_dirty() == dirty)
 		os_futex_wait_ms(&kswapd.word, KSWAPD_ASLEEP, SLEEP_MS);
-		expected = KSWAPD_ASLEEP;
-		__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-	}
+	expected = KSWAPD_ASLEEP;
+	__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* Until the next step is due; longer when `quiet`. False when it is time to stop. */
+static bool kswapd_sleep(u64 step_ms, bool quiet, u64 dirty)
+{
+	if (quiet)
+		kswapd_try_to_sleep(dirty);
+	else
+		os_futex_wait_ms(&kswapd.word, KSWAPD_AWAKE, step_ms);
 	return __atomic_load_n(&kswapd.word, __ATOMIC_RELAXED) != KSWAPD_STOP;
 }
 
@@ -111,7 +121,7 @@ static void kswapd_main(void)
 	unsigned quiet = 0;
 
 	while (watch ? kswapd_watch(step_ms, quiet >= QUIET_STEPS) :
-		       kswapd_sleep(step_ms, quiet >= QUIET_STEPS)) {
+		       kswapd_sleep(step_ms, quiet >= QUIET_STEPS, last)) {
 		if (ages)
 			reclaim_age_now(true);
 		dirty = reclaim_nr_dirty();

@@ -71,6 +71,7 @@ u64 zones_return_blocks(void)
 {
 	struct isolated run;
 	u64 returned = 0;
+	bool refused = false;
 	unsigned i;
 
 	in_flight_begin();
@@ -80,12 +81,13 @@ u64 zones_return_blocks(void)
 				/* At the limit of mappings; the pages are given back at least. */
 				zone_add_blocks(zone_table[i], run.pfn,
 						run.nr >> PAGEBLOCK_ORDER, run.mt);
+				refused = true;
 				break;
 			}
 			returned += run.nr;
 		}
 	}
-	in_flight_end(returned);
+	in_flight_end(returned || refused);
 	if (returned) {
 		stat_add_shared(blocks_returned, returned >> PAGEBLOCK_ORDER);
 		zones_set_reserves();

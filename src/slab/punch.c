@@ -229,23 +229,6 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 	return given;
 }
 
-u64 slab_punch(enum give how)
-{
-	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
-	u64 given = 0;
-
-	if (__atomic_exchange_n(&punch.busy, 1, __ATOMIC_ACQUIRE))
-		return 0;
-	punch.pass++;
-	for (s = 0; s < nr; s++)
-		/* A heap may be destroyed under us: private shards are left alone. */
-		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)
-			given += punch_node(shards[s], class, how);
-	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
-	stat_add_shared(punched_pages, given);
-	return given;
-}
-
 /* A system call for each of 64 slabs takes far less. */
 #define WAIT_MOST_MS 50
 
@@ -263,6 +246,36 @@ bool slab_punch_wait(void)
 			return true;
 	}
 	return false;
+}
+
+/* How often who is in need waits for another thread that punches. */
+#define BEGIN_TRIES 8
+
+static bool begin_punch(enum give how)
+{
+	unsigned tries = how == GIVE_ALL && !lock_is_forking() ? BEGIN_TRIES : 0;
+
+	while (__atomic_exchange_n(&punch.busy, 1, __ATOMIC_ACQUIRE))
+		if (!tries-- || !slab_punch_wait())
+			return false;
+	return true;
+}
+
+u64 slab_punch(enum give how)
+{
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
+	u64 given = 0;
+
+	if (!begin_punch(how))
+		return 0;
+	punch.pass++;
+	for (s = 0; s < nr; s++)
+		/* A heap may be destroyed under us: private shards are left alone. */
+		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)
+			given += punch_node(shards[s], class, how);
+	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
+	stat_add_shared(punched_pages, given);
+	return given;
 }
 
 void slab_punch_after_fork(void)

@@ -111,7 +111,7 @@ static unsigned change_users(struct shard *shard, int change)
 	unsigned users;
 
 	lock(&shards_lock, LOCK_SHARDS);
-	users = shard->users = (u16)(shard->users + change);
+	users = shard->users += (unsigned)change;
 	unlock(&shards_lock, LOCK_SHARDS);
 	return users;
 }

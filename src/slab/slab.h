@@ -50,7 +50,7 @@ struct shard {
 	u16 tag_base;	/* of class 0 */
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS, others read it, relaxed */
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
-	u16 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
+	u32 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
 	bool retired;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* private and without a purpose; LOCK_SHARDS */
 	/* In empty slabs of all nodes; relaxed atomic. Off the line that every

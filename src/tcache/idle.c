@@ -39,6 +39,9 @@
 /* Ageing's looks at a cache without a change after which it is idle: a decay time. */
 #define IDLE_LOOKS 10
 
+/* Who is in need waits so long for another thread that takes from idle caches. */
+#define WAIT_MOST_MS 50
+
 static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 round_nr;	/* its round; never 0 */
 
@@ -117,24 +120,30 @@ void tcache_unseal_gone(struct tcache *tc)
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
+void idle_after_fork(void)
+{
+	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELAXED);
+}
+
 void tcache_unseal_in_child(struct tcache *tc, bool mine)
 {
 	lock_reinit(&tc->seal_lock);
-	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELAXED);
-	if (tc->sealed)
-		close_gaps(tc);
-	tc->sealed = 0;
 	if (mine) {
+		/*
+		 * If it is sealed it stays so until its next slow path: a signal's handler may have
+		 * called fork in the midst of a pop, which would bring back what was taken.
+		 */
 		if (options.idle_reclaim) {
 			tc->pid = os_pid();
 			tc->tid = os_tid();
 		}
-		if (this_tcache == &tcache_sealed)
-			this_tcache = tc;
-	} else {
-		tc->busy = 0;
-		tc->slot = NULL;
+		return;
 	}
+	if (tc->sealed)
+		close_gaps(tc);
+	tc->sealed = 0;
+	tc->busy = 0;
+	tc->slot = NULL;
 }
 
 static bool is_empty(const struct tcache *tc)
@@ -317,13 +326,25 @@ static void empty_cache(struct tcache *tc)
 	empty_kept(tc);
 }
 
+/* One thread at a time. Who is in need must not find nothing because another is taking it. */
+static bool begin_reclaiming(bool all)
+{
+	unsigned ms = 0;
+
+	while (__atomic_exchange_n(&reclaiming, 1, __ATOMIC_ACQUIRE)) {
+		if (!all || lock_is_forking() || ms++ == WAIT_MOST_MS)
+			return false;
+		os_sleep_ms(1);
+	}
+	return true;
+}
+
 void tcache_shrink_idle(bool all)
 {
 	struct tcache *sealed[SEAL_MOST];
 	unsigned n, i;
 
-	if (!options.idle_reclaim || !os_can_membarrier() ||
-	    __atomic_exchange_n(&reclaiming, 1, __ATOMIC_ACQUIRE))
+	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(all))
 		return;
 	round_nr = round_nr == UINT32_MAX ? 1 : round_nr + 1;
 	do {

@@ -23,7 +23,8 @@ static inline void sheaf_set_top(struct tcache *tc, size_t class, void **top)
 /* idle.c */
 /* Gives the calling thread its own cache back, if that is sealed. */
 void tcache_unseal(struct tcache *tc);
-/* In a child after fork: of the thread that forked (mine), and of all others. */
+/* In a child after fork; then for the cache of the thread that forked (mine), and all others. */
+void idle_after_fork(void);
 void tcache_unseal_in_child(struct tcache *tc, bool mine);
 /* The thread is gone without a word: slot points into memory that may not be there. */
 void tcache_unseal_gone(struct tcache *tc);

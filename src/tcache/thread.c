@@ -324,6 +324,7 @@ void tcache_after_fork(void)
 		lock_reinit(&tc->seal_lock);
 	}
 	spare_after_fork();
+	idle_after_fork();
 	__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 	/*
 	 * A child that only calls exec must not pay for its parent's threads:

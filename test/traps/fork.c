@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -626,47 +625,10 @@ static void free_pages_are_the_child_s_too(void)
 	pthread_join(thread, NULL);
 }
 
-/* A handler that forks, and so may have interrupted malloc with a lock held. */
-static volatile sig_atomic_t forks_made;
-
-static void fork_and_exec_nothing(int unused)
-{
-	int status;
-	pid_t child = fork();
-
-	if (child == 0)
-		_exit(7);
-	if (child < 0 || waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 7)
-		abort();
-	forks_made = forks_made + 1;
-	(void)unused;
-}
-
-static void fork_in_a_handler(void)
-{
-	static const struct sigaction action = { .sa_handler = fork_and_exec_nothing,
-						 .sa_flags = SA_RESTART };
-	const struct itimerval timer = { { 0, 2000 }, { 0, 2000 } };
-	static char *p[2000];
-	unsigned long i;
-
-	CHECK(!sigaction(SIGALRM, &action, NULL) && !setitimer(ITIMER_REAL, &timer, NULL));
-	for (i = 0; forks_made < 1000; i++) {
-		unsigned long n = i * 2654435761ul >> 7, slot = n % 2000;
-
-		if (p[slot])
-			CHECK(p[slot][0] == (char)slot);
-		free(p[slot]);
-		CHECK((p[slot] = malloc(1 + n % 60000)));
-		p[slot][0] = (char)slot;
-	}
-}
-
 static const struct trap_case cases[] = {
 	{ .name = "children_go_on", .run = children_go_on },
 	{ .name = "children_go_on_hardened", .run = children_go_on, .conf = "hardened:true" },
 	{ .name = "generations", .run = generations },
-	{ .name = "fork_in_a_handler", .run = fork_in_a_handler },
 	{ .name = "fork_storm", .run = fork_storm, .seconds = 120 },
 	{ .name = "free_pages_are_not_copied", .run = free_pages_are_not_copied,
 	  .conf = "decay_ms:-1" },

@@ -18,6 +18,7 @@ trap_programs = \
 	test/traps/reclaim \
 	test/traps/replaced \
 	test/traps/setuid \
+	test/traps/signals \
 	test/traps/sizes \
 	test/traps/slabs-at-a-limit \
 	test/traps/startup \
@@ -115,6 +116,11 @@ test_traps_setuid_SOURCES = test/traps/setuid.c
 test_traps_setuid_CFLAGS = $(TEST_CFLAGS)
 test_traps_setuid_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_setuid_LDADD = test/lib/libtest.a
+
+test_traps_signals_SOURCES = test/traps/signals.c
+test_traps_signals_CFLAGS = $(TEST_CFLAGS)
+test_traps_signals_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_signals_LDADD = test/lib/libtest.a
 
 test_traps_sizes_SOURCES = test/traps/sizes.c
 test_traps_sizes_CFLAGS = $(TEST_CFLAGS)

@@ -293,6 +293,8 @@ static void in_child(void)
 {
 	slab_reinit_locks();
 	tcache_after_fork();
+	/* Sealed until the next slow path: fork may have interrupted a fast one. */
+	tcache_get();
 	assert_ptr_not_equal(this_tcache, &tcache_sealed);
 	tcache_check(this_tcache);
 	allocate_and_give();

@@ -1,0 +1,161 @@
+/*
+ * signals.c - a signal's handler that forks in the midst of malloc or free
+ *
+ * In a program with several threads only what is async-signal-safe may follow in the
+ * child, malloc is not; but programs do go on there, and an object that is handed out twice
+ * would be ours to answer for.
+ */
+#define _GNU_SOURCE
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "helpers.h"
+#include "trap.h"
+
+/* ---------------------------------------------- one thread, perhaps with a lock held */
+
+static volatile sig_atomic_t forks_made;
+
+static void fork_and_exec_nothing(int unused)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(7);
+	if (child < 0 || waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 7)
+		abort();
+	forks_made = forks_made + 1;
+	(void)unused;
+}
+
+static void fork_in_a_handler(void)
+{
+	static const struct sigaction action = { .sa_handler = fork_and_exec_nothing,
+						 .sa_flags = SA_RESTART };
+	const struct itimerval timer = { { 0, 2000 }, { 0, 2000 } };
+	static char *p[2000];
+	unsigned long i;
+
+	CHECK(!sigaction(SIGALRM, &action, NULL) && !setitimer(ITIMER_REAL, &timer, NULL));
+	for (i = 0; forks_made < 1000; i++) {
+		unsigned long n = i * 2654435761ul >> 7, slot = n % 2000;
+
+		if (p[slot])
+			CHECK(p[slot][0] == (char)slot);
+		free(p[slot]);
+		CHECK((p[slot] = malloc(1 + n % 60000)));
+		p[slot][0] = (char)slot;
+	}
+}
+
+/* ------------------------------- two threads: the other takes from the interrupted one's cache */
+
+#define SIZE 48
+#define BATCH 100
+#define MANY 20000
+#define CHILDREN 60
+
+static atomic_bool wants_trim;
+static volatile sig_atomic_t armed, is_child;
+
+static void *trims(void *unused)
+{
+	for (;;) {
+		while (!atomic_load(&wants_trim))
+			usleep(20);
+		malloc_trim(0);
+		atomic_store(&wants_trim, false);
+	}
+	return unused;
+}
+
+/* The parent's cache is emptied as far as an interrupted pop allows; then comes the fork. */
+static void trim_and_fork(int unused)
+{
+	pid_t pid;
+
+	if (!armed || is_child)
+		return;
+	armed = 0;
+	atomic_store(&wants_trim, true);
+	while (atomic_load(&wants_trim))
+		;
+	pid = fork();
+	if (pid < 0)
+		abort();
+	if (!pid)
+		is_child = 1;
+	else if (wait_exit(pid) != 0)
+		abort();
+	forks_made = forks_made + 1;
+	(void)unused;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The child goes on where the parent was interrupted, and gets no object twice. */
+static void end_child(void)
+{
+	static void *objects[MANY];
+	int i;
+
+	for (i = 0; i < MANY; i++)
+		objects[i] = malloc(SIZE);
+	qsort(objects, MANY, sizeof(*objects), by_address);
+	for (i = 1; i < MANY; i++)
+		if (objects[i] == objects[i - 1])
+			_exit(1);
+	_exit(0);
+}
+
+static void child_gets_no_object_twice(void)
+{
+	static const struct sigaction action = { .sa_handler = trim_and_fork,
+						 .sa_flags = SA_RESTART };
+	static void *p[4 * BATCH];
+	pthread_t thread;
+	int i;
+
+	CHECK(pthread_create(&thread, NULL, trims, NULL) == 0);
+	CHECK(!sigaction(SIGALRM, &action, NULL));
+	while (forks_made < CHILDREN) {
+		struct itimerval timer = { .it_value.tv_usec = 100 + forks_made * 37 % 100 };
+
+		for (i = 0; i < 4 * BATCH; i++)
+			p[i] = malloc(SIZE);
+		for (i = 0; i < 4 * BATCH; i++)
+			free(p[i]);
+		armed = 1;
+		CHECK(!setitimer(ITIMER_REAL, &timer, NULL));
+		while (armed) {
+			for (i = 0; i < BATCH && armed; i++)
+				p[i] = malloc(SIZE);
+			if (is_child)
+				end_child();
+			while (i--)
+				free(p[i]);
+			if (is_child)
+				end_child();
+		}
+	}
+}
+
+static const struct trap_case cases[] = {
+	{ .name = "fork_in_a_handler", .run = fork_in_a_handler },
+	{ .name = "child_gets_no_object_twice", .run = child_gets_no_object_twice },
+};
+
+TRAP_MAIN(cases)
