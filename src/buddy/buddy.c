@@ -132,18 +132,12 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
  */
 static bool page_is_buddy(const struct zone *zone, u64 pfn, unsigned order)
 {
-	const struct pageblock *block;
-	const struct page *page;
+	const struct page *page = pfn_to_page(pfn);
 
-	if (order >= PAGEBLOCK_ORDER) {
-		/* Within a pageblock all this holds of itself. */
-		if (!pfn_has_block(pfn))
-			return false;
-		block = pfn_to_block(pfn);
-		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
-			return false;
-	}
-	page = pfn_to_page(pfn);
+	/* Within a pageblock the first two hold of themselves. */
+	if (order >= PAGEBLOCK_ORDER &&
+	    (!pfn_has_block(pfn) || !block_is_of(pfn_to_block(pfn), zone->index)))
+		return false;
 	return page_kind(page) == PAGE_BUDDY && page->order == order;
 }
 

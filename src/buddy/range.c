@@ -12,7 +12,7 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 		const struct pageblock *block = pfn_to_block(pfn);
 		struct piece p;
 
-		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
+		if (!block_is_of(block, zone->index))
 			return false;
 		if (begins_whole_block(pfn, end - pfn)) {
 			if (!all_bits_set(block->free))

@@ -25,8 +25,7 @@ static inline bool block_fits(const struct zone *zone, u64 pfn, enum migratetype
 	if (!pfn_has_block(pfn))
 		return false;
 	block = pfn_to_block(pfn);
-	return block->state == BLOCK_PRESENT && block->zone == zone->index &&
-	       block->migratetype == mt;
+	return block_is_of(block, zone->index) && block->migratetype == mt;
 }
 
 /* The same, and that does not bound listed runs. */

@@ -126,7 +126,7 @@ void zone_check_locked(struct zone *zone)
 		const struct pageblock *block = pfn_to_block(pfn);
 		u64 dirty = 0;
 
-		if (block->state != BLOCK_PRESENT || block->zone != zone->index)
+		if (!block_is_of(block, zone->index))
 			continue;
 		for (i = 0; i < ARRAY_SIZE(block->free); i++) {
 			nr_bits += (u64)__builtin_popcountll(block->free[i]);

@@ -74,14 +74,17 @@ BM_EXPORT void *memalign(size_t align, size_t size)
 
 BM_EXPORT void *valloc(size_t size)
 {
+	bringup(); /* or the size of a page is not known yet */
 	return do_memalign(os_page_size(), size);
 }
 
 /* As valloc, of whole pages, at least one. */
 BM_EXPORT void *pvalloc(size_t size)
 {
-	size_t page = os_page_size();
+	size_t page;
 
+	bringup();
+	page = os_page_size();
 	if (size > MAX_REQUEST) {
 		errno = ENOMEM;
 		return NULL;

@@ -34,12 +34,6 @@ static unsigned nr_spare;
 /* So many ended ones are spare at least before the oldest becomes another group. */
 #define SPARE_LEAST 8
 
-/* A scope's word, and back. */
-static void set_scope(bm_scope_t word)
-{
-	memcpy(&this_scope, &word, sizeof(this_scope));
-}
-
 static struct shard *owners_shard(u16 owner)
 {
 	return owner ? shards[owner] : NULL;
@@ -78,9 +72,10 @@ BM_EXPORT void bm_scope_restore(bm_scope_t scope)
 	int saved = errno;
 
 	memcpy(&to, &scope, sizeof(to));
-	if (to.owner != this_scope.owner)
-		tcache_rebind(owners_shard(to.owner));
-	set_scope(scope);
+	/* What the cache cannot serve (the thread is ending) is not to be the owner's either. */
+	if (to.owner != this_scope.owner && !tcache_rebind(owners_shard(to.owner)))
+		to.owner = 0;
+	this_scope = to;
 	errno = saved;
 }
 

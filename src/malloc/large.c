@@ -99,6 +99,9 @@ static u64 covering_block(u64 pfn)
 
 		if (tag == TAG_NONE)
 			continue;
+		/* Of such a slab all pages have the tag. */
+		if (tag_is_slab(tag) && size_classes[tag_class(tag)].nr_objects > 1)
+			return 0;
 		return at + pfn_to_page(at)->nr_pages > pfn ? at : 0;
 	}
 	return 0;
@@ -209,9 +212,10 @@ void *large_alloc_with_room(u16 owner, size_t size)
 {
 	void *q;
 
-	if (size > MAX_REQUEST / 2)
+	/* A group would be charged for the room, if only for a moment. */
+	if (size > MAX_REQUEST / 2 || owner_has_budget(owner))
 		return large_alloc_owned(owner, size, 0, 0);
-	q = large_alloc_owned(owner, size + size / 2, 0, GFP_ROOMY);
+	q = large_alloc_owned(owner, size + size / 2, 0, GFP_ROOMY | BM_GFP_NORETRY | BM_GFP_NOWARN);
 	if (unlikely(!q))
 		return large_alloc_owned(owner, size, 0, 0);
 	resize_in_place(virt_to_pfn(q), pages_for(size));

@@ -98,9 +98,8 @@ BM_EXPORT size_t malloc_usable_size(void *p)
  */
 static size_t grown(u16 owner, size_t old, size_t size)
 {
-	bool charged = owner && __atomic_load_n(&page_groups[owner], __ATOMIC_RELAXED);
-
-	return old >= PAGE_SIZE && size > old && !charged ? MAX(size, old + old / 4) : size;
+	return old >= PAGE_SIZE && size > old && !owner_has_budget(owner) ?
+		       MAX(size, old + old / 4) : size;
 }
 
 /* Where what is reallocated moves to. */

@@ -51,7 +51,7 @@ static inline u64 get_pages(bm_gfp_t gfp, u64 nr, unsigned order, int nid, u64 n
 		errno = EINVAL;
 		return 0;
 	}
-	if (unlikely(gfp & BM_GFP_ACCOUNT && page_groups[this_scope.owner]))
+	if (unlikely(gfp & BM_GFP_ACCOUNT && owner_has_budget(this_scope.owner)))
 		return hand_out(alloc_pages_owned_node(this_scope.owner, nid, gfp, nr, order,
 						       nodemask));
 	return hand_out(alloc_pages_nodemask(nid, gfp, nr, order, nodemask));

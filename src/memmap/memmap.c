@@ -215,22 +215,19 @@ static u64 find_absent(u64 from, u64 nr, u64 align)
 	return 0;
 }
 
-static void mark(u64 block, u64 nr, enum pageblock_state state, u8 zone)
+static void set_state(u64 block, u64 nr, enum pageblock_state state)
 {
 	u64 i;
 
-	for (i = block; i < block + nr; i++) {
-		window.blocks[i].state = (u8)state;
-		window.blocks[i].zone = zone;
-		window.blocks[i].stale = 0;
-	}
+	for (i = block; i < block + nr; i++)
+		__atomic_store_n(&window.blocks[i].state, (u8)state, __ATOMIC_RELEASE);
 }
 
 /* Maps the pageblocks [block, block + nr), absent so far. Section lock held. */
 static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 {
 	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
-	u64 end = MAX(map.end, block + nr);
+	u64 end = MAX(map.end, block + nr), i;
 
 	if (!budget_allows(bytes + mem_map_need(end)) || !mem_map_grow(end, bytes)) {
 		errno = ENOMEM;
@@ -238,7 +235,11 @@ static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 	}
 	if (!os_map_at(pfn_to_virt(block << PAGEBLOCK_ORDER), bytes))
 		return false;
-	mark(block, nr, state, zone);
+	for (i = block; i < block + nr; i++) {
+		window.blocks[i].zone = zone;
+		window.blocks[i].stale = 0;
+	}
+	set_state(block, nr, state);
 	map.end = end;
 	map.heap_bytes += bytes;
 	map.peak_bytes = MAX(map.peak_bytes, map.heap_bytes + map.meta_bytes);
@@ -262,7 +263,7 @@ static void note_foreign(u64 block, u64 nr)
 
 		/* What cannot be unmapped again is in the way as well: nobody's. */
 		if (os_map_at(at, PAGEBLOCK_SIZE) ? !os_unmap(at, PAGEBLOCK_SIZE) : errno == EEXIST)
-			window.blocks[i].state = BLOCK_FOREIGN;
+			set_state(i, 1, BLOCK_FOREIGN);
 	}
 }
 
@@ -340,7 +341,7 @@ bool section_unmap(u64 pfn, u64 nr)
 		return false;
 	}
 	lock(&map.lock, LOCK_SECTION);
-	mark(block, nr, BLOCK_ABSENT, 0);
+	set_state(block, nr, BLOCK_ABSENT);
 	map.heap_bytes -= bytes;
 	map.hint = MIN(map.hint, block);
 	unlock(&map.lock, LOCK_SECTION);
@@ -349,11 +350,8 @@ bool section_unmap(u64 pfn, u64 nr)
 
 void section_adopt(u64 pfn, u64 nr)
 {
-	u64 i;
-
 	lock(&map.lock, LOCK_SECTION);
-	for (i = 0; i < nr; i++)
-		pfn_to_block(pfn)[i].state = BLOCK_PRESENT;
+	set_state(pfn >> PAGEBLOCK_ORDER, nr, BLOCK_PRESENT);
 	unlock(&map.lock, LOCK_SECTION);
 }
 

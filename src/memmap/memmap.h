@@ -110,7 +110,7 @@ struct pageblock {
 	u64 free[PAGEBLOCK_PAGES / 64];
 	u32 lru_next, lru_prev;	/* pageblocks with dirty free pages; zone lock */
 	u32 stamp;		/* tick when it came to the list's end; zone lock */
-	u8 state;		/* enum pageblock_state; section lock */
+	u8 state;		/* enum pageblock_state; section lock, stored last (release) */
 	u8 migratetype;		/* zone lock */
 	u8 zone;		/* index of the zone; written once, by growth */
 	u8 lru;			/* enum lru; zone lock */
@@ -226,6 +226,13 @@ static fast_inline u64 page_to_pfn(const struct page *page)
 static fast_inline struct pageblock *pfn_to_block(u64 pfn)
 {
 	return &window.blocks[pfn >> PAGEBLOCK_ORDER];
+}
+
+/* Whether the pageblock is that zone's. Another zone's thread may map it meanwhile. */
+static inline bool block_is_of(const struct pageblock *block, u8 zone)
+{
+	return __atomic_load_n(&block->state, __ATOMIC_ACQUIRE) == BLOCK_PRESENT &&
+	       block->zone == zone;
 }
 
 static inline enum page_kind page_kind(const struct page *page)

@@ -132,20 +132,19 @@ static void kswapd_main(void)
 
 void kswapd_start(void)
 {
-	bool watch = options.pressure == option_pressure_auto;
-
 	if (!options.background_thread || kswapd_is_running())
 		return;
-	if (options.decay_ms <= 0 && !watch) {
+	/* Here, as the environment is not for a second thread to read. */
+	kswapd.watch = watch_pressure();
+	if (options.decay_ms <= 0 && !kswapd.watch) {
 		/* Once, not in each child. */
 		options.background_thread = false;
-		report("background_thread: not started, as with decay_ms:%ld nothing ages",
-		       (long)options.decay_ms);
+		report("background_thread: not started, as with decay_ms:%ld nothing ages%s",
+		       (long)options.decay_ms,
+		       options.pressure == option_pressure_auto ? ", and nothing tells of pressure" : "");
 		return;
 	}
 	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);
-	/* Here, as the environment is not for a second thread to read. */
-	kswapd.watch = watch_pressure();
 	if (!os_thread_start(kswapd_main, "bm_kswapd")) {
 		report("background_thread: the thread cannot be started; slow paths do its work");
 		os_pressure_close();

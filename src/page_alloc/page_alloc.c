@@ -111,7 +111,7 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 	lock(&zone->lock, LOCK_ZONE);
 	if (ac->gfp & BM_GFP_COLD && ac->order <= MAX_ORDER)
 		pfn = cut_tail(zone, ac, zone_rmqueue_cold_locked(zone, ac->order, ac->mt));
-	if (ac->gfp & GFP_ROOMY)
+	else if (ac->gfp & GFP_ROOMY)
 		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->mt);
 	/* The tail that a buddy block would leave behind is worth the search. */
 	if (!pfn && ac->nr >= RUN_LEAST) {

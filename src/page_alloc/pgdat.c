@@ -248,9 +248,9 @@ void page_alloc_after_fork(void)
 
 	purge_after_fork();
 	/* Those that a thread was about to hand to the zone are not counted by it. */
-	for (pfn = window.low; pfn < window.low + LOW_PAGES; pfn += PAGEBLOCK_PAGES)
-		if (pfn_has_block(pfn) && pfn_to_block(pfn)->state == BLOCK_PRESENT &&
-		    pfn_to_block(pfn)->zone == dma_zone.index) {
+	for (pfn = window.low; pfn < window.low + LOW_PAGES && pfn_has_block(pfn);
+	     pfn += PAGEBLOCK_PAGES)
+		if (block_is_of(pfn_to_block(pfn), dma_zone.index)) {
 			disown_lost(pfn);
 			pages_clear_dirty(pfn, PAGEBLOCK_PAGES);
 			section_forget(pfn, 1);

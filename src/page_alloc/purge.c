@@ -61,8 +61,8 @@ static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
 	if (!pfn_has_block(pfn))
 		return false;
 	block = pfn_to_block(pfn);
-	return block->state == BLOCK_PRESENT && block->zone == zone->index &&
-	       all_bits_set(block->free) && pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
+	return block_is_of(block, zone->index) && all_bits_set(block->free) &&
+	       pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
 }
 
 /* Appends [from, to), cut to whole pages of the system, if anything is left. */

@@ -59,6 +59,12 @@ struct page_group {
 /* NULL: the owner has no budget. Written with release before the owner is used. */
 extern struct page_group *page_groups[MAX_OWNERS] HIDDEN;
 
+/* Whether pages of the owner count for a budget. */
+static inline bool owner_has_budget(u16 owner)
+{
+	return owner && __atomic_load_n(&page_groups[owner], __ATOMIC_RELAXED);
+}
+
 /* Called when a group is at its limit, with no lock held: gives back what it caches. */
 extern void (*owner_reclaim)(u16 owner);
 

@@ -168,6 +168,7 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	u64 pfn;
 	int tries;
 
+	stat_add_shared(direct_reclaims, 1);
 	reclaim_trim(0);
 	pfn = get_page_from_freelist(ac, alloc_flags);
 	if (!pfn)

@@ -16,16 +16,20 @@ static bool poisoning; /* written at start, when there is one thread */
 
 void page_watch_update(void)
 {
+	bm_trace_fn hook;
+
 	if (options.page_poison && !poisoning) {
 		/* What was freed before has no poison: it becomes zero. */
 		shrink_all();
 		reclaim_purge(UINT64_MAX);
 		poisoning = true;
 	}
-	__atomic_store_n(&page_watch,
-			 poisoning || !options.decay_ms ||
-				 __atomic_load_n(&trace_hook, __ATOMIC_RELAXED),
-			 __ATOMIC_RELAXED);
+	/* Two threads may set the hook together: the last word is that of who saw the last hook. */
+	do {
+		hook = __atomic_load_n(&trace_hook, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&page_watch, poisoning || !options.decay_ms || hook,
+				 __ATOMIC_SEQ_CST);
+	} while (__atomic_load_n(&trace_hook, __ATOMIC_SEQ_CST) != hook);
 }
 
 void pages_poison(u64 pfn, u64 nr)

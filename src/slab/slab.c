@@ -23,7 +23,10 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 		tag_write(pfn + i, tag);
 }
 
-/* A slab with all objects free, not yet on any list; 0 without memory. */
+/*
+ * A slab with all objects free, on no list yet and without tags: until publish, a stale
+ * pointer into its pages is nobody's object. 0 without memory.
+ */
 static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 {
 	const struct size_class *sc = &size_classes[class];
@@ -49,9 +52,27 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 	/* Before the tags: who sees one may look for the head. */
 	for (i = 0; sc->unaligned && i < sc->nr_pages; i++)
 		pfn_to_page(pfn + i)->from_head = (u8)i;
-	write_tags(pfn, sc, (u16)(shard->tag_base + class));
 	stat_add_shared(slabs_allocated, 1);
 	return pfn;
+}
+
+/* From here on its objects can be freed; those that are left can be taken. */
+static void publish(struct shard *shard, unsigned class, u64 pfn)
+{
+	struct cache_node *node = &shard->nodes[class];
+	u16 tag = (u16)(shard->tag_base + class);
+	u16 left = pfn_to_page(pfn)->nr_free;
+
+	__atomic_fetch_add(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+	if (!left) {
+		write_tags(pfn, &size_classes[class], tag);
+		return;
+	}
+	lock(&node->lock, LOCK_NODE);
+	write_tags(pfn, &size_classes[class], tag);
+	node->nr_free += left;
+	partial_add_tail(node, pfn);
+	unlock(&node->lock, LOCK_NODE);
 }
 
 /*
@@ -190,34 +211,24 @@ static inline unsigned alloc_partial(struct shard *shard, unsigned class, void *
 static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	const struct size_class *sc = &size_classes[class];
-	struct cache_node *node = &shard->nodes[class];
-	unsigned left = n, nr = 0;
+	unsigned left = n;
 	int saved = errno;
-	u64 pfn, last = 0;
 
 	do {
 		unsigned take = MIN(left, (unsigned)sc->nr_objects);
-
 		/* For more than the first no stone is turned. */
-		pfn = new_slab(shard, class, nr ? GFP_MORE | BM_GFP_NORETRY | BM_GFP_NOWARN : 0);
+		bm_gfp_t more = left < n ? GFP_MORE | BM_GFP_NORETRY | BM_GFP_NOWARN : 0;
+		u64 pfn = new_slab(shard, class, more);
+
 		if (unlikely(!pfn))
 			break;
-		/* Nobody else knows the slab yet. */
 		left -= take;
 		take_objects(pfn, sc, out + left, take);
-		last = pfn;
-		nr++;
+		publish(shard, class, pfn);
 	} while (left >= sc->nr_objects);
-	if (unlikely(!nr))
+	if (unlikely(left == n))
 		return 0;
 	errno = saved;
-	__atomic_fetch_add(&node->nr_slabs, nr, __ATOMIC_RELAXED);
-	if (pfn_to_page(last)->nr_free) {
-		lock(&node->lock, LOCK_NODE);
-		node->nr_free += pfn_to_page(last)->nr_free;
-		partial_add_tail(node, last);
-		unlock(&node->lock, LOCK_NODE);
-	}
 	if (left)
 		__builtin_memmove(out, out + left, (n - left) * sizeof(*out));
 	return n - left;
@@ -297,7 +308,7 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	}
 	pfn_to_page(pfn)->map[0] = 0;
 	pfn_to_page(pfn)->nr_free = 0;
-	__atomic_fetch_add(&shard->nodes[class].nr_slabs, 1, __ATOMIC_RELAXED);
+	publish(shard, class, pfn);
 	if (zeroed)
 		*zeroed = true;
 	return pfn_to_virt(pfn);

@@ -167,7 +167,8 @@ static void make_room(struct tcache *tc, unsigned class, struct gone *gone)
 		if ((!last || empty_slot(tc)) &&
 		    tc->kept_older + bytes + size_classes[class].size <= KEPT_BYTES)
 			break;
-		let_go(tc, 1 + tc->kept_turn++ % (KEPT_MOST - 1), gone);
+		let_go(tc, 1 + tc->kept_turn, gone);
+		tc->kept_turn = (u8)((tc->kept_turn + 1) % (KEPT_MOST - 1));
 	}
 	if (last) {
 		kept_put(tc, empty_slot(tc), last, last_class);
