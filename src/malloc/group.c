@@ -128,7 +128,6 @@ static void bury_dead(void)
 static struct bm_group *group_page(void)
 {
 	struct bm_group *g = NULL;
-	u64 pfn;
 
 	lock(&groups_lock, LOCK_BRINGUP);
 	if (nr_spare > SPARE_LEAST) {
@@ -138,10 +137,7 @@ static struct bm_group *group_page(void)
 		memset(g, 0, sizeof(*g));
 	}
 	unlock(&groups_lock, LOCK_BRINGUP);
-	if (g)
-		return g;
-	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO, 1, 0);
-	return pfn ? (struct bm_group *)(void *)pfn_to_virt(pfn) : NULL;
+	return g ? g : record_alloc(sizeof(*g), scope_may_map());
 }
 
 BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)

@@ -23,6 +23,7 @@ char *window_base __attribute__((aligned(CACHE_LINE)));
 #define TAG_STEP ((u64)64 << 10)	/* 64 KiB of tags describe 128 MiB */
 #define PAGE_STEP ((u64)1 << 20)	/* 1 MiB of struct pages describes 64 MiB */
 #define BLOCK_STEP ((u64)64 << 10)	/* 64 KiB of pageblocks describe 680 MiB */
+#define RECORD_STEP ((u64)512 << 10)	/* four thread caches */
 
 /* An array of the mem_map: of its bytes [from, end) are mapped. */
 struct array {
@@ -32,7 +33,8 @@ struct array {
 
 static struct {
 	struct lock lock;
-	struct array tags, pages, blocks;
+	struct array tags, pages, blocks, records;
+	u64 record_bytes, record_room; /* handed out, and the most that there can be */
 	u64 hint;	/* no absent pageblock below this one, in pageblocks */
 	u64 end;	/* first pageblock never mapped */
 	u64 heap_bytes, meta_bytes, peak_bytes;
@@ -135,8 +137,9 @@ bool memmap_init(void)
 	/* pfns have 32 bits, those below 4 GiB of address included. */
 	u64 nr_window = MIN(size >> PAGE_SHIFT, ((u64)1 << 32) - LOW_PAGES);
 	u64 nr_pages = nr_window + LOW_PAGES;
-	u64 extent = size + nr_pages * sizeof(struct page) +
-		     (nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
+	u64 describes = nr_pages * sizeof(struct page) +
+			(nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
+	u64 records = size + round_up(describes, PAGEBLOCK_SIZE), extent = records + size / 16;
 	/*
 	 * Programs load at 0x55.. or low, the system maps from 0x7f.. downward:
 	 * from 1/16 to 9/16 of the address space lies what neither uses. 1 GiB
@@ -171,6 +174,9 @@ bool memmap_init(void)
 		/* Pageblocks have a state from 0 on: the buddy of a large block
 		 * at the heap's start lies before it. */
 		map.blocks = (struct array){ (char *)window.blocks, 0, 0 };
+		map.records = (struct array){ window_base + records, 0, 0 };
+		map.record_bytes = 0;
+		map.record_room = extent - records;
 		window.limit = nr_window << PAGE_SHIFT;
 		window.low = nr_window;
 		window.first = first;
@@ -326,6 +332,30 @@ bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone)
 	return done;
 }
 
+void *record_alloc(size_t bytes, bool may_map)
+{
+	u64 at, end, used, spare;
+	bool done;
+
+	lock(&map.lock, LOCK_SECTION);
+	at = map.record_bytes;
+	end = at + round_up(bytes, os_page_size());
+	used = map.heap_bytes + map.meta_bytes + array_need(&map.records, end);
+	spare = map.budget - MIN(map.budget, used);
+	done = end <= map.records.end ||
+	       (may_map && end <= map.record_room && used <= map.budget &&
+		array_grow(&map.records, end, RECORD_STEP, &spare));
+	if (done) {
+		map.record_bytes = end;
+		map.peak_bytes = MAX(map.peak_bytes, map.heap_bytes + map.meta_bytes);
+	}
+	unlock_and_tell();
+	if (done)
+		return map.records.start + at;
+	errno = ENOMEM;
+	return NULL;
+}
+
 bool section_unmap(u64 pfn, u64 nr)
 {
 	u64 block = pfn >> PAGEBLOCK_ORDER;
@@ -398,11 +428,6 @@ u64 memmap_peak_bytes(void)
 	/* What was mapped at the start was no step of growth. */
 	return MAX(__atomic_load_n(&map.peak_bytes, __ATOMIC_RELAXED),
 		   memmap_heap_bytes() + memmap_meta_bytes());
-}
-
-bool memmap_may_grow(u64 bytes)
-{
-	return budget_allows(bytes);
 }
 
 void memmap_lock_all(void)

@@ -2,7 +2,7 @@
  * rank 2: the window of address space and the arrays that describe it.
  *
  *   window_base                                               window.limit
- *   | tag[pfn], 2 bytes each | heap: sections of 2 MiB pageblocks ... | struct page[pfn] | pageblock[] |
+ *   | tag[pfn], 2 bytes each | heap: sections of 2 MiB pageblocks ... | struct page[pfn] | pageblock[] | records |
  *   pfn 0                     window.first       span >>
  *
  * A page frame number (pfn) counts 4 KiB pages from window_base. The tag array
@@ -16,7 +16,11 @@
  * way, so pfn_to_addr and addr_to_pfn serve where such pages may come. malloc's
  * own blocks are never among them.
  *
- * Nothing is reserved. The three arrays and the heap grow by mapping what is
+ * Records are what the layers above know things by: thread caches, shards, groups, nodes.
+ * They lie here because no object does: whatever a program writes beyond one, it
+ * does not reach them.
+ *
+ * Nothing is reserved. The arrays, the records and the heap grow by mapping what is
  * needed at its fixed place, so VIRT stays near RSS. A pageblock where some
  * foreign mapping already lies is a hole and stays one.
  *
@@ -280,16 +284,19 @@ bool section_unmap(u64 pfn, u64 nr);
 /* Pageblocks mapped as BLOCK_HIGHMEM belong to their zone from now on. */
 void section_adopt(u64 pfn, u64 nr);
 
+/*
+ * Zeroed pages for a record, for good: whoever needs it no more keeps it for the next.
+ * Without may_map only what is mapped already serves. NULL with errno ENOMEM.
+ */
+void *record_alloc(size_t bytes, bool may_map);
+
 /* Takes the resource limits as they are now. */
 void memmap_set_budget(void);
 
-/* Bytes of heap and of mem_map mapped now, and the most of both together ever. */
+/* Bytes of heap and of all that lies beside it mapped now, and the most of both together ever. */
 u64 memmap_heap_bytes(void);
 u64 memmap_meta_bytes(void);
 u64 memmap_peak_bytes(void);
-
-/* Whether the budget (RLIMIT_AS, RLIMIT_DATA) has room for more. */
-bool memmap_may_grow(u64 bytes);
 
 /* fork */
 void memmap_lock_all(void);

@@ -80,13 +80,10 @@ static bool add_node(unsigned nid, unsigned nr_cpus)
 	struct {
 		struct pgdat pgdat;
 		struct zone zone;
-	} *node;
-	u64 pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO,
-				    round_up(sizeof(*node), PAGE_SIZE) >> PAGE_SHIFT, 0);
+	} *node = record_alloc(sizeof(*node), true);
 
-	if (!pfn)
+	if (!node)
 		return false;
-	node = (void *)pfn_to_virt(pfn);
 	zone_init(&node->zone, (u8)nr_zones++, ZONE_NORMAL, (u8)nid, nr_cpus);
 	node->pgdat.zones[ZONE_NORMAL] = &node->zone;
 	nodes[nid] = &node->pgdat;

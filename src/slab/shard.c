@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "page_alloc/page_alloc.h"
+#include "page_alloc/scope.h"
 #include "slab/internal.h"
 
 #define SHARDS_PER_CPU 4
@@ -58,42 +58,26 @@ static bool may_add_common(void)
 	return nr_common < most_shards && nr_shards < MAX_SHARDS;
 }
 
-/* Zeroed pages for a struct shard; 0 without memory. The allocator's own: the reserve may serve. */
-static u64 shard_pages(void)
-{
-	return alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO | BM_GFP_MEMALLOC,
-				 round_up(sizeof(struct shard), PAGE_SIZE) >> PAGE_SHIFT, 0);
-}
-
 struct shard *shard_create_private(void)
 {
 	struct shard *shard;
-	u64 pfn = 0;
+	int error = ENOMEM;
 
 	lock(&shards_lock, LOCK_SHARDS);
 	shard = spare_private;
 	if (shard) {
 		spare_private = shard->next_spare;
 		shard->retired = false;
-	}
-	unlock(&shards_lock, LOCK_SHARDS);
-	if (shard)
-		return shard;
-	pfn = shard_pages();
-	if (!pfn)
-		return NULL;
-	lock(&shards_lock, LOCK_SHARDS);
-	/* Threads keep their share of the tags. */
-	if (nr_shards - nr_common < MAX_SHARDS - most_shards) {
-		shard = (struct shard *)(void *)pfn_to_virt(pfn);
+	} else if (nr_shards - nr_common >= MAX_SHARDS - most_shards) {
+		/* Threads keep their share of the tags. */
+		error = EAGAIN;
+	} else if ((shard = record_alloc(sizeof(*shard), scope_may_map()))) {
 		shard->owner = (u16)nr_shards;
 		shard_setup(shard, nr_shards);
 	}
 	unlock(&shards_lock, LOCK_SHARDS);
-	if (!shard) {
-		free_pages(pfn);
-		errno = EAGAIN;
-	}
+	if (!shard)
+		errno = error;
 	return shard;
 }
 
@@ -139,28 +123,17 @@ void shard_clear(struct shard *shard)
 
 struct shard *shard_bind(void)
 {
-	struct shard *best;
-	u64 fresh = 0;
+	struct shard *best, *fresh;
 
 	lock(&shards_lock, LOCK_SHARDS);
 	best = least_loaded();
-	if (best->nr_threads && may_add_common()) {
-		/* The pages are found without the lock: that may take long. */
-		unlock(&shards_lock, LOCK_SHARDS);
-		fresh = shard_pages();
-		lock(&shards_lock, LOCK_SHARDS);
-		best = least_loaded();
-		if (fresh && best->nr_threads && may_add_common()) {
-			best = (struct shard *)(void *)pfn_to_virt(fresh);
-			shard_setup(best, nr_shards);
-			nr_common++;
-			fresh = 0;
-		}
+	if (best->nr_threads && may_add_common() && (fresh = record_alloc(sizeof(*fresh), true))) {
+		shard_setup(fresh, nr_shards);
+		nr_common++;
+		best = fresh;
 	}
 	__atomic_store_n(&best->nr_threads, best->nr_threads + 1, __ATOMIC_RELAXED);
 	unlock(&shards_lock, LOCK_SHARDS);
-	if (fresh)
-		free_pages(fresh);
 	return best;
 }
 

@@ -94,12 +94,15 @@ static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
 u32 sheaf_used(const struct tcache *tc, unsigned class);
 /* What a cache takes, its sheaves included. */
 size_t tcache_bytes(void);
+/* Pages that sheaves have used since the last call, about; for a cache without a thread. */
+u64 sheaves_touched(struct tcache *tc);
 /* A cache's sheaves, empty, with the limits of its state. */
 void sheaf_setup(struct tcache *tc);
 
 /* thread.c */
 extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
 extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
+extern u32 threads_nr_live HIDDEN;	/* how many; LOCK_THREADS, others read it, relaxed */
 extern struct tcache *orphans HIDDEN;	/* those whose thread is gone, not emptied yet; LOCK_THREADS */
 
 /* The shard a cache works on; the shared caches of capacity 0 have the first. */

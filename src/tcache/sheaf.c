@@ -5,7 +5,7 @@
  * Capacity. Every sheaf has room for full_limit[class] pointers, but may use
  * only up to its limit. Limits begin small, so that small programs stay small,
  * and double whenever the sheaf overflows or runs empty, as long as the sum over
- * all sheaves of limit times object size stays within CAPACITY_BYTES. When it
+ * all sheaves of limit times object size stays within capacity_bytes(). When it
  * would not, now and then another sheaf that had grown is emptied and shrunk:
  * capacity moves to the classes in use.
  */
@@ -17,8 +17,10 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
-/* Bytes of free objects one thread may keep. */
-#define CAPACITY_BYTES ((size_t)3 << 20)
+/* Bytes of free objects one thread may keep: less where there are many threads. */
+#define CAPACITY_MOST ((size_t)3 << 20)
+#define CAPACITY_LEAST ((size_t)1 << 20)
+#define CAPACITY_OF_ALL ((size_t)96 << 20)
 
 /*
  * When all of it is given out, every eighth sheaf that wants to grow takes some from another.
@@ -114,6 +116,18 @@ void sheaf_setup(struct tcache *tc)
 	}
 }
 
+u64 sheaves_touched(struct tcache *tc)
+{
+	u64 slots = full_place[0];
+	unsigned class;
+
+	for (class = 0; class < NR_SHEAVES; class++)
+		if (tc->grown[class / 64] >> class % 64 & 1)
+			slots += full_limit[class];
+	__builtin_memset(tc->grown, 0, sizeof(tc->grown));
+	return slots * sizeof(void *) >> PAGE_SHIFT;
+}
+
 static inline u32 sheaf_limit(struct tcache *tc, unsigned class)
 {
 	return (u32)(tc->sheaf[class].limit - sheaf_bottom(tc, class));
@@ -129,6 +143,7 @@ static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
 	tc->capacity -= (size_t)sheaf_limit(tc, class) * size_classes[class].size;
 	tc->capacity += (size_t)limit * size_classes[class].size;
 	if (place != bottom) {
+		tc->grown[class / 64] |= (u64)1 << class % 64;
 		/* Between these stores sheaf_used sees an empty sheaf. */
 		__builtin_memcpy(place, bottom, used * sizeof(*bottom));
 		__atomic_store_n(&tc->sheaf[class].top, bottom, __ATOMIC_RELEASE);
@@ -217,15 +232,25 @@ static void look_again(struct tcache *tc)
 	}
 }
 
+static size_t capacity_bytes(void)
+{
+	size_t share = CAPACITY_OF_ALL / MAX(__atomic_load_n(&threads_nr_live, __ATOMIC_RELAXED), 1u);
+
+	return MAX(CAPACITY_LEAST, MIN(CAPACITY_MOST, share));
+}
+
+/* Whether there is capacity for so many bytes more, of another sheaf's perhaps. */
 static bool make_capacity(struct tcache *tc, unsigned class, size_t bytes)
 {
-	if (tc->capacity + bytes <= CAPACITY_BYTES)
+	size_t most = capacity_bytes();
+
+	if (tc->capacity + bytes <= most)
 		return true;
 	if (--tc->move_in)
 		return false;
 	tc->move_in = MOVE_EVERY;
 	take_capacity(tc, class);
-	return tc->capacity + bytes <= CAPACITY_BYTES;
+	return tc->capacity + bytes <= most;
 }
 
 /* Doubles the sheaf's limit if there is capacity for it. */

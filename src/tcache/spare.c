@@ -1,11 +1,10 @@
 /*
  * rank 6: thread caches without a thread, kept for the next ones.
  *
- * A cache is used again warm, the last one first. What its sheaves lie in, up to 170 KiB, goes
+ * A cache is used again warm, the last one first. What its sheaves lie in, up to 107 KiB, goes
  * back to the system when it was not wanted for a while, or somebody is in need: otherwise
  * a program would keep that for each of the most threads that it ever had at once.
  */
-#include "buddy/zone.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
@@ -16,25 +15,19 @@
 /* LOCK_THREADS, all of it. */
 static struct {
 	struct tcache *warm;	/* the last one first */
-	struct tcache *cold;	/* given back, or about to be; and the static one */
+	struct tcache *cold;	/* given back, or about to be */
 	u64 nr_warm, least_warm; /* how many there are, and the least since the last look */
 } spare;
 
-/* The whole pages of the system that hold nothing but sheaves, of a cache in the window. */
-static u64 sheaf_pages(const struct tcache *tc, u64 *pfn)
+static void push(struct tcache **list, struct tcache *tc)
 {
-	uintptr_t page = os_page_size();
-	uintptr_t from = round_up((uintptr_t)tc->slots, page);
-	uintptr_t to = round_down((uintptr_t)tc + tcache_bytes(), page);
-
-	*pfn = virt_to_pfn((const void *)from);
-	return from < to ? (to - from) >> PAGE_SHIFT : 0;
+	tc->next_free = *list;
+	*list = tc;
 }
 
 struct tcache *spare_take_locked(void)
 {
 	struct tcache *tc = spare.warm, **link = &spare.cold;
-	u64 pfn, nr;
 
 	if (tc) {
 		spare.warm = tc->next_free;
@@ -45,28 +38,13 @@ struct tcache *spare_take_locked(void)
 	while (*link && (*link)->leaving)
 		link = &(*link)->next_free;
 	tc = *link;
-	if (!tc)
-		return NULL;
-	*link = tc->next_free;
-	if (in_window(tc)) {
-		nr = sheaf_pages(tc, &pfn);
-		pages_set_dirty(pfn, nr);
-	}
+	if (tc)
+		*link = tc->next_free;
 	return tc;
-}
-
-static void push(struct tcache **list, struct tcache *tc)
-{
-	tc->next_free = *list;
-	*list = tc;
 }
 
 void spare_put_locked(struct tcache *tc)
 {
-	if (!in_window(tc)) {
-		push(&spare.cold, tc);
-		return;
-	}
 	push(&spare.warm, tc);
 	spare.nr_warm++;
 }
@@ -118,14 +96,25 @@ static u64 nr_to_give(enum give how)
 	return nr;
 }
 
+/* Gives back the whole pages of the system that hold nothing but sheaves; how many were in use. */
+static u64 give_sheaves(struct tcache *tc)
+{
+	uintptr_t unit = os_page_size();
+	uintptr_t from = round_up((uintptr_t)tc->slots, unit);
+	uintptr_t to = round_down((uintptr_t)tc + tcache_bytes(), unit);
+
+	if (from >= to || !os_purge((void *)from, to - from))
+		return 0;
+	return sheaves_touched(tc);
+}
+
 u64 tcache_give_spare(enum give how)
 {
-	u64 nr = nr_to_give(how), given = 0, pfn, pages;
+	u64 nr = nr_to_give(how), given = 0;
 	struct tcache *tc;
 
 	while (nr-- && (tc = begin_give())) {
-		pages = sheaf_pages(tc, &pfn);
-		given += pages ? pages_give_back(pfn, pages, how != GIVE_ALL) : 0;
+		given += give_sheaves(tc);
 		end_give(tc);
 	}
 	return given;

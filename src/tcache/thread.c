@@ -35,7 +35,7 @@ __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 struct lock threads_lock;
 struct tcache *threads_live;
 struct tcache *orphans;
-static u64 nr_live;
+u32 threads_nr_live;
 
 /*
  * Refills a child of fork makes before it reaps orphans: enough for the way to
@@ -56,7 +56,6 @@ static bool main_taken;
 static struct tcache *tcache_new(void)
 {
 	struct tcache *tc;
-	u64 pfn;
 
 	lock(&threads_lock, LOCK_THREADS);
 	if (!main_taken && tcache_bytes() <= MAIN_BYTES) {
@@ -66,11 +65,7 @@ static struct tcache *tcache_new(void)
 		tc = spare_take_locked();
 	}
 	unlock(&threads_lock, LOCK_THREADS);
-	if (tc)
-		return tc;
-	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_ZERO,
-				round_up(tcache_bytes(), PAGE_SIZE) >> PAGE_SHIFT, 0);
-	return pfn ? (struct tcache *)(void *)pfn_to_virt(pfn) : NULL;
+	return tc ? tc : record_alloc(tcache_bytes(), true);
 }
 
 static void link_live(struct tcache *tc)
@@ -81,7 +76,7 @@ static void link_live(struct tcache *tc)
 	if (threads_live)
 		threads_live->prev = tc;
 	threads_live = tc;
-	nr_live++;
+	__atomic_store_n(&threads_nr_live, threads_nr_live + 1, __ATOMIC_RELAXED);
 	unlock(&threads_lock, LOCK_THREADS);
 }
 
@@ -174,7 +169,7 @@ static void unlink_live(struct tcache *tc)
 		threads_live = tc->next;
 	if (tc->next)
 		tc->next->prev = tc->prev;
-	nr_live--;
+	__atomic_store_n(&threads_nr_live, threads_nr_live - 1, __ATOMIC_RELAXED);
 }
 
 bool tcache_rebind(struct shard *shard)
@@ -249,7 +244,7 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 
 	*cached = (struct cached_totals){ 0 };
 	lock(&threads_lock, LOCK_THREADS);
-	cached->threads = nr_live;
+	cached->threads = threads_nr_live;
 	for (tc = threads_live; tc; tc = tc->next) {
 		stats_sum(total, &tc->stats);
 		if (tc->state != TCACHE_LIVE)

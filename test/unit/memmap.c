@@ -319,7 +319,6 @@ static void grow_to_limit(u64 limit, u64 step)
 		assert_int_equal(memmap_heap_bytes(), nr * PAGEBLOCK_SIZE);
 	}
 	assert_int_equal(errno, ENOMEM);
-	assert_false(memmap_may_grow(step * PAGEBLOCK_SIZE + (4 << 20)));
 	/* Not more than a step and the mem_map's steps is left. */
 	assert_true(memmap_heap_bytes() + memmap_meta_bytes() + step * PAGEBLOCK_SIZE + (4 << 20) >
 		    limit);
@@ -350,15 +349,74 @@ static void budget_is_the_smallest_limit(void)
 {
 	fake.rlimit_bytes = 100 << 20;
 	start();
-	assert_true(memmap_may_grow(90 << 20));
-	assert_false(memmap_may_grow(100 << 20));
+	assert_int_equal(section_map(50, 1, BLOCK_PRESENT, 0), 0);
+	assert_int_not_equal(section_map(10, 1, BLOCK_PRESENT, 0), 0);
 	fake.rlimit_bytes = 20 << 20;
 	memmap_set_budget();
-	assert_false(memmap_may_grow(20 << 20));
-	fake.rlimit_bytes = UINT64_MAX;
+	assert_int_equal(section_map(1, 1, BLOCK_PRESENT, 0), 0);
 	fake.rlimit_bytes = UINT64_MAX;
 	memmap_set_budget();
-	assert_true(memmap_may_grow((u64)1 << 46));
+	assert_int_not_equal(section_map(5000, 1, BLOCK_PRESENT, 0), 0);
+}
+
+static void check_record(const char *record, size_t bytes)
+{
+	const char *tables_end = (char *)(window.blocks + (window.low >> PAGEBLOCK_ORDER));
+
+	assert_non_null(record);
+	assert_int_equal((uintptr_t)record % fake.page_size, 0);
+	assert_true(is_zero(record, bytes));
+	/* Behind everything, so that no object of the heap lies in front of it. */
+	assert_true(record > tables_end);
+	assert_false(in_window(record));
+	assert_false(addr_is_ours(record));
+}
+
+static void records_lie_apart(void)
+{
+	u64 before, bytes = 0;
+	char *last = NULL, *record;
+	size_t size;
+
+	start();
+	assert_int_not_equal(section_map(1, 1, BLOCK_PRESENT, 0), 0);
+	before = memmap_meta_bytes();
+	assert_null(record_alloc(1, false));
+	assert_int_equal(errno, ENOMEM);
+	for (size = 1; size < 3 << 20; size = size * 3 / 2 + 1) {
+		record = record_alloc(size, true);
+		check_record(record, size);
+		memset(record, 1, size);
+		assert_true(!last || record >= last);
+		last = record + size;
+		bytes += round_up(size, fake.page_size);
+	}
+	assert_true(memmap_meta_bytes() >= before + bytes);
+	assert_true(memmap_meta_bytes() <= before + bytes + (1 << 20));
+	/* Of what is mapped already there is some without a system call, but not more. */
+	fake_fail(FAKE_MAP, 1, 2); /* a step, and what is needed of it */
+	while ((record = record_alloc(fake.page_size, false)))
+		check_record(record, fake.page_size);
+	assert_false(fake_failed(FAKE_MAP));
+	assert_null(record_alloc(1, true));
+	assert_true(fake_failed(FAKE_MAP));
+	assert_int_equal(errno, ENOMEM);
+	check_record(record_alloc(1, true), 1);
+}
+
+static void records_keep_to_the_limit(void)
+{
+	fake.rlimit_bytes = 20 << 20;
+	start();
+	while (record_alloc(100 << 10, true))
+		assert_true(memmap_heap_bytes() + memmap_meta_bytes() <= fake.rlimit_bytes);
+	assert_int_equal(errno, ENOMEM);
+	assert_true(memmap_meta_bytes() > fake.rlimit_bytes - (1 << 20));
+	fake.rlimit_bytes = UINT64_MAX;
+	memmap_set_budget();
+	/* Nor do they leave their room. */
+	assert_null(record_alloc(window.limit / 8, true));
+	check_record(record_alloc(100 << 10, true), 100 << 10);
 }
 
 static void window_can_be_used_up(void)
@@ -387,6 +445,8 @@ static void larger_pages_of_the_system(void)
 
 	fake.page_size = 65536;
 	start();
+	check_record(record_alloc(1, true), 65536);
+	check_record(record_alloc(65537, true), 2 * 65536);
 	pfn = section_map(1, 1, BLOCK_PRESENT, 0);
 	check_section(pfn, 1, BLOCK_PRESENT, 0);
 	pfn = section_map(1000, 1, BLOCK_HIGHMEM, 0);
@@ -407,5 +467,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(failing_unmap_keeps_the_place),
 	  CASE(limit_holds),
 	  CASE(budget_is_the_smallest_limit),
+	  CASE(records_lie_apart),
+	  CASE(records_keep_to_the_limit),
 	  CASE(window_can_be_used_up),
 	  CASE(larger_pages_of_the_system))

@@ -75,6 +75,9 @@ static void free_as_stranger(void)
 	cache_free(cache_alloc(0));
 	tc = this_tcache;
 	assert_int_equal(tc->shard->id, 1);
+	/* Neither lies where a write beyond an object could reach it. */
+	assert_false(addr_is_ours(tc));
+	assert_false(addr_is_ours(tc->shard));
 	for (i = 0; i < REMOTE_MAX - 1; i++) {
 		cache_free(objects[i]);
 		assert_int_equal(tc->nr_remote, i + 1);
