@@ -17,7 +17,7 @@ typedef unsigned int bm_gfp_t;
  * zone. When a zone has nothing left, those below it serve: HighMem, Normal,
  * DMA32, DMA.
  */
-#define BM_GFP_DMA 0x01u	 /* locked in memory, not inherited by fork, never reclaimed */
+#define BM_GFP_DMA 0x01u	 /* locked in memory, not inherited by fork, does not age */
 #define BM_GFP_HIGHMEM 0x02u	 /* may be mapped for this allocation alone */
 #define BM_GFP_DMA32 0x04u	 /* address below 4 GiB */
 
@@ -36,7 +36,7 @@ typedef unsigned int bm_gfp_t;
 #define BM_GFP_RECLAIM (BM_GFP_DIRECT_RECLAIM | BM_GFP_KSWAPD_RECLAIM)
 #define BM_GFP_NOFAIL 0x8000u	 /* waits until there is memory, goes beyond a group's limit;
 				  * needs DIRECT_RECLAIM */
-#define BM_GFP_NORETRY 0x10000u	 /* one attempt, no reclaim */
+#define BM_GFP_NORETRY 0x10000u	 /* no reclaim: what is free, then a larger heap */
 
 /* Action modifiers. */
 #define BM_GFP_ZERO 0x100u	 /* zeroed; pages known to be zero are not cleared again */

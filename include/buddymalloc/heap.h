@@ -5,7 +5,8 @@
  * any thread, or all go at once with the heap. realloc(3) moves an object out of the
  * heap, unless the heap is the thread's default; bm_heap_realloc moves it into the
  * heap; one that need not move stays whose it is. Functions that allocate behave as
- * malloc, calloc, realloc and memalign do: 16-byte alignment, NULL with errno ENOMEM.
+ * malloc, calloc, realloc and memalign do: 16-byte alignment, NULL with errno ENOMEM, or
+ * EINVAL for an alignment that there cannot be.
  * Every function is thread-safe; none is async-signal-safe.
  */
 #ifndef BUDDYMALLOC_HEAP_H

@@ -30,8 +30,9 @@ extern "C" {
 /* The largest order: 1 GiB. */
 #define BM_MAX_ORDER 18
 
-/* The node of the running CPU, or what numa_node and numa_interleave say. */
+/* As nid: the node of the running CPU, or what numa_node and numa_interleave say. */
 #define BM_NO_NODE (-1)
+/* As nodemask: any node the process has. */
 #define BM_ALL_NODES (~(uint64_t)0)
 
 /* What the allocator keeps of one page, beside the page. Opaque. */
@@ -42,7 +43,7 @@ struct bm_page;
  * from node nid (or BM_NO_NODE) rather than from others. NULL with errno
  * EINVAL: the flags contradict each other, there is no node nid, or the order
  * is above BM_MAX_ORDER (with a warning, once, unless BM_GFP_NOWARN); ENOMEM:
- * no memory, or no node in the mask. All allocation of pages is this call.
+ * no memory, or no node in the mask. All but bm_alloc_pages_exact is this call.
  * Kernel: __alloc_pages(), formerly __alloc_pages_nodemask().
  */
 struct bm_page *bm_alloc_pages_nodemask(bm_gfp_t gfp, unsigned int order, int nid,

@@ -17,8 +17,8 @@ extern "C" {
  * slabs cache; then idle pages inside slabs. SIZE_MAX asks for everything.
  *
  * Returns the bytes given back, of pages that had been handed out before:
- * fewer than asked for when there are no more, some more when whole pageblocks
- * (2 MiB) go at once. errno stays as it was. Thread-safe; not async-signal-safe.
+ * fewer than asked for when there are no more, up to 2 MiB more as a pageblock's free pages
+ * go together. errno stays as it was. Thread-safe; not async-signal-safe.
  * Takes the time of the madvise calls, and no lock meanwhile.
  * Kernel: a write to memory.reclaim of a control group.
  */

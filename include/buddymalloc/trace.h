@@ -22,7 +22,7 @@ extern "C" {
  * gfp flags: as in gfp.h; the four highest bits are the library's own.
  * object size: that of the size class. bytes: whole pages, all of the block, whatever was
  * asked for. A large block that is resized is told as freed with its old size and allocated
- * with its new one.
+ * with its new one; the pages that it gains or loses are told of no other way.
  */
 enum bm_trace_event {
 	BM_TRACE_MM_PAGE_ALLOC,	/* pfn, pages, gfp flags, NUMA node */
@@ -35,6 +35,7 @@ enum bm_trace_event {
 	BM_TRACE_MM_PAGE_ALLOC_ZONE_LOCKED,
 	BM_TRACE_MM_PAGE_PCPU_DRAIN, /* pages, order, zone, 0: back from a per-CPU list */
 	BM_TRACE_MM_PAGE_ALLOC_EXTFRAG, /* pfn, order, migratetype wanted, migratetype taken */
+	/* Of these two, not told of what threads free for one another. */
 	BM_TRACE_MALLOC_REFILL,	/* object size, objects, shard, 0: a sheaf was empty */
 	BM_TRACE_MALLOC_FLUSH,	/* object size, objects, shard, 0: a sheaf was full, or emptied */
 	BM_TRACE_MALLOC_LARGE,	/* address, bytes, 0, 0: a large block was allocated */

@@ -27,8 +27,8 @@ enum lock_rank {
 /*
  * WORD_FREE: 0. WORD_HELD: held, nobody sleeps. WORD_WAITED: held, somebody may
  * sleep. WORD_FORK: held by the prepare handler of fork, see lock_for_fork.
- * WORD_FORK_WITHIN: the same, and held before by the thread that a signal's handler which
- * forks has interrupted, in a process of one thread.
+ * WORD_FORK_WITHIN: as WORD_FORK, but the only thread of the process held the lock already
+ * when a signal's handler interrupted it and called fork.
  */
 struct lock {
 	u32 word; /* atomic; acquire to take, release to drop */

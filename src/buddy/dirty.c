@@ -16,6 +16,7 @@
 
 #include "base/options.h"
 #include "base/report.h"
+#include "base/stats.h"
 #include "buddy/zone.h"
 #include "os/os.h"
 
@@ -88,7 +89,7 @@ void pages_clear_dirty(u64 pfn, u64 nr)
 		u64 gone = p.mask & __atomic_fetch_and(&pfn_to_block(pfn)->dirty[p.word], ~p.mask,
 						       __ATOMIC_RELAXED);
 
-		/* At once: a child that is forked meanwhile is wrong by one word at most. */
+		/* Word by word, so that a fork in between leaves the child at most 64 pages off. */
 		if (gone)
 			pages_count_backed(-(long)__builtin_popcountll(gone));
 		pfn += p.nr;
@@ -121,6 +122,7 @@ u64 pages_give_back(u64 pfn, u64 nr, bool aged)
 	u64 dirty = pages_nr_dirty(pfn, nr);
 	bool done = false;
 
+	stat_add_shared(purge_calls, 1);
 	if (aged && options.free == option_free_lazy) {
 		mark_stale(pfn, nr);
 		done = os_purge_lazy(pfn_to_addr(pfn), bytes);

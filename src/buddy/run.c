@@ -12,10 +12,9 @@
 #include "buddy/run.h"
 #include "os/os.h"
 
-/* Runs looked at in each list for an aligned place; in all for a warm one; blocks in each area. */
-#define LISTED_TRIES 8
-#define RUN_TRIES 32
-#define PAGEBLOCK_TRIES 512
+#define LISTED_TRIES 8		/* runs of one list, for one with an aligned place */
+#define RUN_TRIES 32		/* of all lists, for a warm one; blocks of one free area */
+#define PAGEBLOCK_TRIES 512	/* free pageblocks that may begin a run of them */
 
 /* Within a pageblock: the neighbour alone tells most often that a run ends here. */
 static inline bool ends_before(u64 pfn, u64 neighbour)

@@ -3,11 +3,11 @@
  * of them.
  *
  * Movable runs are listed by their length, so that a request finds one that is just
- * long enough without looking at many. Such a run is as many adjacent free pages of a zone as
- * there are, in movable pageblocks that are in use in part: a wholly free pageblock bounds it,
- * since the free areas lead to those. So it touches two pageblocks at most, a few words
- * of the free bits tell its ends, and its first page heads a block. There it is listed, if
- * it has RUN_LEAST pages; warm when that page is dirty. Zone lock.
+ * long enough without looking at many. A listed run is a maximal stretch of free pages in
+ * movable pageblocks that are partly in use; a wholly free pageblock ends it, as the free
+ * areas find those. So it touches two pageblocks at most, and a few words of the free bits
+ * tell its ends. Its first page, which heads a block, is on the list if the run has RUN_LEAST
+ * pages; the run counts as warm when that page is dirty. Zone lock.
  *
  * Of other types the runs are not listed: slabs of small objects take and give small blocks
  * there all the time, which would pay for it.
@@ -93,8 +93,8 @@ static inline unsigned run_list_of(u64 nr)
 }
 
 /*
- * [pfn, end), within one movable pageblock, became free, or is free no more. Those are the free bits
- * that are not looked at, so it may be told before or after they change.
+ * [pfn, end), within one movable pageblock, became free, or is free no more. May be called
+ * before or after its free bits change: they are not read.
  */
 void runs_join(struct zone *zone, u64 pfn, u64 end);
 void runs_part(struct zone *zone, u64 pfn, u64 end);

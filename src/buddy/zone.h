@@ -56,7 +56,7 @@ struct run_lists {
 	u32 first[NR_RUN_LISTS];
 };
 
-/* Orders kept in per-CPU lists: those of slabs, and whole pageblocks. */
+/* Orders kept in per-CPU lists: those of slabs and small page requests, and whole pageblocks. */
 #define PCP_MAX_ORDER 7
 #define NR_PCP_ORDERS (PCP_MAX_ORDER + 2)
 #define NR_PCPS 64

@@ -40,7 +40,7 @@ bool addr_is_ours(const void *p)
 	u64 pfn = addr_to_pfn(p);
 	u8 state;
 
-	/* The mem_map, behind the window, is no page below 4 GiB, as the pfn alone would say. */
+	/* An address in the mem_map has a pfn that looks low; a low pfn needs a low address. */
 	if (!pfn_has_block(pfn) || pfn_is_low(pfn) == ((u64)(uintptr_t)p >> 32 != 0))
 		return false;
 	state = __atomic_load_n(&pfn_to_block(pfn)->state, __ATOMIC_ACQUIRE);

@@ -69,7 +69,7 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 	if (len - need > *spare || !os_map_at(a->start + a->end, len)) {
 		len = need;
 		if (!os_map_at(a->start + a->end, len)) {
-			/* While the window is placed others are what is looked for. */
+			/* While the window is being placed a collision is no news. */
 			if (errno == EEXIST && window.span && !map.told)
 				map.blocked = a->start + a->end;
 			return false;

@@ -72,7 +72,7 @@ struct page {
 	union {
 		u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
 		struct {	/* of a free run's first page, see buddy/run.h */
-			u64 map_stays;	/* map[0]: a single object freed twice in a race is told still */
+			u64 map_stays;	/* keeps map[0], so that a single object freed twice in a race is still found */
 			u32 run_next, run_prev;
 			u16 run_nr;
 			u8 run_warm;

@@ -140,8 +140,8 @@ enum os_renewed os_renew(void *addr, size_t len)
 }
 
 /*
- * Asked to grow a mapping up to the stack, which is in the way, the kernel refuses and
- * changes nothing; but with EFAULT, before all else, what is more than one mapping.
+ * mremap up to the stack can never succeed, as the stack is in the way, so it changes
+ * nothing; it fails with EFAULT exactly if the range is several mappings.
  */
 static bool is_one_mapping(void *addr, size_t len)
 {

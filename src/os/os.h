@@ -2,9 +2,9 @@
  * rank 0: the system. Only the files of this folder make system calls; unit tests put
  * test/fake/fake_os.c in its place.
  *
- * But for os_thread_start and os_thread_join no function here allocates, and all but those,
- * os_pressure_open and os_abort are safe before libc is up, in a signal handler and in a
- * child after fork. What a failing call leaves in errno is said where it is of use.
+ * Only os_thread_start and os_thread_join allocate. These two, os_pressure_open and os_abort
+ * need libc to be up; all others are safe before that, in a signal handler and in a child
+ * after fork. What a failing call leaves in errno is said where it is of use.
  */
 #ifndef BM_OS_H
 #define BM_OS_H

@@ -36,7 +36,6 @@ struct alloc_context {
 	unsigned order;		/* of the block to look for; > MAX_ORDER: contiguous run */
 	unsigned align_order;
 	enum migratetype mt;
-	struct pgdat *pgdat;
 	struct zone *const *zonelist;
 	enum zone_type highest_zone, lowest_zone;
 	u64 nodemask;		/* bit i: node i may serve */
@@ -79,8 +78,8 @@ bool in_flight_wait(u32 seen);
 /* In a child after fork. */
 void in_flight_reinit(void);
 /*
- * To give up after so many vain looks in a row: a wake-up may only mean that some thread
- * came with nothing, and several may be on the way.
+ * Wake-ups in a row after which to give up: one may only mean that some thread came
+ * empty-handed while others are still on the way.
  */
 #define VAIN_TRIES 10
 
@@ -101,8 +100,6 @@ bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 void zone_bind(const struct zone *zone, u64 pfn, u64 nr);
 /* Lets the pages, mapped and not touched, come from their zone's node. */
 void pages_bind(u64 pfn, u64 nr);
-/* True if the request may be served from the zone at all. */
-bool zone_allowed(const struct zone *zone, const struct alloc_context *ac);
 
 /* thp.c: whether nr pageblocks just mapped may have huge pages. */
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr);

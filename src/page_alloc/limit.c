@@ -158,7 +158,7 @@ bool limit_has_room(u64 nr)
 	return limit_allows(nr, 0);
 }
 
-/* Looks at what there is to give, others taking as much as is given. */
+/* Times we give back what is missing, while others take it. */
 #define GIVE_TRIES 100
 
 /* Gives back what the request would be too much by; false: it is so still. */

@@ -38,7 +38,8 @@ static enum zone_type gfp_zone(bm_gfp_t gfp)
 	return gfp & BM_GFP_HIGHMEM ? ZONE_HIGHMEM : ZONE_NORMAL;
 }
 
-bool zone_allowed(const struct zone *zone, const struct alloc_context *ac)
+/* Whether the request may be served from the zone at all. */
+static bool zone_allowed(const struct zone *zone, const struct alloc_context *ac)
 {
 	return zone->type <= ac->highest_zone && zone->type >= ac->lowest_zone &&
 	       ac->nodemask >> zone->node & 1;
@@ -61,8 +62,7 @@ static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_
 	ac->align_order = align_order;
 	ac->order = MAX(order_for_pages(nr), align_order);
 	ac->mt = gfp_migratetype(gfp);
-	ac->pgdat = nodes[node];
-	ac->zonelist = ac->pgdat->zonelist;
+	ac->zonelist = nodes[node]->zonelist;
 	ac->highest_zone = gfp_zone(gfp);
 	ac->lowest_zone = gfp & GFP_WINDOW ? ZONE_NORMAL : ZONE_DMA;
 	ac->nodemask = gfp & BM_GFP_THISNODE ? nodemask & (u64)1 << node : nodemask;

@@ -21,8 +21,8 @@
  * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of
  * what it frees in the window, and its objects must survive a fork. GFP_ROOMY: for
  * a block that has grown and will again: with free pages behind it (not aligned).
- * GFP_MORE: the caller has enough, and would take more. GFP_INSTEAD: if this fails, it
- * tries something else.
+ * GFP_MORE: the caller has what it needs, so nothing is given back for this.
+ * GFP_INSTEAD: the caller has another way, so that this fails is no failure.
  */
 #define GFP_WINDOW 0x80000000u
 #define GFP_ROOMY 0x40000000u
@@ -134,7 +134,7 @@ u64 reclaim_purge(u64 nr);
 
 /*
  * Ageing: returns what has been free and dirty longer than decay_ms, smoothly.
- * Cheap when nothing is due. Called from the slow paths of page allocation.
+ * Cheap when nothing is due. Called from slow paths: of requests for pages, of frees, of refills.
  */
 void reclaim_age(void);
 

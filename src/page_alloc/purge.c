@@ -76,7 +76,10 @@ static void add_range(struct dirty_range *ranges, unsigned *nr, u64 from, u64 to
 		ranges[(*nr)++] = (struct dirty_range){ (u32)from, (u32)(to - from) };
 }
 
-/* Finds the ranges of the pageblock at pfn, up to `most` pages. Zone lock held. */
+/*
+ * Finds the ranges of the pageblock at pfn, all of them; where whole pageblocks follow, one range
+ * of up to `most` pages. Zone lock held.
+ */
 static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 most,
 				  struct dirty_range *ranges)
 {
@@ -167,7 +170,6 @@ static u64 give_range(u64 pfn, u64 nr, bool aged)
 {
 	u64 given = pages_give_back(pfn, nr, aged), half;
 
-	stat_add_shared(purge_calls, 1);
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
 	half = round_up(nr / 2, os_page_size() >> PAGE_SHIFT);

@@ -35,7 +35,7 @@ static struct {
 	u64 last_idle;
 	u64 stuck;	/* of last_idle, what the system would not take */
 	u32 passes;
-	u64 backlog[DECAY_STEPS]; /* newest first, pages; none is new that lay idle for a step */
+	u64 backlog[DECAY_STEPS]; /* pages, newest first; [0] stays 0, as pages count when idle for a step */
 } decay;
 
 static u64 floor_pages; /* what ageing leaves; relaxed atomic */
@@ -204,7 +204,7 @@ static void purge_rest(u64 most)
 static void decay_look(u64 now, bool in_background)
 {
 	u64 due = __atomic_load_n(&decay.step_ms, __ATOMIC_RELAXED), every = reclaim_step_ms();
-	/* The first call only starts the clock. */
+	/* The first call counts as one step, not as all the time before. */
 	u64 steps = now < due ? 0 : due ? (now - due) / every + 1 : 1;
 
 	if (steps) {
@@ -271,7 +271,7 @@ void reclaim_wake(void)
 		kswapd_wake();
 		return;
 	}
-	/* 0 is the state before the first step, which only starts the clock. */
+	/* 0: there was none yet; the first comes in any case. */
 	if (options.decay_ms > 0 && __atomic_load_n(&decay.step_ms, __ATOMIC_RELAXED) > now) {
 		__atomic_store_n(&decay.step_ms, now, __ATOMIC_RELAXED);
 		__atomic_store_n(&decay.next_ms, now, __ATOMIC_RELAXED);

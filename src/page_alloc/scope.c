@@ -48,7 +48,7 @@ void owner_uncharge(u16 owner, u64 nr)
 {
 	struct page_group *g = __atomic_load_n(&page_groups[owner], __ATOMIC_ACQUIRE);
 
-	/* Who finds that nothing is charged any more frees the group. */
+	/* Release: who sees 0 may make it another group. */
 	if (g)
 		__atomic_fetch_sub(&g->usage, nr, __ATOMIC_RELEASE);
 }

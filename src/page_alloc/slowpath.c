@@ -99,8 +99,8 @@ static bool try_grow(const struct alloc_context *ac)
 
 /*
  * True when the zone has grown, so that another look is worth while. Of many threads that
- * found nothing together one grows it, by an eighth; those that waited for that look first.
- * That is none of the request's tries.
+ * found nothing together one grows it, by an eighth; those that waited for that look first,
+ * and such a wait is none of their tries.
  */
 static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 {
@@ -126,7 +126,7 @@ static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 /* A request grows the zone so often: other threads may take what it mapped. */
 #define GROW_TRIES 4
 
-/* A block of what the zone grows by: that does not touch what was kept back before. */
+/* A block of newly mapped pages: without watermarks, as what was kept back before stays so. */
 static u64 grow_and_take(const struct alloc_context *ac)
 {
 	unsigned tries = 0;

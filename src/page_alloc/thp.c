@@ -35,7 +35,7 @@ static bool system_always; /* written by thp_init */
 
 void thp_init(void)
 {
-	/* Not written for nothing: it may be the only word of its page that is. */
+	/* Only written when true: that may touch a page of the program's data for this word alone. */
 	if (options.thp == option_thp_auto && os_huge_pages_unasked())
 		system_always = true;
 }

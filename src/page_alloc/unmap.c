@@ -58,7 +58,7 @@ static void clear_mem_map(u64 pfn, u64 nr)
 
 static bool unmap_isolated(const struct isolated *run)
 {
-	/* Whoever maps here next finds what it describes as new as the pages. */
+	/* Whoever maps here next expects the struct pages to be zero, like the pages. */
 	pages_clear_dirty(run->pfn, run->nr);
 	clear_mem_map(run->pfn, run->nr);
 	if (section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER))

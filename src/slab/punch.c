@@ -39,8 +39,8 @@ static struct {
 	unsigned nr;
 	u64 pfn[ISOLATED_MOST];
 	/*
-	 * Their maps as the lock showed them. What is freed later may have been written
-	 * to by its last owner, without our lock between that and the madvise.
+	 * Their maps when they were isolated. Objects that are freed later are no holes: nothing
+	 * orders their last owner's writes before our madvise.
 	 */
 	u64 map[ISOLATED_MOST][SLAB_MAX_OBJECTS / 64];
 } punch;
@@ -88,13 +88,6 @@ static bool has_hole(u64 pfn, const struct size_class *sc)
 	return false;
 }
 
-/* Gives [pfn, pfn + nr) back; pages that were backed. */
-static u64 give_back(u64 pfn, u64 nr, bool aged)
-{
-	stat_add_shared(purge_calls, 1);
-	return pages_give_back(pfn, nr, aged);
-}
-
 /* Gives back what are holes of an isolated slab by the map; pages given. */
 static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, bool aged)
 {
@@ -107,12 +100,12 @@ static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, bool
 				start = at;
 			nr += unit;
 		} else if (nr) {
-			given += give_back(pfn + start, nr, aged);
+			given += pages_give_back(pfn + start, nr, aged);
 			nr = 0;
 		}
 	}
 	if (nr)
-		given += give_back(pfn + start, nr, aged);
+		given += pages_give_back(pfn + start, nr, aged);
 	page->nr_clean = (u8)(page->nr_clean + given);
 	return given;
 }

@@ -145,7 +145,7 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed);
 
 /*
- * Gives n objects back to the shard and class their tags name, all the same.
+ * Gives n objects of this shard and class back.
  * A pointer that is no allocated object of the class is reported as corruption
  * and skipped.
  */

@@ -14,8 +14,8 @@
  *  3. On the fast path it can be in the middle of one push or one pop and no
  *     more, for as long as it likes. A pop takes the newest object of one sheaf,
  *     a push writes above it. So the newest object of each sheaf stays, and all
- *     others may go. Nothing of the cache is changed but `stolen`: how many
- *     objects above each bottom are gone. The head that a pop leaves behind may
+ *     others may go. The sheaves are not changed: `stolen` says how many objects
+ *     above each bottom are gone, `remote_stolen` the same of the remote ones. The head that a pop leaves behind may
  *     be one of these, but the thread's next call takes the slow path.
  *  4. The thread's next slow path takes the cache back (tcache_unseal): no fast
  *     path is under way then. What is left moves down to the bottoms.
@@ -206,7 +206,7 @@ static bool try_seal(struct tcache *tc, bool all)
 	if ((!is_idle(tc) && !all) || is_empty(tc))
 		return false;
 	if (unlikely(is_gone(tc))) {
-		/* Who forks holds its seal_lock, and finds it among the live ones only. */
+		/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */
 		if (!lock_is_forking())
 			tcache_orphan(tc);
 		return false;

@@ -73,7 +73,7 @@ void sheaves_init(void)
 		/* One object at least: a refill always brings one. */
 		nr_slots += 1 + MAX(first_limit[class], 1u);
 	}
-	/* See sheaf_used. The first class's places are the closest. */
+	/* sheaf_used tells the two places of a sheaf apart by this; the first class's are the closest. */
 	nr_slots = MAX(nr_slots, (u32)SHEAF_MOST + 1);
 	for (class = 0; class < NR_SHEAVES; class++) {
 		full_place[class] = nr_slots + 1;
@@ -369,8 +369,8 @@ static void remote_flush(struct tcache *tc, void (*send)(void **objects, unsigne
 }
 
 /*
- * To push is as harmless to who takes from an idle cache as on the fast path; to
- * flush is not. False when it was the last that there is room for.
+ * Like a push on the fast path this may happen while another thread takes from the cache; a
+ * flush may not. False when it was the last that there is room for.
  */
 static inline bool remote_push(struct tcache *tc, void *p, u16 tag)
 {

@@ -123,7 +123,7 @@ static fast_inline bool has_room(const struct tcache *tc, unsigned class)
 	return tc->kept_older + size_classes[class].size <= KEPT_BYTES;
 }
 
-/* What goes because something else is kept, until the cache has been left. */
+/* Objects that make_room put out; they are freed when the cache has been left. */
 struct gone {
 	unsigned nr;
 	void *p[KEPT_MOST];

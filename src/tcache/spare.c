@@ -103,7 +103,10 @@ static u64 give_sheaves(struct tcache *tc)
 	uintptr_t from = round_up((uintptr_t)tc->slots, unit);
 	uintptr_t to = round_down((uintptr_t)tc + tcache_bytes(), unit);
 
-	if (from >= to || !os_purge((void *)from, to - from))
+	if (from >= to)
+		return 0;
+	stat_add_shared(purge_calls, 1);
+	if (!os_purge((void *)from, to - from))
 		return 0;
 	return sheaves_touched(tc);
 }

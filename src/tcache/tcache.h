@@ -17,8 +17,9 @@
  * processor learns late, and until it knows those it holds back the loads of
  * the calls that follow (10.6 ns for a pair on AMD Zen 3, 7.0 with the copy).
  *
- * A struct tcache is written by its thread only. Other threads read top and
- * stats for reports (relaxed). Once made it is never unmapped: a thread that
+ * A struct tcache is its thread's alone to write, but for what seal_lock protects, and
+ * `kept` and `slot` while it is sealed (idle.c). Other threads read top and stats for
+ * reports (relaxed). Once made it is never unmapped: a thread that
  * ends leaves it on a list for the next one. LOCK_THREADS protects the lists.
  */
 #ifndef BM_TCACHE_TCACHE_H
@@ -188,7 +189,7 @@ static fast_inline void *sheaf_alloc(struct tcache *tc, struct sheaf *sheaf)
 	/* Of the last object it is the NULL below the bottom. */
 	next = top[-2];
 	sheaf->head = next;
-	/* Atomic, lest the compiler makes one store of two, which forwards to no load of one. */
+	/* Atomic, lest head and top become one store, from which their loads could not be forwarded. */
 	__atomic_store_n(&sheaf->top, top - 1, __ATOMIC_RELAXED);
 	/* As a list through the objects would: the program writes there soon. */
 	__builtin_prefetch(next, 1);
