@@ -5,34 +5,32 @@ OS_SOURCES = src/os/os.h src/os/read_file.h src/os/os_linux.c src/os/mapping.c \
 	src/os/cgroup.c src/os/pressure.c
 CORE_SOURCES = \
 	include/buddymalloc/gfp.h include/buddymalloc/page_alloc.h include/buddymalloc/trace.h \
-	src/base/figures.def \
+	src/base/figures.def src/base/lock.c src/base/lock.h src/base/options.c \
+	src/base/options.def src/base/options.h src/base/report.c src/base/report.h \
+	src/base/stats.c src/base/stats.def src/base/stats.h src/base/trace.c src/base/trace.h \
 	src/base/types.h \
-	src/base/lock.c src/base/lock.h \
-	src/base/options.c src/base/options.def src/base/options.h \
-	src/base/report.c src/base/report.h \
-	src/base/stats.c src/base/stats.def src/base/stats.h \
-	src/base/trace.c src/base/trace.h \
 	src/memmap/low.c src/memmap/low.h src/memmap/memmap.c src/memmap/memmap.h \
-	src/buddy/buddy.c src/buddy/dirty.c src/buddy/lru.c src/buddy/lru.h src/buddy/pcp.c src/buddy/pcp.h src/buddy/range.c src/buddy/run.c src/buddy/run.h \
-	src/buddy/run_list.c \
-	src/buddy/zone.c src/buddy/zone_check.c src/buddy/zone.h \
-	src/page_alloc/backing.c src/page_alloc/free.c src/page_alloc/gfp.c src/page_alloc/highmem.c \
-	src/page_alloc/in_flight.c src/page_alloc/internal.h src/page_alloc/kswapd.c src/page_alloc/limit.c \
-	src/page_alloc/page_alloc.c src/page_alloc/page_alloc.h src/page_alloc/pgdat.c \
-	src/page_alloc/purge.c src/page_alloc/reclaim.c src/page_alloc/resize.c src/page_alloc/scope.c \
-	src/page_alloc/scope.h src/page_alloc/slowpath.c \
-	src/page_alloc/thp.c src/page_alloc/unmap.c src/page_alloc/watch.c src/page_alloc/watch.h \
-	src/slab/internal.h src/slab/punch.c \
-	src/slab/shard.c src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h \
-	src/slab/empty.c src/slab/free.c src/slab/slab.c src/slab/slab.h src/slab/transfer.c \
-	src/tcache/idle.c src/tcache/internal.h src/tcache/sheaf.c src/tcache/single.c src/tcache/spare.c \
-	src/tcache/tcache.h src/tcache/thread.c
+	src/buddy/buddy.c src/buddy/dirty.c src/buddy/lru.c src/buddy/lru.h src/buddy/pcp.c \
+	src/buddy/pcp.h src/buddy/range.c src/buddy/run.c src/buddy/run.h src/buddy/run_list.c \
+	src/buddy/zone.c src/buddy/zone.h src/buddy/zone_check.c \
+	src/page_alloc/backing.c src/page_alloc/free.c src/page_alloc/gfp.c \
+	src/page_alloc/highmem.c src/page_alloc/in_flight.c src/page_alloc/internal.h \
+	src/page_alloc/kswapd.c src/page_alloc/limit.c src/page_alloc/page_alloc.c \
+	src/page_alloc/page_alloc.h src/page_alloc/pgdat.c src/page_alloc/purge.c \
+	src/page_alloc/reclaim.c src/page_alloc/resize.c src/page_alloc/scope.c \
+	src/page_alloc/scope.h src/page_alloc/slowpath.c src/page_alloc/thp.c \
+	src/page_alloc/unmap.c src/page_alloc/watch.c src/page_alloc/watch.h \
+	src/slab/empty.c src/slab/free.c src/slab/internal.h src/slab/punch.c src/slab/shard.c \
+	src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h src/slab/slab.c \
+	src/slab/slab.h src/slab/transfer.c \
+	src/tcache/free.c src/tcache/idle.c src/tcache/internal.h src/tcache/sheaf.c \
+	src/tcache/single.c src/tcache/spare.c src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
 	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/derived.c \
-	src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
-	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/move.c \
-	src/malloc/page_api.c src/malloc/trace_api.c
+	src/malloc/group.c src/malloc/heap.c src/malloc/info.c src/malloc/internal.h \
+	src/malloc/large.c src/malloc/malloc.c src/malloc/move.c src/malloc/page_api.c \
+	src/malloc/trace_api.c
 
 # -fexceptions: C++ exceptions pass through operator new.
 # -fno-semantic-interposition: our own calls of exported names are ours, and inline.

@@ -64,7 +64,7 @@ void unlock_slow(struct lock *l)
  * that forks. To wait would be for ever. The child finds what the lock protects half done,
  * as it would with any allocator: it may call exec.
  */
-static bool is_held_beneath(struct lock *l)
+static bool take_from_beneath(struct lock *l)
 {
 	if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == WORD_FREE || !os_has_one_thread())
 		return false;
@@ -75,7 +75,7 @@ static bool is_held_beneath(struct lock *l)
 void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, true);
-	if (unlikely(is_held_beneath(l)))
+	if (unlikely(take_from_beneath(l)))
 		return;
 	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
@@ -114,7 +114,7 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
 	lock_check_take(rank, true);
 	/* A fork within a handler of a fork: this thread has it already. */
-	if (!lock_is_forking() && likely(!is_held_beneath(l)))
+	if (!lock_is_forking() && likely(!take_from_beneath(l)))
 		poll_for(l, WORD_FORK);
 }
 

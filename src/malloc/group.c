@@ -182,7 +182,7 @@ static bool end_group(struct bm_group *group)
 
 BM_EXPORT int bm_group_destroy(struct bm_group *group)
 {
-	if (!group->ended && !tcache_all_left(group->shard)) {
+	if (!group->ended && !tcache_wait_all_left(group->shard)) {
 		errno = EBUSY;
 		return -1;
 	}

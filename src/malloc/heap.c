@@ -136,7 +136,7 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 		errno = EINVAL;
 		return -1;
 	}
-	if (!tcache_all_left(shard)) {
+	if (!tcache_wait_all_left(shard)) {
 		errno = EBUSY;
 		return -1;
 	}

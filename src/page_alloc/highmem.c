@@ -20,13 +20,13 @@ u64 highmem_alloc(const struct alloc_context *ac)
 	struct page *page;
 	u64 pfn;
 
-	if (!limit_allows(ac->nr, ac->gfp))
+	if (!limit_make_room(ac->nr, ac->gfp))
 		return 0;
 	pfn = section_map(blocks, align, BLOCK_HIGHMEM, zone->index);
 	if (!pfn)
 		return 0;
 	pages_count_backed((long)ac->nr);
-	zone_bind(zone, pfn, blocks);
+	zone_advise(zone, pfn, blocks);
 	if (unlikely(ac->gfp & BM_GFP_WRITE))
 		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
 	page = pfn_to_page(pfn);
@@ -74,7 +74,7 @@ static bool resize_mapping(u64 pfn, u64 blocks)
 		return section_unmap(end, had - blocks);
 	if (!section_map_at(end, blocks - had, BLOCK_HIGHMEM, zone->index))
 		return false;
-	zone_bind(zone, end, blocks - had);
+	zone_advise(zone, end, blocks - had);
 	return true;
 }
 
@@ -84,7 +84,7 @@ bool highmem_resize(u64 pfn, u64 nr)
 	u64 old = page->nr_pages;
 	u64 blocks = round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
 
-	if (nr > old && !limit_allows(nr - old, scope_gfp(BM_GFP_KERNEL)))
+	if (nr > old && !limit_make_room(nr - old, scope_gfp(BM_GFP_KERNEL)))
 		return false;
 	if (blocks != page->private) {
 		if (resize_mapping(pfn, blocks))

@@ -97,7 +97,7 @@ u64 zone_map(struct zone *zone, u64 nr, u64 align);
 /* Maps nr pageblocks of the window at pfn, if nothing lies there, and gives them to the zone. */
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 /* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
-void zone_bind(const struct zone *zone, u64 pfn, u64 nr);
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr);
 /* Lets the pages, mapped and not touched, come from their zone's node. */
 void pages_bind(u64 pfn, u64 nr);
 
@@ -135,7 +135,7 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp);
 u64 limit_most(void);
 
 /* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
-static inline bool limit_allows(u64 need, bm_gfp_t gfp)
+static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
 {
 	if (likely(pages_nr_backed() + need <=
 		   __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED)))
@@ -144,12 +144,12 @@ static inline bool limit_allows(u64 need, bm_gfp_t gfp)
 }
 
 /* Whether those of a block's pages that are clean may be backed. */
-static inline bool limit_allows_pages(u64 pfn, u64 nr, bm_gfp_t gfp)
+static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 {
 	/* With all of them far from any mark: they need not be counted. */
 	if (likely(pages_nr_backed() + nr <= __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED)))
 		return true;
-	return limit_allows(nr - pages_nr_dirty(pfn, nr), gfp);
+	return limit_make_room(nr - pages_nr_dirty(pfn, nr), gfp);
 }
 
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */

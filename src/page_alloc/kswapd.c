@@ -23,7 +23,7 @@ enum { KSWAPD_AWAKE, KSWAPD_ASLEEP, KSWAPD_WATCHING, KSWAPD_STOP };
 
 /* Long enough to cost nothing: what ages without any free, idle threads, can wait. */
 #define SLEEP_MS 10000
-#define QUIET_STEPS 20
+#define QUIET_STEPS (2 * DECAY_STEPS)
 #define WATCH_MS 1000
 
 static struct {

@@ -132,6 +132,9 @@ u64 shrinkers_give(enum give how);
 /* purge.c: gives up to nr dirty free pages back to the system, oldest first; pages given. */
 u64 reclaim_purge(u64 nr);
 
+/* Steps of ageing in a decay time. */
+#define DECAY_STEPS 10
+
 /*
  * Ageing: returns what has been free and dirty longer than decay_ms, smoothly.
  * Cheap when nothing is due. Called from slow paths: of requests for pages, of frees, of refills.

@@ -192,7 +192,7 @@ u64 zone_map(struct zone *zone, u64 nr, u64 align)
 	if (zone->type == ZONE_NORMAL) {
 		pfn = section_map(nr, align, BLOCK_PRESENT, zone->index);
 		if (pfn)
-			zone_bind(zone, pfn, nr);
+			zone_advise(zone, pfn, nr);
 		return pfn;
 	}
 	pfn = section_map_low(nr, align, BLOCK_PRESENT, zone->index);
@@ -202,7 +202,7 @@ u64 zone_map(struct zone *zone, u64 nr, u64 align)
 		return 0;
 	}
 	if (pfn)
-		zone_bind(zone, pfn, nr);
+		zone_advise(zone, pfn, nr);
 	return pfn;
 }
 
@@ -212,7 +212,7 @@ void pages_bind(u64 pfn, u64 nr)
 		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
 }
 
-void zone_bind(const struct zone *zone, u64 pfn, u64 nr)
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr)
 {
 	thp_choose(zone, pfn, nr);
 	pages_bind(pfn, nr << PAGEBLOCK_ORDER);
@@ -222,7 +222,7 @@ bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	if (!section_map_at(pfn, nr, BLOCK_PRESENT, zone->index))
 		return false;
-	zone_bind(zone, pfn, nr);
+	zone_advise(zone, pfn, nr);
 	zone_add_blocks(zone, pfn, nr, mt);
 	return true;
 }

@@ -17,8 +17,6 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 
-#define DECAY_STEPS 10
-
 /* 16 MiB: to give them back takes 1 or 2 ms. */
 #define BITE_PAGES (((u64)16 << 20) >> PAGE_SHIFT)
 #define BITE_EVERY_MS 1

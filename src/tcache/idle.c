@@ -37,7 +37,7 @@
 #define TAKE_MOST 64
 
 /* Ageing's looks at a cache without a change after which it is idle: a decay time. */
-#define IDLE_LOOKS 10
+#define IDLE_LOOKS DECAY_STEPS
 
 /* Who is in need waits so long for another thread that takes from idle caches. */
 #define WAIT_MOST_MS 50
@@ -172,7 +172,7 @@ static u64 fingerprint(const struct tcache *tc)
 	return sum;
 }
 
-static bool is_idle(struct tcache *tc)
+static bool stayed_idle(struct tcache *tc)
 {
 	u64 now = fingerprint(tc);
 
@@ -203,7 +203,7 @@ static bool try_seal(struct tcache *tc, bool all)
 	if (tc == home_tcache || tc->seal_round == round_nr)
 		return false;
 	tc->seal_round = round_nr;
-	if ((!is_idle(tc) && !all) || is_empty(tc))
+	if ((!stayed_idle(tc) && !all) || is_empty(tc))
 		return false;
 	if (unlikely(is_gone(tc))) {
 		/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */

@@ -80,9 +80,15 @@ static inline void kept_clear(struct tcache *tc, unsigned i)
 	__atomic_store_n(&tc->kept_class[i], 0, __ATOMIC_RELEASE);
 }
 
-/* sheaf.c */
+/* free.c */
 /* Past all caches, to the object's shard. */
 void tcache_free_direct(void *p, u16 tag);
+/* Sends off all objects of other shards: to whom they are of use, or to their slabs. */
+void tcache_flush_remote(struct tcache *tc, void (*send)(void **objects, unsigned n));
+
+/* sheaf.c */
+/* Takes an object of the thread's shard whose sheaf is full, or was when it was looked at. */
+void sheaf_push_full(struct tcache *tc, unsigned class, void *p);
 static inline void **sheaf_bottom(struct tcache *tc, unsigned class)
 {
 	return tc->sheaf[class].bottom;

@@ -315,6 +315,6 @@ void tcache_after_fork(void);
 /* Empties orphans, but those that other threads do empty just now. */
 void tcache_reap_orphans(void);
 /* Whether no thread's cache works on the private shard, what a fork left behind put aside. */
-bool tcache_all_left(struct shard *shard);
+bool tcache_wait_all_left(struct shard *shard);
 
 #endif

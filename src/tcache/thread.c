@@ -410,7 +410,7 @@ void tcache_reap_orphans(void)
 /* How long another thread that empties an orphan is waited for: it may have been stopped. */
 #define LEFT_MOST_MS 100
 
-bool tcache_all_left(struct shard *shard)
+bool tcache_wait_all_left(struct shard *shard)
 {
 	unsigned ms;
 
