@@ -113,7 +113,7 @@ static u64 destroy_at(const struct shard *shard, u64 pfn)
 
 	if (class < NR_CLASSES) {
 		nr = page->nr_pages;
-		slab_release(pfn, class);
+		slab_release(&pfn, 1, class);
 		return nr;
 	}
 	if (tag == TAG_LARGE && __atomic_load_n(&page->owner, __ATOMIC_RELAXED) == shard->owner) {

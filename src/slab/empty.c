@@ -72,7 +72,7 @@ static void shrink_node(struct shard *shard, unsigned class, u32 most)
 	unlock(&node->lock, LOCK_NODE);
 	for (; taken; taken = prev) {
 		prev = pfn_to_page(taken)->next;
-		slab_release(taken, class);
+		slab_release(&taken, 1, class);
 	}
 }
 

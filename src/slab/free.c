@@ -265,13 +265,12 @@ void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned 
 
 	while (n) {
 		u64 empties[EMPTIES];
-		unsigned nr_empties = 0, done, i;
+		unsigned nr_empties = 0, done;
 
 		lock(&node->lock, LOCK_NODE);
 		done = free_some(shard, class, ptrs, n, empties, &nr_empties);
 		unlock(&node->lock, LOCK_NODE);
-		for (i = 0; i < nr_empties; i++)
-			slab_release(empties[i], class);
+		slab_release(empties, nr_empties, class);
 		ptrs += done;
 		n -= done;
 		if (n && nr_empties < EMPTIES) {

@@ -61,7 +61,16 @@ static inline void partial_del(struct cache_node *node, u64 pfn)
 static inline void node_forget_empty(struct cache_node *node, const struct size_class *sc)
 {
 	node->nr_free -= sc->nr_objects;
-	__atomic_fetch_sub(&node->nr_slabs, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
+}
+
+/* Slabs of the node, for any thread. One may be gone before it was counted. */
+static inline u64 node_nr_slabs(const struct cache_node *node)
+{
+	u64 gone = __atomic_load_n(&node->nr_gone, __ATOMIC_RELAXED);
+	u64 made = __atomic_load_n(&node->nr_made, __ATOMIC_RELAXED);
+
+	return made - MIN(gone, made);
 }
 
 /*

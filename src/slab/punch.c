@@ -200,7 +200,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 	u64 given = 0;
 	bool all = how != GIVE_IDLE, more;
 
-	if (sc->nr_pages <= unit_pages() || !__atomic_load_n(&node->nr_slabs, __ATOMIC_RELAXED))
+	if (sc->nr_pages <= unit_pages() || !node_nr_slabs(node))
 		return 0;
 	punch.shard = shard;
 	punch.class = class;
@@ -216,8 +216,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
 		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
-		for (i = 0; i < empty; i++)
-			slab_release(punch.pfn[i], class);
+		slab_release(punch.pfn, empty, class);
 	} while (all && more);
 	return given;
 }
@@ -288,7 +287,7 @@ void slab_punch_after_fork(void)
 		empty = put_back(node, sc);
 		for (i = 0; i < empty; i++) {
 			node->nr_free += sc->nr_objects;
-			node->nr_slabs++;
+			node->nr_gone--;
 			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
 			punch.shard->empty_bytes += (u64)sc->nr_pages << PAGE_SHIFT;
 			partial_add_tail(node, punch.pfn[i]);

@@ -52,8 +52,14 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 	/* Before the tags: who sees one may look for the head. */
 	for (i = 0; sc->unaligned && i < sc->nr_pages; i++)
 		pfn_to_page(pfn + i)->from_head = (u8)i;
-	stat_add_shared(slabs_allocated, 1);
 	return pfn;
+}
+
+/* Once for many: an atomic step waits for the program's own stores. */
+static void count_new(struct shard *shard, unsigned class, unsigned nr)
+{
+	__atomic_fetch_add(&shard->nodes[class].nr_made, nr, __ATOMIC_RELAXED);
+	stat_add_shared(slabs_allocated, nr);
 }
 
 /* From here on its objects can be freed; those that are left can be taken. */
@@ -63,7 +69,6 @@ static void publish(struct shard *shard, unsigned class, u64 pfn)
 	u16 tag = (u16)(shard->tag_base + class);
 	u16 left = pfn_to_page(pfn)->nr_free;
 
-	__atomic_fetch_add(&node->nr_slabs, 1, __ATOMIC_RELAXED);
 	if (!left) {
 		write_tags(pfn, &size_classes[class], tag);
 		return;
@@ -88,12 +93,17 @@ static void clear_tags(u64 pfn, const struct size_class *sc)
 	__atomic_store_n(tag_of(pfn), TAG_NONE, __ATOMIC_RELEASE);
 }
 
-void slab_release(u64 pfn, unsigned class)
+void slab_release(const u64 *pfns, unsigned n, unsigned class)
 {
-	clear_tags(pfn, &size_classes[class]);
-	page_set_kind(pfn_to_page(pfn), PAGE_PAGES);
-	free_pages(pfn);
-	stat_add_shared(slabs_freed, 1);
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		clear_tags(pfns[i], &size_classes[class]);
+		page_set_kind(pfn_to_page(pfns[i]), PAGE_PAGES);
+		free_pages(pfns[i]);
+	}
+	if (n)
+		stat_add_shared(slabs_freed, n);
 }
 
 /*
@@ -211,13 +221,13 @@ static inline unsigned alloc_partial(struct shard *shard, unsigned class, void *
 static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	const struct size_class *sc = &size_classes[class];
-	unsigned left = n;
+	unsigned left = n, nr = 0;
 	int saved = errno;
 
 	do {
 		unsigned take = MIN(left, (unsigned)sc->nr_objects);
 		/* For more than the first no stone is turned. */
-		bm_gfp_t more = left < n ? GFP_MORE | BM_GFP_NORETRY | BM_GFP_NOWARN : 0;
+		bm_gfp_t more = nr ? GFP_MORE | BM_GFP_NORETRY | BM_GFP_NOWARN : 0;
 		u64 pfn = new_slab(shard, class, more);
 
 		if (unlikely(!pfn))
@@ -225,10 +235,12 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 		left -= take;
 		take_objects(pfn, sc, out + left, take);
 		publish(shard, class, pfn);
+		nr++;
 	} while (left >= sc->nr_objects);
-	if (unlikely(left == n))
+	if (unlikely(!nr))
 		return 0;
 	errno = saved;
+	count_new(shard, class, nr);
 	if (left)
 		__builtin_memmove(out, out + left, (n - left) * sizeof(*out));
 	return n - left;
@@ -309,6 +321,7 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	pfn_to_page(pfn)->map[0] = 0;
 	pfn_to_page(pfn)->nr_free = 0;
 	publish(shard, class, pfn);
+	count_new(shard, class, 1);
 	if (zeroed)
 		*zeroed = true;
 	return pfn_to_virt(pfn);
@@ -322,7 +335,7 @@ void slab_class_totals(unsigned class, struct class_totals *t)
 	for (s = 0; s < nr; s++) {
 		const struct cache_node *node = &shards[s]->nodes[class];
 
-		t->slabs += __atomic_load_n(&node->nr_slabs, __ATOMIC_RELAXED);
+		t->slabs += node_nr_slabs(node);
 		t->free += __atomic_load_n(&node->nr_free, __ATOMIC_RELAXED);
 	}
 	t->objects = t->slabs * size_classes[class].nr_objects;

@@ -32,7 +32,8 @@ struct cache_node {
 	u32 partial_first, partial_last;
 	u32 nr_empty;	/* slabs on the partial list without a used object; relaxed atomic */
 	u32 empty_low;	/* the least nr_empty since the last ageing */
-	u64 nr_slabs;	/* relaxed atomic */
+	u64 nr_made;	/* slabs; relaxed atomic */
+	u64 nr_gone;	/* of these; others read it, relaxed */
 	u64 nr_free;	/* objects in partial and isolated slabs */
 } __attribute__((aligned(CACHE_LINE)));
 
@@ -121,10 +122,10 @@ static inline bool slab_is_single(const void *p)
 }
 
 /*
- * Gives a slab's pages back, with the objects that are in use, if any. It is on no list,
- * or on one that nobody looks at any more. No lock is held.
+ * Gives the pages of n slabs back, with the objects that are in use, if any. They are on no
+ * list, or on one that nobody looks at any more. No lock is held.
  */
-void slab_release(u64 pfn, unsigned class);
+void slab_release(const u64 *pfns, unsigned n, unsigned class);
 /* After that has happened to all of its slabs. */
 void shard_clear(struct shard *shard);
 /* slab_shrink(true) of one shard. */
