@@ -2,18 +2,18 @@
 # files, those of the page interface and what is built on it their examples from the tests.
 # They are in the tarball, so that they are read there without building.
 bm_interface_mans = man/bm_alloc_pages.3 man/bm_gfp.7 man/bm_group_create.3 \
-	man/bm_heap_create.3 man/bm_reclaim.3 man/bm_trace_set.3
+	man/bm_heap_create.3 man/bm_malloc.3 man/bm_reclaim.3 man/bm_trace_set.3
 bm_mans = man/buddymalloc.1 man/libbuddymalloc.7 $(bm_interface_mans)
 dist_man_MANS += $(bm_mans)
 EXTRA_DIST += man/buddymalloc.1.in man/libbuddymalloc.7.in man/bm_alloc_pages.3.in \
-	man/bm_gfp.7.in man/bm_group_create.3.in man/bm_heap_create.3.in man/bm_reclaim.3.in \
-	man/bm_trace_set.3.in man/tables.awk
+	man/bm_gfp.7.in man/bm_group_create.3.in man/bm_heap_create.3.in man/bm_malloc.3.in \
+	man/bm_reclaim.3.in man/bm_trace_set.3.in man/tables.awk
 MAINTAINERCLEANFILES += $(bm_mans)
 
 bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \
 	$(srcdir)/src/base/stats.def $(srcdir)/src/base/figures.def $(srcdir)/configure.ac \
-	$(srcdir)/test/examples/pages.c $(srcdir)/test/examples/group.c \
-	$(srcdir)/test/examples/heap.c
+	$(srcdir)/test/examples/figures.c $(srcdir)/test/examples/group.c \
+	$(srcdir)/test/examples/heap.c $(srcdir)/test/examples/pages.c
 
 $(bm_mans): man/%: $(srcdir)/man/%.in $(bm_man_sources)
 	$(AM_V_GEN)$(MKDIR_P) man && \

@@ -79,7 +79,7 @@ uninstall-local:
 # What programs that use more than malloc include.
 bm_includedir = $(includedir)/buddymalloc
 bm_include_HEADERS = include/buddymalloc/gfp.h include/buddymalloc/group.h \
-	include/buddymalloc/heap.h include/buddymalloc/page_alloc.h \
+	include/buddymalloc/heap.h include/buddymalloc/malloc.h include/buddymalloc/page_alloc.h \
 	include/buddymalloc/reclaim.h include/buddymalloc/trace.h
 
 EXTRA_DIST += src/README.md src/libbuddymalloc.map

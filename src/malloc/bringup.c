@@ -6,6 +6,7 @@
  * allocates or needs libc's constructors. The constructor below does what was
  * too early then.
  */
+#include <buddymalloc/malloc.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,8 @@ static void shrink_own(bool all)
 		tcache_flush(tc);
 }
 
+#pragma weak bm_conf
+
 /* The value of BUDDYMALLOC_CONF, found by hand: getenv may not be ready. */
 static const char *find_conf(char *const *env)
 {
@@ -65,6 +68,9 @@ static cold_path void read_options(char *const *env)
 	if (options_read || !env)
 		return;
 	options_read = true;
+	/* The program's own, if it brings any. */
+	if (&bm_conf && bm_conf)
+		options_parse(bm_conf);
 	/* Whoever starts a privileged program must not steer its allocator. */
 	conf = os_secure() ? NULL : find_conf(env);
 	if (conf)

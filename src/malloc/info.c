@@ -1,13 +1,14 @@
 /*
  * rank 7: what the allocator tells of itself: mallinfo and mallinfo2,
- * malloc_info, malloc_stats, malloc_trim, mallopt, and the report at exit; and
- * bm_reclaim, which asks malloc_trim's question the other way round. The other
+ * malloc_info, malloc_stats, malloc_trim, mallopt, bm_stat_get, and the report at
+ * exit; and bm_reclaim, which asks malloc_trim's question the other way round. The other
  * calls are glibc's (see mallinfo(3), malloc_info(3), malloc_stats(3),
  * malloc_trim(3), mallopt(3)); the figures are this allocator's.
  *
  * Figures are read without stopping the program, so under load they are close
  * rather than exact.
  */
+#include <buddymalloc/malloc.h>
 #include <buddymalloc/reclaim.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -134,6 +135,28 @@ static void report_figures(int fd)
 				  size_classes[class].size, (unsigned long)t.slabs,
 				  (unsigned long)t.objects, (unsigned long)t.free);
 	}
+}
+
+BM_EXPORT int bm_stat_get(const char *name, uint64_t *value)
+{
+	struct figures f;
+	const u64 *counter = (const u64 *)&f.events;
+	size_t i;
+
+	gather(&f);
+#define FIGURE(figure, doc)                                                                        \
+	if (!strcmp(name, #figure)) {                                                              \
+		*value = f.figure;                                                                 \
+		return 0;                                                                          \
+	}
+#include "base/figures.def"
+	for (i = 0; i < NR_STATS; i++)
+		if (!strcmp(name, stat_names[i])) {
+			*value = counter[i];
+			return 0;
+		}
+	errno = ENOENT;
+	return -1;
 }
 
 /* stats_file with every %p replaced by the process id; false when it does not fit. */

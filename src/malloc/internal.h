@@ -55,6 +55,10 @@ void free_other(void *p);
  * owner's; NULL with ENOMEM leaves it as it is.
  */
 void *large_realloc(u16 owner, void *p, u64 pfn, size_t size);
+/* Resizes a large block where it is; false if that cannot be. */
+bool large_expand(u64 pfn, size_t size);
+/* The bytes of a large block for `size`; 0: there can be none. */
+size_t large_good_size(size_t size);
 /* Whether p is a live large block's, by the tag of its page. */
 static inline bool is_large(const void *p, u16 tag)
 {

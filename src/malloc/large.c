@@ -191,6 +191,22 @@ static bool resize_in_place(u64 pfn, u64 nr)
 	return true;
 }
 
+bool large_expand(u64 pfn, size_t size)
+{
+	u64 old = pfn_to_page(pfn)->nr_pages;
+
+	if (unlikely(size > MAX_REQUEST) || !resize_in_place(pfn, pages_for(MAX(size, (size_t)1))))
+		return false;
+	stat_add_shared(large_realloc_in_place, pfn_to_page(pfn)->nr_pages != old);
+	return true;
+}
+
+size_t large_good_size(size_t size)
+{
+	bringup(); /* or the size of a page is not known yet */
+	return size > MAX_REQUEST ? 0 : pages_for(size) << PAGE_SHIFT;
+}
+
 /* Nothing is mapped at the new block any more: it is nobody's, for good. */
 static cold_path void abandon(u64 pfn)
 {
@@ -240,10 +256,8 @@ void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 	int saved = errno;
 	void *q;
 
-	if (likely(size <= MAX_REQUEST) && resize_in_place(pfn, pages_for(size))) {
-		stat_add_shared(large_realloc_in_place, pfn_to_page(pfn)->nr_pages << PAGE_SHIFT != old);
+	if (likely(large_expand(pfn, size)))
 		return p;
-	}
 	errno = saved;
 	if (size > old) {
 		q = large_alloc_with_room(owner, size);

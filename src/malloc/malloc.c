@@ -5,6 +5,7 @@
  *
  * malloc and free are a table lookup and a pop or push, see tcache.h.
  */
+#include <buddymalloc/malloc.h>
 #include <string.h>
 
 #include "base/options.h"
@@ -90,6 +91,26 @@ BM_EXPORT size_t malloc_usable_size(void *p)
 	size_t size = tcache_object_size(current_tcache(), p);
 
 	return likely(size) ? size : usable_size_of_any(p);
+}
+
+BM_EXPORT size_t bm_good_size(size_t size)
+{
+	return size <= MAX_CLASS_SIZE ? size_classes[size_to_class(MAX(size, (size_t)1))].size :
+					large_good_size(size);
+}
+
+BM_EXPORT void *bm_expand(void *p, size_t size)
+{
+	u16 tag = p ? tag_of_live("bm_expand", p) : TAG_NONE;
+
+	if (unlikely(tag == TAG_NONE)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (tag_is_slab(tag) ? size <= usable_size(p, tag) : large_expand(virt_to_pfn(p), size))
+		return p;
+	errno = ENOMEM;
+	return NULL;
 }
 
 /*

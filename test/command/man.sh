@@ -47,7 +47,7 @@ done
 # Every bm_ name that is exported has a page that says something of it, and every flag its
 # entry.
 pages="$(page bm_alloc_pages.3) $(page bm_group_create.3) $(page bm_heap_create.3) \
-	$(page bm_reclaim.3) $(page bm_trace_set.3)"
+	$(page bm_malloc.3) $(page bm_reclaim.3) $(page bm_trace_set.3)"
 for name in $(nm -D --defined-only .libs/libbuddymalloc.so | sed -n 's/.* \(bm_[a-z_]*\).*/\1/p' | sort -u); do
 	# shellcheck disable=SC2086 # several files
 	grep -q "^\.B \".*$name(" $pages || is "$name" 'in no page' 'in a page'
@@ -70,7 +70,7 @@ if ! printf '.TH X 1\n' | groff -ww -mandoc -T utf8 -z >"$scratch/groff" 2>&1 ||
 	exit 77
 fi
 for page in "$library" "$command_page" "$(page bm_alloc_pages.3)" "$(page bm_gfp.7)" \
-	"$(page bm_group_create.3)" "$(page bm_heap_create.3)" "$(page bm_reclaim.3)" \
+	"$(page bm_group_create.3)" "$(page bm_heap_create.3)" "$(page bm_malloc.3)" "$(page bm_reclaim.3)" \
 	"$(page bm_trace_set.3)"; do
 	is "warnings of $page" \
 		"$(groff -ww -mandoc -K utf8 -T utf8 -z "$page" 2>&1)" ''

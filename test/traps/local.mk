@@ -6,6 +6,7 @@ trap_programs = \
 	test/traps/cxx-operators \
 	test/traps/debug \
 	test/traps/deepbind \
+	test/traps/extensions \
 	test/traps/fork \
 	test/traps/groups \
 	test/traps/interface \
@@ -56,6 +57,11 @@ test_traps_deepbind_module_la_SOURCES = test/traps/deepbind-module.c test/traps/
 test_traps_deepbind_module_la_CFLAGS = $(TEST_CFLAGS)
 # libtool builds a module that is not installed as a shared object only with an -rpath.
 test_traps_deepbind_module_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
+test_traps_extensions_SOURCES = test/traps/extensions.c
+test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
+test_traps_extensions_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_extensions_LDADD = test/lib/libtest.a
 
 test_traps_fork_SOURCES = test/traps/fork.c
 test_traps_fork_CFLAGS = $(TEST_CFLAGS)
