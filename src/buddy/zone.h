@@ -105,6 +105,12 @@ static inline struct zone *pfn_zone(u64 pfn)
 	return zone_table[pfn_to_block(pfn)->zone];
 }
 
+/* Whether its free pages go back to the system in time. Locked ones cannot. */
+static inline bool zone_ages(const struct zone *zone)
+{
+	return zone->type != ZONE_DMA;
+}
+
 void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus);
 
 /* Hands nr freshly mapped pageblocks to the zone. */

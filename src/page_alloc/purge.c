@@ -251,7 +251,7 @@ u64 purge(u64 nr, bool aged)
 		struct zone *zone = zone_table[i];
 		u32 tick = next_tick(zone, aged);
 		/* Locked pages stay: that is what they were asked for. */
-		bool more = zone->type != ZONE_DMA;
+		bool more = zone_ages(zone);
 
 		while (more && purged < nr)
 			purged += purge_oldest(zone, tick, nr - purged, aged, &more);

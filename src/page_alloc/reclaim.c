@@ -81,7 +81,7 @@ u64 reclaim_nr_dirty(void)
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
-		if (zone_table[i]->type != ZONE_DMA)
+		if (zone_ages(zone_table[i]))
 			dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
 	return dirty;
 }
@@ -111,7 +111,7 @@ static u64 least_dirty(void)
 	for (i = 0; i < nr_zones; i++) {
 		struct zone *zone = zone_table[i];
 
-		if (zone->type == ZONE_DMA || !__atomic_load_n(&zone->managed, __ATOMIC_RELAXED))
+		if (!zone_ages(zone) || !__atomic_load_n(&zone->managed, __ATOMIC_RELAXED))
 			continue;
 		lock(&zone->lock, LOCK_ZONE);
 		least += zone->least_dirty;
