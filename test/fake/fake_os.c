@@ -24,6 +24,8 @@
 struct fake_machine fake;
 __thread unsigned fake_cpu, fake_node;
 void (*fake_on_sleep)(void);
+void (*fake_on_wake)(void);
+void (*fake_on_membarrier)(void);
 void (*fake_on_refusal)(void);
 void (*fake_on_purge)(void *addr, size_t len);
 
@@ -103,6 +105,8 @@ void fake_reset(void)
 	memset(state, 0, sizeof(state));
 	fake_on_purge = NULL;
 	fake_on_sleep = NULL;
+	fake_on_wake = NULL;
+	fake_on_membarrier = NULL;
 	fake_on_refusal = NULL;
 	nr_told = 0;
 	nr_foreign = 0;
@@ -605,6 +609,8 @@ void os_futex_wait(uint32_t *word, uint32_t expected)
 void os_futex_wake(uint32_t *word, int nr)
 {
 	enter(FAKE_FUTEX_WAKE);
+	if (fake_on_wake)
+		fake_on_wake();
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
 }
 
@@ -712,6 +718,8 @@ bool os_membarrier(void)
 
 	if (fail)
 		return false;
+	if (fake_on_membarrier)
+		fake_on_membarrier();
 	if (!page)
 		page = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	page[0]++;

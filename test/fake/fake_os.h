@@ -48,6 +48,9 @@ extern __thread unsigned fake_node;
 
 /* Called in os_sleep_ms, after time has moved; NULL: nothing. */
 extern void (*fake_on_sleep)(void);
+/* Called by os_futex_wake, and by os_membarrier. */
+extern void (*fake_on_wake)(void);
+extern void (*fake_on_membarrier)(void);
 
 /* The node that a page was bound to, or -1; whether it was locked. */
 int fake_bound_node(const void *addr);

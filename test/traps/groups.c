@@ -364,6 +364,23 @@ static void group_charges_and_uncharges(void)
 	CHECK(bm_group_destroy(g) == 0);
 }
 
+/* Room that realloc would leave for more growth is not the group's, not for a moment. */
+static void peak_of_realloc(void)
+{
+	struct bm_group *g = bm_group_create("peak", 0);
+	bm_scope_t scope = bm_group_enter(g);
+	char *p = malloc(2 * MIB), *fence = malloc(2 * MIB);
+
+	CHECK(p && fence);
+	p = realloc(p, 100 * MIB);
+	CHECK(p && malloc_usable_size(p) == 100 * MIB);
+	bm_group_leave(scope);
+	CHECK(bm_group_peak(g) <= 105 * MIB, "%zu", bm_group_peak(g));
+	free(p);
+	free(fence);
+	CHECK(bm_group_destroy(g) == 0);
+}
+
 /* What is no multiple of a page is rounded up, so no limit looks like none. */
 static void least_limit(void)
 {
@@ -622,6 +639,7 @@ static const struct trap_case cases[] = {
 	{ .name = "heap_realloc_shrinks_when_full", .run = heap_realloc_shrinks_when_full,
 	  .conf = "hard_limit:32M" },
 	{ .name = "group_limit", .run = group_limit },
+	{ .name = "peak_of_realloc", .run = peak_of_realloc },
 	{ .name = "least_limit", .run = least_limit },
 	{ .name = "failures_are_failures", .run = failures_are_failures },
 	{ .name = "growth_is_no_failure", .run = growth_is_no_failure },

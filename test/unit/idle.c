@@ -317,6 +317,52 @@ static void a_sealed_thread_may_fork(void)
 	all_is_gone();
 }
 
+/* A second thread in need, which comes when the first has sealed the caches. */
+static struct {
+	pthread_t thread;
+	bool waits, done;
+	u64 objects_left;
+} second;
+
+static void second_sleeps(void)
+{
+	__atomic_store_n(&second.waits, true, __ATOMIC_RELEASE);
+	sched_yield();
+}
+
+static void *second_in_need(void *unused)
+{
+	tcache_shrink_idle(true);
+	second.objects_left = cached().objects;
+	__atomic_store_n(&second.done, true, __ATOMIC_RELEASE);
+	return unused;
+}
+
+static void second_comes(void)
+{
+	fake_on_membarrier = NULL;
+	fake_on_sleep = second_sleeps;
+	assert_int_equal(pthread_create(&second.thread, NULL, second_in_need, NULL), 0);
+	while (!__atomic_load_n(&second.waits, __ATOMIC_ACQUIRE) &&
+	       !__atomic_load_n(&second.done, __ATOMIC_ACQUIRE))
+		sched_yield();
+}
+
+/* It does not find nothing because another one is just taking it. */
+static void two_in_need_wait_for_each_other(void)
+{
+	start();
+	allocate_and_give();
+	assert_true(cached().objects > 2 * NR_CLASSES_USED);
+	fake_on_membarrier = second_comes;
+	helper_does(shrink);
+	pthread_join(second.thread, NULL);
+	assert_true(second.waits);
+	assert_true(second.objects_left <= NR_CLASSES_USED);
+	helper_ends();
+	all_is_gone();
+}
+
 #define NR_THREADS 4
 #define NR_SLOTS 400
 
@@ -384,4 +430,5 @@ UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
 	  CASE(ageing_waits),
 	  CASE(without_membarrier_all_stays),
 	  CASE(a_sealed_thread_may_fork),
+	  CASE(two_in_need_wait_for_each_other),
 	  CASE(working_threads_lose_nothing))

@@ -97,6 +97,38 @@ static void quiet_it_sleeps_until_woken(void)
 	pages_check(0);
 }
 
+static u64 to_free;
+
+static void pages_are_there(void)
+{
+	assert_int_equal(nr_dirty(), 4096);
+}
+
+static void free_and_look_when_woken(void)
+{
+	if (longest == 100 || !to_free)
+		return;
+	free_pages(to_free);
+	to_free = 0;
+	assert_int_equal(fake_calls(FAKE_FUTEX_WAKE), 1);
+	fake_on_wake = NULL;
+	longest = 100;
+	waits = 0;
+	at_wait = stop_when_clean;
+}
+
+/* Woken before the pages are free it would find nothing new, and sleep on. */
+static void it_is_woken_after_the_free(void)
+{
+	start();
+	to_free = alloc_pages_exact(BM_GFP_KERNEL, 4096, 0);
+	fake_on_wake = pages_are_there;
+	at_wait = free_and_look_when_woken;
+	fake_thread();
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
 static u64 in_use;
 
 /* Ten seconds asleep, in which the pages were in use; then they are freed, and it looks. */
@@ -248,6 +280,7 @@ static void off_nothing_is_opened(void)
 UNIT_MAIN(CASE(only_when_asked_for),
 	  CASE(memory_falls_while_the_program_sleeps),
 	  CASE(quiet_it_sleeps_until_woken),
+	  CASE(it_is_woken_after_the_free),
 	  CASE(what_it_slept_through_is_not_idle), CASE(refused_it_is_done_without),
 	  CASE(a_child_begins_anew),
 	  CASE(pressure_takes_everything),

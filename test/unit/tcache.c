@@ -176,6 +176,44 @@ static void cached_bytes_are_bounded(void)
 	slabs_check_gone(shards[0]);
 }
 
+static size_t cached_after_all_classes(unsigned rounds)
+{
+	unsigned class;
+
+	while (rounds--)
+		for (class = 0; class < NR_SHEAVES; class++)
+			give(take(class, (unsigned)MIN((2u << 20) / size_classes[class].size, MOST)));
+	return cached().bytes;
+}
+
+/* A lone thread may keep 3 MiB in sheaves; where there are many, each has less. */
+static void many_threads_cache_less(void)
+{
+	tcache_get();
+	assert_in_range(cached_after_all_classes(4), 2 << 20, 3 << 20);
+	threads_nr_live = 60;
+	assert_in_range(cached_after_all_classes(8), 1 << 20, (96 << 20) / 60);
+	threads_nr_live = 2000;
+	assert_in_range(cached_after_all_classes(8), 512 << 10, 1 << 20);
+	assert_true(this_tcache->capacity <= 1 << 20);
+	threads_nr_live = 1;
+	assert_in_range(cached_after_all_classes(4), 2 << 20, 3 << 20);
+	tcache_check(this_tcache);
+}
+
+/* When all capacity is given out a class that comes into use gets its share in time. */
+static void capacity_moves_to_what_is_in_use(void)
+{
+	const unsigned class = size_to_class(8192);
+	unsigned round;
+
+	cached_after_all_classes(4);
+	tcache_flush(this_tcache);
+	for (round = 0; round < 100; round++)
+		give(take(class, 100));
+	assert_true(sheaf_used(this_tcache, class) >= 24);
+}
+
 /* What a class had cached goes home when it is out of use, and its slabs with it. */
 static void sheaves_out_of_use_are_emptied(void)
 {
@@ -492,6 +530,24 @@ static void kept_singles_are_bounded(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* However many come, and however large. */
+static void kept_singles_stay_bounded(void)
+{
+	void *objects[8];
+	unsigned round, i;
+
+	for (round = 0; round < 400; round++) {
+		for (i = 0; i < ARRAY_SIZE(objects); i++)
+			objects[i] = cache_alloc(NR_SHEAVES + (round + i * i) % 17);
+		for (i = 0; i < ARRAY_SIZE(objects); i++) {
+			cache_free(objects[i]);
+			assert_true(cached().bytes <= KEPT_BYTES);
+		}
+	}
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[0]);
+}
+
 /* After its end the thread still may allocate and free: directly. */
 static void thread_exit_gives_everything_back(void)
 {
@@ -544,6 +600,8 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(first_refill_is_small),
 	  CASE(batches_grow),
 	  CASE(cached_bytes_are_bounded),
+	  CASE(many_threads_cache_less),
+	  CASE(capacity_moves_to_what_is_in_use),
 	  CASE(sheaves_out_of_use_are_emptied),
 	  CASE(random_operations),
 	  CASE(pointers_of_others_are_passed_on),
@@ -554,5 +612,6 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(double_free_is_found_on_flush),
 	  CASE(single_objects_are_kept),
 	  CASE(kept_singles_are_bounded),
+	  CASE(kept_singles_stay_bounded),
 	  CASE(thread_exit_gives_everything_back),
 	  CASE(exit_that_cannot_be_watched))
