@@ -40,7 +40,7 @@ void *bm_expand(void *p, size_t size);
  * A figure of the report, by the name it has there (libbuddymalloc(7), The report), such as
  * "used_bytes"; those of the size classes have none. 0, or -1 with errno ENOENT: there is
  * none of that name. Read while other threads go on, so close rather than exact. Takes some
- * 10 microseconds. Thread-safe, not async-signal-safe. jemalloc: mallctl("stats...").
+ * microseconds, more with many threads. Thread-safe, not async-signal-safe. jemalloc: mallctl("stats...").
  */
 int bm_stat_get(const char *name, uint64_t *value);
 
