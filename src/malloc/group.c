@@ -137,7 +137,7 @@ static struct bm_group *group_page(void)
 		memset(g, 0, sizeof(*g));
 	}
 	unlock(&groups_lock, LOCK_BRINGUP);
-	return g ? g : record_alloc(sizeof(*g), scope_may_map());
+	return g ? g : alloc_record(sizeof(*g));
 }
 
 BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)

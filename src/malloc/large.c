@@ -231,7 +231,7 @@ void *large_alloc_with_room(u16 owner, size_t size)
 	/* A group would be charged for the room, if only for a moment. */
 	if (size > MAX_REQUEST / 2 || owner_has_budget(owner))
 		return large_alloc_owned(owner, size, 0, 0);
-	q = large_alloc_owned(owner, size + size / 2, 0, GFP_ROOMY | BM_GFP_NORETRY | BM_GFP_NOWARN);
+	q = large_alloc_owned(owner, size + size / 2, 0, GFP_ROOMY | BM_GFP_NOWARN);
 	if (unlikely(!q))
 		return large_alloc_owned(owner, size, 0, 0);
 	resize_in_place(virt_to_pfn(q), pages_for(size));

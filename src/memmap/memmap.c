@@ -69,8 +69,8 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 	if (len - need > *spare || !os_map_at(a->start + a->end, len)) {
 		len = need;
 		if (!os_map_at(a->start + a->end, len)) {
-			/* While the window is being placed a collision is no news. */
-			if (errno == EEXIST && window.span && !map.told)
+			/* While the window is being placed a collision is no news; records go round it. */
+			if (errno == EEXIST && window.span && !map.told && a != &map.records)
 				map.blocked = a->start + a->end;
 			return false;
 		}
@@ -332,28 +332,53 @@ bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone)
 	return done;
 }
 
+/* Maps records up to `end`, within the limits. */
+static bool records_grow(u64 end)
+{
+	u64 used = map.heap_bytes + map.meta_bytes + array_need(&map.records, end);
+	u64 spare = map.budget - MIN(map.budget, used);
+
+	errno = ENOMEM;
+	return end <= map.record_room && used <= map.budget &&
+	       array_grow(&map.records, end, RECORD_STEP, &spare);
+}
+
+/* Something else lies in the way: they go on behind it. */
+static void records_leap(void)
+{
+	u64 leap = MIN(round_up(map.records.end + RECORD_STEP, RECORD_STEP), map.record_room);
+
+	map.records = (struct array){ map.records.start + leap, 0, 0 };
+	map.record_room -= leap;
+	map.record_bytes = 0;
+}
+
+/* Obstacles of RECORD_STEP that one record goes round. */
+#define LEAPS_MOST 64
+
 void *record_alloc(size_t bytes, bool may_map)
 {
-	u64 at, end, used, spare;
+	u64 size = round_up(bytes, (u64)PAGE_SIZE);
+	int saved = errno;
+	unsigned leaps = 0;
+	char *record = NULL;
 	bool done;
 
 	lock(&map.lock, LOCK_SECTION);
-	at = map.record_bytes;
-	end = at + round_up(bytes, os_page_size());
-	used = map.heap_bytes + map.meta_bytes + array_need(&map.records, end);
-	spare = map.budget - MIN(map.budget, used);
-	done = end <= map.records.end ||
-	       (may_map && end <= map.record_room && used <= map.budget &&
-		array_grow(&map.records, end, RECORD_STEP, &spare));
+	do {
+		done = map.record_bytes + size <= map.records.end ||
+		       (may_map && records_grow(map.record_bytes + size));
+		if (!done && may_map && errno == EEXIST)
+			records_leap();
+	} while (!done && may_map && errno == EEXIST && leaps++ < LEAPS_MOST);
 	if (done) {
-		map.record_bytes = end;
+		record = map.records.start + map.record_bytes;
+		map.record_bytes += size;
 		map.peak_bytes = MAX(map.peak_bytes, map.heap_bytes + map.meta_bytes);
 	}
-	unlock_and_tell();
-	if (done)
-		return map.records.start + at;
-	errno = ENOMEM;
-	return NULL;
+	unlock(&map.lock, LOCK_SECTION);
+	errno = record ? saved : ENOMEM;
+	return record;
 }
 
 bool section_unmap(u64 pfn, u64 nr)

@@ -133,6 +133,8 @@ extern u64 limit_first_mark HIDDEN;
 bool limit_allows_slow(u64 need, bm_gfp_t gfp);
 /* No block can have more pages, whatever is given back. */
 u64 limit_most(void);
+/* In a child after fork. */
+void limit_reinit(void);
 
 /* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
 static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
@@ -151,6 +153,9 @@ static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 		return true;
 	return limit_make_room(nr - pages_nr_dirty(pfn, nr), gfp);
 }
+
+/* reclaim.c: the heap is about to grow by nr pages; as many of those free longest go back. */
+void reclaim_for_growth(u64 nr);
 
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
 bool kswapd_is_running(void);

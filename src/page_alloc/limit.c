@@ -35,7 +35,8 @@
 static struct {
 	u64 hard, min, low, soft;	/* pages; UINT64_MAX: none. Written at start */
 	u64 retry_at;			/* pages; relaxed atomic */
-} limit = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0 };
+	u32 giving;			/* 1 = a thread gives back for the soft limit; acquire/release */
+} limit = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, 0 };
 
 u64 limit_first_mark = UINT64_MAX;
 
@@ -131,6 +132,21 @@ static void give_back_everything(void)
 				 __ATOMIC_RELAXED);
 }
 
+/* The same for the soft limit: nobody is refused there, so one thread at a time is enough. */
+static bool give_back_unless_busy(void)
+{
+	if (__atomic_exchange_n(&limit.giving, 1, __ATOMIC_ACQUIRE))
+		return false;
+	give_back_everything();
+	__atomic_store_n(&limit.giving, 0, __ATOMIC_RELEASE);
+	return true;
+}
+
+void limit_reinit(void)
+{
+	limit.giving = 0;
+}
+
 /* Not soon after a try that was in vain, unless there is much less than there was then. */
 static bool retry_is_due(u64 want)
 {
@@ -194,14 +210,15 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 	int saved = errno;
 
 	if (allowed) {
-		if (want > limit.soft && may_reclaim && retry_is_due(want))
-			give_back_everything();
+		if (want > limit.soft && may_reclaim && retry_is_due(want) &&
+		    give_back_unless_busy())
+			;
 		else if (want > limit.low && may_reclaim)
 			/* A little more than is taken, so that we come back above low. */
 			reclaim_purge(need + need / 4 + 32);
 		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
 			reclaim_wake();
-	} else if (may_reclaim && need <= most) {
+	} else if (may_reclaim && need <= most && !(gfp & GFP_ROOMY)) {
 		allowed = reclaim_below(need, most, want - most);
 	}
 	/* The system refuses to take what is locked. */

@@ -129,6 +129,12 @@ void shrink_all(void);
 /* Lets the shrinkers give what they keep to the system; pages given. */
 u64 shrinkers_give(enum give how);
 
+/*
+ * unmap.c: record_alloc (memmap.h), as the thread's scope allows; where address space is
+ * limited free pageblocks make room. No lock is held.
+ */
+void *alloc_record(size_t bytes);
+
 /* purge.c: gives up to nr dirty free pages back to the system, oldest first; pages given. */
 u64 reclaim_purge(u64 nr);
 

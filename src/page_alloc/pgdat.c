@@ -309,5 +309,6 @@ void page_alloc_reinit_locks(void)
 		zone_reinit_locks(zone_table[i]);
 	reclaim_reinit();
 	in_flight_reinit();
+	limit_reinit();
 	memmap_reinit_lock();
 }

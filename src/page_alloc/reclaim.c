@@ -286,6 +286,14 @@ void reclaim_reinit(void)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
 }
 
+void reclaim_for_growth(u64 nr)
+{
+	u64 dirty = reclaim_nr_dirty(), floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
+
+	if (options.decay_ms >= 0 && dirty > floor && scope_may_map())
+		reclaim_purge(MIN(nr, dirty - floor));
+}
+
 u64 reclaim_trim(u64 pad)
 {
 	u64 dirty, given, keep = pad >> PAGE_SHIFT;

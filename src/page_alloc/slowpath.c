@@ -186,6 +186,25 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	return pfn;
 }
 
+/*
+ * An array that grows by copies asks for ever larger blocks, which all that it freed before
+ * together cannot serve: of that as much goes back as each such request, of 8 MiB at least,
+ * makes the heap grow by. Others that make it grow find what they freed again in time.
+ */
+#define EXCHANGE_LEAST (((u64)8 << 20) >> PAGE_SHIFT)
+
+static void exchange_for_growth(const struct alloc_context *ac)
+{
+	static u64 largest; /* relaxed atomic */
+	u64 before = __atomic_load_n(&largest, __ATOMIC_RELAXED);
+
+	/* Room for what may grow some day, and is moved then, is no copy. */
+	if (ac->gfp & GFP_ROOMY || ac->nr < EXCHANGE_LEAST || ac->nr < before + before / 4)
+		return;
+	__atomic_store_n(&largest, ac->nr, __ATOMIC_RELAXED);
+	reclaim_for_growth(ac->nr);
+}
+
 static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
@@ -209,10 +228,13 @@ static u64 try_everything(const struct alloc_context *ac)
 		if (pfn)
 			return pfn;
 	}
+	if (may_reclaim)
+		exchange_for_growth(ac);
 	pfn = grow_and_take(ac);
 	if (!pfn)
 		pfn = get_page_from_freelist(ac, alloc_flags);
-	if (!pfn && may_reclaim)
+	/* Not for room that may be used some day. */
+	if (!pfn && may_reclaim && !(ac->gfp & GFP_ROOMY))
 		pfn = direct_reclaim(ac, alloc_flags);
 	return pfn;
 }

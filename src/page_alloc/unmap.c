@@ -8,11 +8,13 @@
  * While a pageblock is on its way it belongs to nobody: its pages look
  * allocated and its type is MIGRATE_ISOLATE. No lock is held over munmap.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/stats.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 /* A run of free pageblocks, taken out of use. */
 struct isolated {
@@ -93,4 +95,17 @@ u64 zones_return_blocks(void)
 		zones_set_reserves();
 	}
 	return returned;
+}
+
+void *alloc_record(size_t bytes)
+{
+	bool may_map = scope_may_map();
+	int saved = errno;
+	void *record = record_alloc(bytes, may_map);
+
+	if (unlikely(!record && may_map && zones_return_blocks()))
+		record = record_alloc(bytes, true);
+	if (likely(record))
+		errno = saved;
+	return record;
 }

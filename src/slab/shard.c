@@ -18,7 +18,7 @@
 
 /* Shards that threads are bound to; LOCK_SHARDS. */
 static unsigned nr_common;
-static struct shard *spare_private;
+static struct shard *spare_private, *blank;
 
 struct shard *shards[MAX_SHARDS];
 unsigned nr_shards;
@@ -30,6 +30,7 @@ static unsigned most_shards;
 static void shard_setup(struct shard *shard, unsigned id)
 {
 	shard->id = (u16)id;
+	shard->next_spare = NULL;
 	shard->tag_base = (u16)(TAG_SLABS + id * NR_CLASSES);
 	shards[id] = shard;
 	__atomic_store_n(&nr_shards, id + 1, __ATOMIC_RELEASE);
@@ -58,26 +59,63 @@ static bool may_add_common(void)
 	return nr_common < most_shards && nr_shards < MAX_SHARDS;
 }
 
-struct shard *shard_create_private(void)
+/*
+ * A struct shard without a purpose yet: one that was not needed after all, or a new one. It
+ * is made without the lock, as that may take long. NULL without memory.
+ */
+static struct shard *blank_shard(void)
 {
 	struct shard *shard;
-	int error = ENOMEM;
+
+	lock(&shards_lock, LOCK_SHARDS);
+	shard = blank;
+	if (shard)
+		blank = shard->next_spare;
+	unlock(&shards_lock, LOCK_SHARDS);
+	return shard ? shard : alloc_record(sizeof(*shard));
+}
+
+static void keep_blank_locked(struct shard *shard)
+{
+	shard->next_spare = blank;
+	blank = shard;
+}
+
+/* One that was private before; NULL if there is none. */
+static struct shard *take_spare_private(void)
+{
+	struct shard *shard;
 
 	lock(&shards_lock, LOCK_SHARDS);
 	shard = spare_private;
 	if (shard) {
 		spare_private = shard->next_spare;
 		shard->retired = false;
-	} else if (nr_shards - nr_common >= MAX_SHARDS - most_shards) {
-		/* Threads keep their share of the tags. */
-		error = EAGAIN;
-	} else if ((shard = record_alloc(sizeof(*shard), scope_may_map()))) {
-		shard->owner = (u16)nr_shards;
-		shard_setup(shard, nr_shards);
 	}
 	unlock(&shards_lock, LOCK_SHARDS);
+	return shard;
+}
+
+struct shard *shard_create_private(void)
+{
+	struct shard *shard = take_spare_private();
+
+	if (shard)
+		return shard;
+	shard = blank_shard();
 	if (!shard)
-		errno = error;
+		return NULL;
+	lock(&shards_lock, LOCK_SHARDS);
+	/* Threads keep their share of the tags. */
+	if (nr_shards - nr_common < MAX_SHARDS - most_shards) {
+		shard->owner = (u16)nr_shards;
+		shard_setup(shard, nr_shards);
+	} else {
+		keep_blank_locked(shard);
+		shard = NULL;
+		errno = EAGAIN;
+	}
+	unlock(&shards_lock, LOCK_SHARDS);
 	return shard;
 }
 
@@ -123,14 +161,22 @@ void shard_clear(struct shard *shard)
 
 struct shard *shard_bind(void)
 {
-	struct shard *best, *fresh;
+	struct shard *best, *fresh = NULL;
 
 	lock(&shards_lock, LOCK_SHARDS);
 	best = least_loaded();
-	if (best->nr_threads && may_add_common() && (fresh = record_alloc(sizeof(*fresh), true))) {
-		shard_setup(fresh, nr_shards);
-		nr_common++;
-		best = fresh;
+	if (best->nr_threads && may_add_common()) {
+		unlock(&shards_lock, LOCK_SHARDS);
+		fresh = blank_shard();
+		lock(&shards_lock, LOCK_SHARDS);
+		best = least_loaded();
+		if (fresh && best->nr_threads && may_add_common()) {
+			best = fresh;
+			shard_setup(best, nr_shards);
+			nr_common++;
+		} else if (fresh) {
+			keep_blank_locked(fresh);
+		}
 	}
 	__atomic_store_n(&best->nr_threads, best->nr_threads + 1, __ATOMIC_RELAXED);
 	unlock(&shards_lock, LOCK_SHARDS);

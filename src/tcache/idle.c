@@ -44,6 +44,7 @@
 
 static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 round_nr;	/* its round; never 0 */
+static u32 nr_active;	/* caches that it found in use, its own included */
 
 /* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
 static void close_gaps(struct tcache *tc)
@@ -198,12 +199,14 @@ static bool is_gone(const struct tcache *tc)
 /* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
 static bool try_seal(struct tcache *tc, bool all)
 {
-	bool done = false;
+	bool done = false, idle;
 
-	if (tc == home_tcache || tc->seal_round == round_nr)
+	if (tc->seal_round == round_nr)
 		return false;
 	tc->seal_round = round_nr;
-	if ((!stayed_idle(tc) && !all) || is_empty(tc))
+	idle = tc != home_tcache && stayed_idle(tc);
+	nr_active += !idle;
+	if (tc == home_tcache || (!idle && !all) || is_empty(tc))
 		return false;
 	if (unlikely(is_gone(tc))) {
 		/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */
@@ -347,6 +350,7 @@ void tcache_shrink_idle(bool all)
 	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(all))
 		return;
 	round_nr = round_nr == UINT32_MAX ? 1 : round_nr + 1;
+	nr_active = 0;
 	do {
 		struct tcache *tc;
 		bool seen;
@@ -367,5 +371,6 @@ void tcache_shrink_idle(bool all)
 				give_back_cache(sealed[i]);
 		}
 	} while (n == SEAL_MOST);
+	__atomic_store_n(&threads_nr_active, nr_active, __ATOMIC_RELAXED);
 	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELEASE);
 }

@@ -80,6 +80,9 @@ static inline void kept_clear(struct tcache *tc, unsigned i)
 	__atomic_store_n(&tc->kept_class[i], 0, __ATOMIC_RELEASE);
 }
 
+/* Refills, and frees of single objects, between two looks at the clock. */
+#define AGE_EVERY 64
+
 /* free.c */
 /* Past all caches, to the object's shard. */
 void tcache_free_direct(void *p, u16 tag);
@@ -108,7 +111,8 @@ void sheaf_setup(struct tcache *tc);
 /* thread.c */
 extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
 extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
-extern u32 threads_nr_live HIDDEN;	/* how many; LOCK_THREADS, others read it, relaxed */
+/* Those that were not idle when ageing looked last, and the new ones; relaxed atomic. */
+extern u32 threads_nr_active HIDDEN;
 extern struct tcache *orphans HIDDEN;	/* those whose thread is gone, not emptied yet; LOCK_THREADS */
 
 /* The shard a cache works on; the shared caches of capacity 0 have the first. */

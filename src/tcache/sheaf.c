@@ -16,9 +16,9 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
-/* Bytes of free objects one thread may keep: less where there are many threads. */
+/* Bytes of free objects one thread may keep: less where many threads are active. */
 #define CAPACITY_MOST ((size_t)3 << 20)
-#define CAPACITY_LEAST ((size_t)1 << 20)
+#define CAPACITY_LEAST ((size_t)512 << 10)
 #define CAPACITY_OF_ALL ((size_t)96 << 20)
 
 /*
@@ -39,9 +39,6 @@
 /* Where a sheaf's limit begins: a page worth, none for larger objects. */
 #define FIRST_BYTES ((size_t)4 << 10)
 #define FIRST_MOST 32
-
-/* Refills between two looks at the clock. */
-#define AGE_EVERY 64
 
 /* A sheaf that is as full as so long ago is out of use. */
 #define LOOK_EVERY_MS 4
@@ -233,7 +230,7 @@ static void look_again(struct tcache *tc)
 
 static size_t capacity_bytes(void)
 {
-	size_t share = CAPACITY_OF_ALL / MAX(__atomic_load_n(&threads_nr_live, __ATOMIC_RELAXED), 1u);
+	size_t share = CAPACITY_OF_ALL / MAX(__atomic_load_n(&threads_nr_active, __ATOMIC_RELAXED), 1u);
 
 	return MAX(CAPACITY_LEAST, MIN(CAPACITY_MOST, share));
 }

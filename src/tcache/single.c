@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/report.h"
+#include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
 /* As tcache_try_enter, but left at once when the cache is sealed. */
@@ -205,6 +206,16 @@ static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
 	errno = saved;
 }
 
+/* A program may do no more than free such objects and take them again. */
+static cold_path void age(struct tcache *tc)
+{
+	int saved = errno;
+
+	tc->age_in = AGE_EVERY;
+	reclaim_age();
+	errno = saved;
+}
+
 void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 {
 	u32 before;
@@ -214,6 +225,8 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 		if (likely(!tc->kept[0] && has_room(tc, class) && !is_kept(tc, p))) {
 			kept_put(tc, 0, p, class);
 			tcache_leave(tc, before);
+			if (unlikely(!--tc->age_in))
+				age(tc);
 			return;
 		}
 		tcache_leave(tc, before);

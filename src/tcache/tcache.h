@@ -76,7 +76,7 @@ struct tcache {
 	u8 exit_rounds;			/* of the thread's exit, rank 7's */
 	u8 clock;			/* class to take capacity from next */
 	u8 look;			/* class to look at next for being idle; NR_SHEAVES: not now */
-	u8 age_in;			/* refills until the clock is looked at */
+	u8 age_in;			/* refills and frees of singles until the clock is looked at */
 	u8 move_in;			/* sheaves that want to grow until one takes from another */
 	u32 nr_remote;
 	size_t remote_bytes;

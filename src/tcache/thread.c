@@ -35,7 +35,8 @@ __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 struct lock threads_lock;
 struct tcache *threads_live;
 struct tcache *orphans;
-u32 threads_nr_live;
+static u64 nr_live;
+u32 threads_nr_active;
 
 /*
  * Refills a child of fork makes before it reaps orphans: enough for the way to
@@ -52,6 +53,26 @@ static u32 reap_after;
 static char main_room[MAIN_BYTES + PAGE_SIZE];
 static bool main_taken;
 
+/* When there was no memory for a cache, the next try is so much later. */
+#define RETRY_MS 10
+
+/* A new one; NULL without memory, and for a while after that. */
+static struct tcache *make_cache(void)
+{
+	static u64 retry_at; /* relaxed atomic */
+	u64 retry = __atomic_load_n(&retry_at, __ATOMIC_RELAXED);
+	struct tcache *tc;
+
+	if (unlikely(retry && os_now_ms() < retry)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	tc = alloc_record(tcache_bytes());
+	if (unlikely(!tc && scope_may_map()))
+		__atomic_store_n(&retry_at, os_now_ms() + RETRY_MS, __ATOMIC_RELAXED);
+	return tc;
+}
+
 /* A cache nobody uses, from the free list or new; NULL without memory. */
 static struct tcache *tcache_new(void)
 {
@@ -65,7 +86,7 @@ static struct tcache *tcache_new(void)
 		tc = spare_take_locked();
 	}
 	unlock(&threads_lock, LOCK_THREADS);
-	return tc ? tc : record_alloc(tcache_bytes(), true);
+	return tc ? tc : make_cache();
 }
 
 static void link_live(struct tcache *tc)
@@ -76,7 +97,8 @@ static void link_live(struct tcache *tc)
 	if (threads_live)
 		threads_live->prev = tc;
 	threads_live = tc;
-	__atomic_store_n(&threads_nr_live, threads_nr_live + 1, __ATOMIC_RELAXED);
+	nr_live++;
+	__atomic_fetch_add(&threads_nr_active, 1, __ATOMIC_RELAXED);
 	unlock(&threads_lock, LOCK_THREADS);
 }
 
@@ -169,7 +191,9 @@ static void unlink_live(struct tcache *tc)
 		threads_live = tc->next;
 	if (tc->next)
 		tc->next->prev = tc->prev;
-	__atomic_store_n(&threads_nr_live, threads_nr_live - 1, __ATOMIC_RELAXED);
+	nr_live--;
+	if (__atomic_load_n(&threads_nr_active, __ATOMIC_RELAXED) > nr_live)
+		__atomic_store_n(&threads_nr_active, (u32)nr_live, __ATOMIC_RELAXED);
 }
 
 bool tcache_rebind(struct shard *shard)
@@ -244,7 +268,7 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 
 	*cached = (struct cached_totals){ 0 };
 	lock(&threads_lock, LOCK_THREADS);
-	cached->threads = threads_nr_live;
+	cached->threads = nr_live;
 	for (tc = threads_live; tc; tc = tc->next) {
 		stats_sum(total, &tc->stats);
 		if (tc->state != TCACHE_LIVE)

@@ -351,8 +351,43 @@ static void sleeping_threads_give_back(void)
 		pthread_join(thread[i], NULL);
 }
 
+/* An array that grows by copies does not keep all the smaller ones as well. */
+static void smaller_arrays_do_not_stay(void)
+{
+	char *array = malloc(MIB), *twice;
+
+	CHECK(array);
+	memset(array, 1, MIB);
+	for (size_t size = MIB; size < 256 * MIB; size *= 2) {
+		twice = malloc(2 * size);
+		CHECK(twice);
+		memcpy(twice, array, size);
+		memset(twice + size, 1, size);
+		free(array);
+		array = twice;
+	}
+	/* 384 MiB are alive at most, with those before the last two it would be 511. */
+	CHECK(status_kib("VmHWM") < 450 * 1024, "%ld KiB", status_kib("VmHWM"));
+	free(array);
+}
+
+/* A program that only ever takes and gives one buffer ages what it had before, too. */
+static void one_buffer_is_enough_to_age(void)
+{
+	peak();
+	for (int i = 0; i < 1500 && status_kib("RssAnon") > 8 * 1024; i++) {
+		for (int j = 0; j < 30; j++)
+			free(hide(malloc(hide_size(100000))));
+		usleep(1000);
+	}
+	CHECK(status_kib("RssAnon") < 8 * 1024, "%ld KiB", status_kib("RssAnon"));
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "one_call_after_the_peak", .run = one_call_after_the_peak },
+	{ .name = "smaller_arrays_do_not_stay", .run = smaller_arrays_do_not_stay },
+	{ .name = "one_buffer_is_enough_to_age", .run = one_buffer_is_enough_to_age,
+	  .conf = "decay_ms:300" },
 	{ .name = "background_thread", .run = background_thread,
 	  .prepare = ignore_signal, .conf = "background_thread:true,decay_ms:300" },
 	{ .name = "watching_for_pressure", .run = watching_for_pressure,

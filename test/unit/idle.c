@@ -327,7 +327,7 @@ static struct {
 static void second_sleeps(void)
 {
 	__atomic_store_n(&second.waits, true, __ATOMIC_RELEASE);
-	sched_yield();
+	usleep(1000);
 }
 
 static void *second_in_need(void *unused)

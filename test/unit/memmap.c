@@ -364,7 +364,7 @@ static void check_record(const char *record, size_t bytes)
 	const char *tables_end = (char *)(window.blocks + (window.low >> PAGEBLOCK_ORDER));
 
 	assert_non_null(record);
-	assert_int_equal((uintptr_t)record % fake.page_size, 0);
+	assert_int_equal((uintptr_t)record % PAGE_SIZE, 0);
 	assert_true(is_zero(record, bytes));
 	/* Behind everything, so that no object of the heap lies in front of it. */
 	assert_true(record > tables_end);
@@ -402,6 +402,23 @@ static void records_lie_apart(void)
 	assert_true(fake_failed(FAKE_MAP));
 	assert_int_equal(errno, ENOMEM);
 	check_record(record_alloc(1, true), 1);
+}
+
+/* What another one has mapped in their way they go round. */
+static void records_go_round_obstacles(void)
+{
+	char *first, *second;
+
+	start();
+	first = record_alloc(100, true);
+	check_record(first, 100);
+	fake_foreign(first + (4 << 20), 4096);
+	while ((second = record_alloc(100 << 10, true)) && second < first + (4 << 20))
+		check_record(second, 100 << 10);
+	check_record(second, 100 << 10);
+	assert_true(second > first + (4 << 20) + 4096);
+	check_record(record_alloc(10 << 20, true), 10 << 20);
+	assert_string_equal(fake_output(), "");
 }
 
 static void records_keep_to_the_limit(void)
@@ -468,6 +485,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(limit_holds),
 	  CASE(budget_is_the_smallest_limit),
 	  CASE(records_lie_apart),
+	  CASE(records_go_round_obstacles),
 	  CASE(records_keep_to_the_limit),
 	  CASE(window_can_be_used_up),
 	  CASE(larger_pages_of_the_system))

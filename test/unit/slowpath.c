@@ -403,6 +403,28 @@ static void highmem_refused(void)
 	pages_check(0);
 }
 
+/* Address space that is full of free pageblocks has room for a record all the same. */
+static void a_record_finds_room(void)
+{
+	u64 pfn[40];
+	unsigned nr = 0;
+
+	pages_start();
+	fake.rlimit_bytes = 64 << 20;
+	memmap_set_budget();
+	while ((pfn[nr] = get(BM_GFP_KERNEL | BM_GFP_NOWARN, 512)))
+		nr++;
+	assert_null(alloc_record(1 << 20));
+	assert_int_equal(errno, ENOMEM);
+	while (nr)
+		put(pfn[--nr]);
+	errno = 7;
+	assert_non_null(alloc_record(1 << 20));
+	assert_int_equal(errno, 7);
+	assert_true(stats_shared.blocks_returned > 0);
+	pages_check(0);
+}
+
 UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(nothing_is_out_of_reach),
 	  CASE(shrinkers_are_asked_in_need),
@@ -415,4 +437,5 @@ UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(pages_that_arrive_are_found),
 	  CASE(one_refusal_is_survived),
 	  CASE(refusals_from_there_on_are_survived),
-	  CASE(highmem_refused))
+	  CASE(highmem_refused),
+	  CASE(a_record_finds_room))

@@ -280,15 +280,22 @@ static void caches_are_reused(void)
 static void work_without_cache(void)
 {
 	void *p = cache_alloc(CLASS_64);
+	u64 calls;
 
 	assert_non_null(p);
 	assert_ptr_equal(this_tcache, &tcache_boot);
 	object_mark(p, 1);
 	cache_free(p);
 	assert_false(slab_locate(p, CLASS_64).allocated);
-	/* As soon as there is some it gets one. */
+	/* Not each call asks the system again. */
 	fake.rlimit_bytes = UINT64_MAX;
 	memmap_set_budget();
+	calls = fake_calls(FAKE_MAP);
+	cache_free(cache_alloc(CLASS_64));
+	assert_int_equal(fake_calls(FAKE_MAP), calls);
+	assert_ptr_equal(this_tcache, &tcache_boot);
+	/* Soon after there is some it gets one. */
+	fake.now_ms += 10;
 	cache_free(cache_alloc(CLASS_64));
 	assert_int_equal(this_tcache->state, TCACHE_LIVE);
 }
