@@ -21,8 +21,8 @@ extern const char *bm_conf;
 
 /*
  * The least that malloc_usable_size says of what malloc(size) gives: no request up to there
- * takes more memory. 0 if no request of the size can succeed. Thread-safe and
- * async-signal-safe. jemalloc: nallocx.
+ * takes more memory. 0 if no request of the size can succeed. Thread-safe, and
+ * async-signal-safe after the first allocation. jemalloc: nallocx.
  */
 size_t bm_good_size(size_t size);
 
@@ -40,7 +40,8 @@ void *bm_expand(void *p, size_t size);
  * A figure of the report, by the name it has there (libbuddymalloc(7), The report), such as
  * "used_bytes"; those of the size classes have none. 0, or -1 with errno ENOENT: there is
  * none of that name. Read while other threads go on, so close rather than exact. Takes some
- * microseconds, more with many threads. Thread-safe, not async-signal-safe. jemalloc: mallctl("stats...").
+ * microseconds, more with many threads. Thread-safe, not async-signal-safe.
+ * jemalloc: mallctl("stats...").
  */
 int bm_stat_get(const char *name, uint64_t *value);
 

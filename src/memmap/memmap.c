@@ -365,12 +365,13 @@ void *record_alloc(size_t bytes, bool may_map)
 	bool done;
 
 	lock(&map.lock, LOCK_SECTION);
-	do {
-		done = map.record_bytes + size <= map.records.end ||
-		       (may_map && records_grow(map.record_bytes + size));
-		if (!done && may_map && errno == EEXIST)
-			records_leap();
-	} while (!done && may_map && errno == EEXIST && leaps++ < LEAPS_MOST);
+	done = map.record_bytes + size <= map.records.end;
+	while (!done && may_map) {
+		done = records_grow(map.record_bytes + size);
+		if (done || errno != EEXIST || leaps++ == LEAPS_MOST)
+			break;
+		records_leap();
+	}
 	if (done) {
 		record = map.records.start + map.record_bytes;
 		map.record_bytes += size;

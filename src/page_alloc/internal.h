@@ -136,6 +136,12 @@ u64 limit_most(void);
 /* In a child after fork. */
 void limit_reinit(void);
 
+/* Whether the request may have others give back what it needs. */
+static inline bool gfp_may_reclaim(bm_gfp_t gfp)
+{
+	return gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);
+}
+
 /* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
 static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
 {

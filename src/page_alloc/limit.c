@@ -202,25 +202,32 @@ static bool reclaim_below(u64 need, u64 most, u64 excess)
 	return pages_nr_backed() + need <= most;
 }
 
+/* What a request gives back that is not refused, but beyond a mark. */
+static void give_for_allowed(u64 want, u64 need, bm_gfp_t gfp)
+{
+	bool may_reclaim = gfp_may_reclaim(gfp);
+
+	if (want > limit.soft && may_reclaim && retry_is_due(want) && give_back_unless_busy())
+		return;
+	if (want <= limit.low)
+		return;
+	/* A little more than is taken, so that we come back above low. */
+	if (may_reclaim)
+		reclaim_purge(need + need / 4 + 32);
+	else if (gfp & BM_GFP_KSWAPD_RECLAIM)
+		reclaim_wake();
+}
+
 bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 {
-	bool may_reclaim = gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);
 	u64 want = pages_nr_backed() + need, most = mark_for(gfp);
 	bool allowed = want <= most;
 	int saved = errno;
 
-	if (allowed) {
-		if (want > limit.soft && may_reclaim && retry_is_due(want) &&
-		    give_back_unless_busy())
-			;
-		else if (want > limit.low && may_reclaim)
-			/* A little more than is taken, so that we come back above low. */
-			reclaim_purge(need + need / 4 + 32);
-		else if (want > limit.low && gfp & BM_GFP_KSWAPD_RECLAIM)
-			reclaim_wake();
-	} else if (may_reclaim && need <= most && !(gfp & GFP_ROOMY)) {
+	if (allowed)
+		give_for_allowed(want, need, gfp);
+	else if (gfp_may_reclaim(gfp) && need <= most && !(gfp & GFP_ROOMY))
 		allowed = reclaim_below(need, most, want - most);
-	}
 	/* The system refuses to take what is locked. */
 	errno = saved;
 	return allowed;

@@ -188,8 +188,9 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 
 /*
  * An array that grows by copies asks for ever larger blocks, which all that it freed before
- * together cannot serve: of that as much goes back as each such request, of 8 MiB at least,
- * makes the heap grow by. Others that make it grow find what they freed again in time.
+ * together cannot serve. So a request of 8 MiB and more, by a quarter larger than any before,
+ * that makes the heap grow has as much free memory given back. Blocks of mixed sizes will find
+ * what they freed of use again.
  */
 #define EXCHANGE_LEAST (((u64)8 << 20) >> PAGE_SHIFT)
 
@@ -208,7 +209,7 @@ static void exchange_for_growth(const struct alloc_context *ac)
 static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
-	bool may_reclaim = ac->gfp & BM_GFP_DIRECT_RECLAIM && !(ac->gfp & BM_GFP_NORETRY);
+	bool may_reclaim = gfp_may_reclaim(ac->gfp);
 	u64 pfn;
 
 	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM) {

@@ -16,9 +16,10 @@
 
 #define SHARDS_PER_CPU 4
 
-/* Shards that threads are bound to; LOCK_SHARDS. */
-static unsigned nr_common;
-static struct shard *spare_private, *blank;
+/* LOCK_SHARDS, all three. */
+static unsigned nr_common;		/* shards that threads are bound to */
+static struct shard *spare_private;	/* those whose heap or group has ended */
+static struct shard *blank;		/* those that were not needed after all */
 
 struct shard *shards[MAX_SHARDS];
 unsigned nr_shards;
