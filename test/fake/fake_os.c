@@ -91,7 +91,7 @@ void fake_reset(void)
 	unsigned bits = own_address_bits();
 
 	fake = (struct fake_machine){
-		.page_size = 4096,
+		.page_size = (size_t)sysconf(_SC_PAGESIZE),
 		.address_bits = bits > 47 ? 47 : bits,
 		.nr_cpus = 2,
 		.memory_bytes = (uint64_t)8 << 30,

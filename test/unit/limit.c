@@ -98,6 +98,7 @@ static void the_urgent_do_not_reclaim(void)
 	u64 small[20], calls;
 	unsigned i;
 
+	unit_needs_pages_of(4096);
 	start(32 << 20, 0, UINT64_MAX);
 	while (nr_blocks < 30)
 		assert_true(take(BM_GFP_KERNEL));

@@ -217,6 +217,7 @@ static void renewed_pages_are_given_back(void)
 {
 	u64 pfn;
 
+	unit_needs_pages_of(16384);
 	pages_start();
 	pfn = alloc_pages_exact(BM_GFP_KERNEL, 1024, 0);
 	memset(pfn_to_virt(pfn), 1, 1024 << PAGE_SHIFT);
@@ -238,6 +239,7 @@ static void with_nodes_what_is_renewed_is_bound_again(void)
 {
 	u64 pfn, before;
 
+	unit_needs_pages_of(16384);
 	fake.node_mask = 3;
 	fake_node = 1;
 	pages_start();

@@ -76,6 +76,14 @@ static void check_slab(u64 pfn, unsigned class, const bool *used)
 	slabs_check(shards[0]);
 }
 
+/* For cases that count pages of 4 KiB. */
+static void start(void)
+{
+	unit_needs_pages_of(4096);
+	options.decay_ms = -1;
+	slabs_start(1);
+}
+
 /* What lay idle goes as the option says; what is asked for goes now. */
 static void punched_lazily(void)
 {
@@ -84,9 +92,8 @@ static void punched_lazily(void)
 	bool used[MOST] = { true };
 	u64 pfn;
 
-	options.decay_ms = -1;
 	options.free = option_free_lazy;
-	slabs_start(1);
+	start();
 	pfn = full_slab(class);
 	slab_free(shards[0], class, &objects[1], sc->nr_objects - 1);
 	slab_punch(GIVE_IDLE);
@@ -176,11 +183,12 @@ static void punch_at_random(size_t page_size)
 
 static void pages_without_a_live_object_go(void)
 {
-	punch_at_random(4096);
+	punch_at_random(fake.page_size);
 }
 
 static void in_whole_pages_of_the_system(void)
 {
+	unit_needs_pages_of(16384);
 	punch_at_random(16384);
 }
 
@@ -189,8 +197,7 @@ static void in_whole_pages_of_the_system(void)
 /* Ageing punches only what nobody touched since it looked last. */
 static void idle_slabs_are_punched_by_ageing(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	assert_int_equal(slab_punch(GIVE_IDLE), 0);
@@ -204,9 +211,8 @@ static void idle_slabs_are_punched_by_ageing(void)
 /* A huge page in use is not broken up for some pages; in need, or when all is idle, it is. */
 static void huge_pages_stay_whole_while_busy(void)
 {
-	options.decay_ms = -1;
 	options.thp = option_thp_always;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	assert_int_equal(slab_punch(GIVE_IDLE), 0);
@@ -228,8 +234,7 @@ static void free_the_rest(void *addr, size_t len)
 
 static void a_slab_that_becomes_empty_meanwhile_goes(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_the_rest;
@@ -249,8 +254,7 @@ static void allocate_meanwhile(void *addr, size_t len)
 
 static void nobody_is_handed_a_page_that_is_dropped(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = allocate_meanwhile;
@@ -291,10 +295,9 @@ static void who_finds_nothing_waits(void)
 	static void *rest[1 << 16];
 	unsigned nr = 0, n;
 
-	options.decay_ms = -1;
 	fake.rlimit_bytes = 6 << 20;
 	fake_on_sleep = nap;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	while (nr < ARRAY_SIZE(rest) - MOST && (n = slab_alloc(shards[0], CLASS_A, rest + nr, MOST)))
 		nr += n;
@@ -324,8 +327,7 @@ static void fork_meanwhile(void *addr, size_t len)
 
 static void a_child_finds_the_slab_in_use(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = fork_meanwhile;
@@ -363,8 +365,7 @@ static void fork_at_second_hole(void *addr, size_t len)
 
 static void a_child_knows_the_first_of_two_holes(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	half_punched = full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	slab_free(shards[0], CLASS_A, objects + 20, 8);
@@ -377,8 +378,7 @@ static void a_child_knows_the_first_of_two_holes(void)
 /* The system may refuse: the pages stay as they are, and are tried again. */
 static void a_refused_page_stays(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_fail(FAKE_PURGE, 1, 1);

@@ -147,6 +147,7 @@ static void exactly_the_dirty_free_pages(void)
 /* Of larger pages of the system only whole ones go; the rest stays, dirty. */
 static void pages_of_16_kib(void)
 {
+	unit_needs_pages_of(16384);
 	fake.page_size = 16384;
 	random_patterns();
 }
@@ -162,6 +163,7 @@ static void most_runs(void)
 {
 	u32 i;
 
+	unit_needs_pages_of(4096);
 	start();
 	free_some(0, 0, 1, 1);
 	for (i = 1; i < NR_PAGES; i += 2) {
@@ -187,6 +189,7 @@ static void large_runs_take_few_calls(void)
 /* Only as much as was asked for, but for the rest of a pageblock; the oldest first. */
 static void oldest_first_and_no_more_than_asked(void)
 {
+	enum { RUN = 304 }; /* whole pages of the system, of any size */
 	static const u32 order[NR_BLOCKS] = { 2, 0, 3, 1 };
 	u32 i, j;
 
@@ -194,14 +197,14 @@ static void oldest_first_and_no_more_than_asked(void)
 	free_some(0, 0, 1, 1);
 	for (i = 0; i < NR_BLOCKS; i++) {
 		/* Not the whole pageblock, or it would go with its neighbours. */
-		zone_free_range(zone_table[0], first + order[i] * PAGEBLOCK_PAGES, 300);
+		zone_free_range(zone_table[0], first + order[i] * PAGEBLOCK_PAGES, RUN);
 		zone_table[0]->tick++;
 	}
 	for (i = 0; i < NR_BLOCKS; i++) {
-		assert_int_equal(reclaim_purge(1 + i * 90), 300);
+		assert_int_equal(reclaim_purge(1 + i * 90), RUN);
 		for (j = 0; j < NR_BLOCKS; j++)
-			assert_int_equal(pages_nr_dirty(first + order[j] * PAGEBLOCK_PAGES, 300),
-					 j <= i ? 0 : 300);
+			assert_int_equal(pages_nr_dirty(first + order[j] * PAGEBLOCK_PAGES, RUN),
+					 j <= i ? 0 : RUN);
 	}
 	assert_int_equal(reclaim_purge(1), 0);
 	pages_check_zone(zone_table[0]);
@@ -267,6 +270,7 @@ static void allocations_go_on_meanwhile(void)
 {
 	unsigned i;
 
+	unit_needs_pages_of(16384);
 	seed = unit_seed();
 	start();
 	free_some(10, 100, 6, 1);
@@ -506,6 +510,7 @@ static void give_as_much_as_asked_for(void)
 {
 	u64 single;
 
+	unit_needs_pages_of(16384);
 	start();
 	register_shrinker(&shrinker);
 	assert_int_equal(reclaim_give(UINT64_MAX), 0);

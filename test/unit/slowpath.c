@@ -164,6 +164,7 @@ static void in_need_dirty_memory_is_purged(void)
 	struct page_totals t;
 	u64 pfn;
 
+	unit_needs_pages_of(4096);
 	fake.rlimit_bytes = 16 << 20;
 	options.decay_ms = -1;
 	pages_start();

@@ -11,9 +11,22 @@
 
 /* A case that takes longer than this many seconds hangs. */
 #define TIME_LIMIT 300
+/* Exit status of a case that is skipped. */
+#define SKIPPED 77
 
 static void (*describe)(void);
 static uint64_t seed;
+
+void unit_needs_pages_of(size_t bytes)
+{
+	size_t own = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (own <= bytes)
+		return;
+	print_message("skipped: it needs pages of %zu bytes, the machine has %zu\n", bytes, own);
+	fflush(NULL);
+	_exit(SKIPPED);
+}
 
 uint64_t unit_seed(void)
 {
@@ -87,6 +100,8 @@ void unit_run_case(void **state)
 	if (WIFSIGNALED(status))
 		fail_msg("the case ended with signal %d (%s)", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
+	if (WEXITSTATUS(status) == SKIPPED)
+		skip();
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 

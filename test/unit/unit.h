@@ -41,6 +41,12 @@ void unit_run_case(void **state);
 		return cmocka_run_group_tests(cases, NULL, NULL);             \
 	}
 
+/*
+ * Skips the case on a machine whose pages are larger than these: it counts pages of
+ * this size that go back to the system. The others run with the machine's own.
+ */
+void unit_needs_pages_of(size_t bytes);
+
 /* The seed of random runs: $BM_SEED, or one from the clock; printed on failure. */
 uint64_t unit_seed(void);
 
