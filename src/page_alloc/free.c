@@ -1,6 +1,4 @@
 /* rank 4: blocks of pages back to their zone, and what becomes of their pages. */
-#include <errno.h>
-
 #include "base/options.h"
 #include "base/trace.h"
 #include "buddy/pcp.h"
@@ -19,14 +17,6 @@ void split_pages(u64 pfn)
 	}
 }
 
-out_of_line void age_for_free(void)
-{
-	int saved = errno;
-
-	reclaim_age();
-	errno = saved;
-}
-
 /*
  * Ages first, by what lay idle until now. The background thread is woken afterwards: it
  * goes back to sleep when it finds nothing new.
@@ -34,11 +24,11 @@ out_of_line void age_for_free(void)
 void free_range(u64 pfn, u64 nr)
 {
 	if (likely(options.decay_ms && !kswapd_is_running())) {
-		age_for_free();
+		reclaim_age();
 		zone_free_range(pfn_zone(pfn), pfn, nr);
 	} else {
 		zone_free_range(pfn_zone(pfn), pfn, nr);
-		age_for_free();
+		reclaim_age();
 	}
 }
 
@@ -87,5 +77,5 @@ void free_pages(u64 pfn)
 	if (nr != (u64)1 << order || pcp_order_index(order) < 0 || pfn & (nr - 1))
 		free_range(pfn, nr);
 	else if (unlikely(pcp_free(pfn_zone(pfn), pfn, order, pfn_to_block(pfn)->migratetype)))
-		age_for_free();
+		reclaim_age();
 }

@@ -53,8 +53,6 @@ u64 highmem_alloc(const struct alloc_context *ac);
 void highmem_free(u64 pfn);
 bool highmem_resize(u64 pfn, u64 nr);
 
-/* A thread that frees, or takes much, pays for ageing, and keeps its errno. */
-void age_for_free(void);
 /* Pages to their zone. What lay idle ages first, as these were in use until now. */
 void free_range(u64 pfn, u64 nr);
 

@@ -58,8 +58,10 @@ static void kswapd_try_to_sleep(u64 dirty)
 	u32 expected = KSWAPD_AWAKE;
 
 	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_ASLEEP, false,
-					 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
+	/* The word before the count, as whoever wakes us has freed before it looks at the word. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (reclaim_nr_dirty() == dirty)
 		os_futex_wait_ms(&kswapd.word, KSWAPD_ASLEEP, SLEEP_MS);
 	expected = KSWAPD_ASLEEP;

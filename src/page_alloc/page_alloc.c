@@ -249,7 +249,7 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 	}
 	/* A program that only allocates now may have had a peak before. */
 	if (ac->nr >= AGE_PAGES && (ac->gfp & BM_GFP_RECLAIM) == BM_GFP_RECLAIM)
-		age_for_free();
+		reclaim_age();
 	return pfn;
 }
 

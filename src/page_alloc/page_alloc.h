@@ -143,7 +143,8 @@ u64 reclaim_purge(u64 nr);
 
 /*
  * Ageing: returns what has been free and dirty longer than decay_ms, smoothly.
- * Cheap when nothing is due. Called from slow paths: of requests for pages, of frees, of refills.
+ * Cheap when nothing is due; errno stays. Called from slow paths: of requests for pages, of
+ * frees, of refills.
  */
 void reclaim_age(void);
 

@@ -134,7 +134,8 @@ static void purge_begin_locked(struct zone *zone, struct purge *p)
 		zone_take_range_locked(zone, p->ranges[i].pfn, p->ranges[i].nr);
 	p->thread = &this_scope;
 	p->next = purges[zone->index];
-	purges[zone->index] = p;
+	/* In this order: a signal's handler may fork between the two, and the child walks the list. */
+	__atomic_store_n(&purges[zone->index], p, __ATOMIC_RELEASE);
 	in_flight_begin();
 }
 

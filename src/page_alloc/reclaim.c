@@ -11,6 +11,8 @@
  *
  * State: `decay` is used by the one thread that holds decay.busy.
  */
+#include <errno.h>
+
 #include "base/options.h"
 #include "buddy/pcp.h"
 #include "os/os.h"
@@ -226,14 +228,17 @@ u64 reclaim_step_ms(void)
 void reclaim_age_now(bool in_background)
 {
 	u64 now = os_now_ms();
+	int saved;
 
 	if (likely(now < __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)))
 		return;
 	if (__atomic_exchange_n(&decay.busy, 1, __ATOMIC_ACQUIRE))
 		return;
+	saved = errno;
 	/* Another may have made the step since we looked at the clock. */
 	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED))
 		decay_look(now, in_background);
+	errno = saved; /* the system refuses to take what is locked */
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -241,12 +246,14 @@ void reclaim_age_now(bool in_background)
 static void age_at_once(void)
 {
 	u64 now = os_now_ms();
+	int saved = errno;
 
 	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&decay.next_ms, now + RETRY_MS, __ATOMIC_RELAXED);
 		purge_retry();
 	}
 	purge(UINT64_MAX, true);
+	errno = saved;
 }
 
 void reclaim_age(void)

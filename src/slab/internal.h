@@ -108,6 +108,9 @@ void slab_unpunch(u64 pfn, const struct size_class *sc);
  */
 bool slab_punch_wait(void);
 
+/* How often who is in need does so: others may always be at it. */
+#define PUNCH_WAITS 8
+
 /* In a child after fork, when the locks are new: what was being punched is put back. */
 void slab_punch_after_fork(void);
 

@@ -240,12 +240,9 @@ bool slab_punch_wait(void)
 	return false;
 }
 
-/* How often who is in need waits for another thread that punches. */
-#define BEGIN_TRIES 8
-
 static bool begin_punch(enum give how)
 {
-	unsigned tries = how == GIVE_ALL && !lock_is_forking() ? BEGIN_TRIES : 0;
+	unsigned tries = how == GIVE_ALL && !lock_is_forking() ? PUNCH_WAITS : 0;
 
 	while (__atomic_exchange_n(&punch.busy, 1, __ATOMIC_ACQUIRE))
 		if (!tries-- || !slab_punch_wait())

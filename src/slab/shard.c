@@ -191,14 +191,18 @@ void shard_unbind(struct shard *shard)
 	unlock(&shards_lock, LOCK_SHARDS);
 }
 
+/* Those whose locks a fork holds: the forking thread may make another one meanwhile. */
+static unsigned nr_locked; /* LOCK_SHARDS */
+
 void slab_lock_all(void)
 {
 	unsigned s, class;
 
 	lock_for_fork(&shards_lock, LOCK_SHARDS);
-	for (s = 0; s < nr_shards; s++)
+	nr_locked = nr_shards;
+	for (s = 0; s < nr_locked; s++)
 		lock_for_fork(&shards[s]->transfer.lock, LOCK_TRANSFER);
-	for (s = 0; s < nr_shards; s++)
+	for (s = 0; s < nr_locked; s++)
 		for (class = 0; class < NR_CLASSES; class++)
 			lock_for_fork(&shards[s]->nodes[class].lock, LOCK_NODE);
 }
@@ -207,7 +211,7 @@ void slab_unlock_all(void)
 {
 	unsigned s, class;
 
-	for (s = 0; s < nr_shards; s++) {
+	for (s = 0; s < nr_locked; s++) {
 		for (class = 0; class < NR_CLASSES; class++)
 			unlock_for_fork(&shards[s]->nodes[class].lock, LOCK_NODE);
 		unlock_for_fork(&shards[s]->transfer.lock, LOCK_TRANSFER);

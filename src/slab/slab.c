@@ -246,6 +246,16 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 	return n - left;
 }
 
+/* In search of memory, caches were emptied, perhaps into our slabs; and some of those may be off their list. */
+static cold_path unsigned alloc_again(struct shard *shard, unsigned class, void **out, unsigned n)
+{
+	unsigned got = alloc_partial(shard, class, out, n), waits = PUNCH_WAITS;
+
+	while (!got && waits-- && scope_may_map() && slab_punch_wait())
+		got = alloc_partial(shard, class, out, n);
+	return got;
+}
+
 unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	unsigned got = alloc_partial(shard, class, out, n);
@@ -255,11 +265,8 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 	 * had is enough for now. */
 	if (unlikely(!got))
 		got = alloc_new(shard, class, out, n);
-	/* In search of memory, caches were emptied: perhaps into our slabs. */
 	if (unlikely(!got))
-		got = alloc_partial(shard, class, out, n);
-	while (unlikely(!got) && scope_may_map() && slab_punch_wait())
-		got = alloc_partial(shard, class, out, n);
+		got = alloc_again(shard, class, out, n);
 	if (likely(got))
 		errno = saved;
 	else

@@ -209,11 +209,8 @@ static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
 /* A program may do no more than free such objects and take them again. */
 static cold_path void age(struct tcache *tc)
 {
-	int saved = errno;
-
 	tc->age_in = AGE_EVERY;
 	reclaim_age();
-	errno = saved;
 }
 
 void tcache_free_single(struct tcache *tc, void *p, unsigned class)

@@ -22,7 +22,7 @@ static struct {
 static void push(struct tcache **list, struct tcache *tc)
 {
 	tc->next_free = *list;
-	*list = tc;
+	__atomic_store_n(list, tc, __ATOMIC_RELEASE);
 }
 
 struct tcache *spare_take_locked(void)

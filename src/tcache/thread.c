@@ -63,10 +63,8 @@ static struct tcache *make_cache(void)
 	u64 retry = __atomic_load_n(&retry_at, __ATOMIC_RELAXED);
 	struct tcache *tc;
 
-	if (unlikely(retry && os_now_ms() < retry)) {
-		errno = ENOMEM;
+	if (unlikely(retry && os_now_ms() < retry))
 		return NULL;
-	}
 	tc = alloc_record(tcache_bytes());
 	if (unlikely(!tc && scope_may_map()))
 		__atomic_store_n(&retry_at, os_now_ms() + RETRY_MS, __ATOMIC_RELAXED);
@@ -96,7 +94,8 @@ static void link_live(struct tcache *tc)
 	tc->next = threads_live;
 	if (threads_live)
 		threads_live->prev = tc;
-	threads_live = tc;
+	/* Last: a child that a signal's handler forks in the midst walks the list. So with the others. */
+	__atomic_store_n(&threads_live, tc, __ATOMIC_RELEASE);
 	nr_live++;
 	__atomic_fetch_add(&threads_nr_active, 1, __ATOMIC_RELAXED);
 	unlock(&threads_lock, LOCK_THREADS);
@@ -150,25 +149,18 @@ static void tcache_setup(struct tcache *tc)
 	sheaf_setup(tc);
 }
 
-struct tcache *tcache_get(void)
+/* Starts the library if nobody has, and makes the thread its cache. errno stays: to work without is no failure. */
+static cold_path struct tcache *first_cache(void)
 {
-	struct tcache *tc = current_tcache();
+	struct tcache *tc;
 
-	if (unlikely(tc->state == TCACHE_SEALED)) {
-		tc = home_tcache;
-		tcache_unseal(tc);
-	}
-	if (tc->state != TCACHE_BOOT)
-		return tc;
 	tcache_hooks.bringup();
 	tc = this_tcache; /* bringing up may have made one */
 	if (tc->state != TCACHE_BOOT)
 		return tc;
 	tc = tcache_new();
-	if (!tc) {
-		/* This thread works without a cache; nothing is lost. */
+	if (!tc)
 		return tcache_shared(&tcache_none);
-	}
 	tcache_setup(tc);
 	link_live(tc);
 	stat_add(&tc->stats, threads_created, 1);
@@ -180,6 +172,23 @@ struct tcache *tcache_get(void)
 	}
 	tc->sealable = true;
 	allow_seal(tc);
+	return tc;
+}
+
+struct tcache *tcache_get(void)
+{
+	struct tcache *tc = current_tcache();
+	int saved;
+
+	if (unlikely(tc->state == TCACHE_SEALED)) {
+		tc = home_tcache;
+		tcache_unseal(tc);
+	}
+	if (tc->state != TCACHE_BOOT)
+		return tc;
+	saved = errno;
+	tc = first_cache();
+	errno = saved;
 	return tc;
 }
 
@@ -324,7 +333,7 @@ static void make_orphan(struct tcache *tc)
 {
 	unlink_live(tc);
 	tc->next_free = orphans;
-	orphans = tc;
+	__atomic_store_n(&orphans, tc, __ATOMIC_RELEASE);
 }
 
 void tcache_orphan(struct tcache *tc)

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -624,6 +626,39 @@ static void heaps_destroyed_beside_others(void)
 		CHECK(bm_heap_destroy(first[i]) == 0);
 }
 
+/* The calls fail if errno is set, and only then. */
+static void *enter_without_a_cache(void *no_room)
+{
+	bm_scope_t scope, inner;
+
+	while (!*(volatile bool *)no_room)
+		sched_yield();
+	errno = 0;
+	scope = bm_scope_save(BM_SCOPE_NORECLAIM, -1, NULL);
+	CHECK(errno == 0);
+	inner = bm_scope_save(0, -1, NULL);
+	CHECK(inner != scope);
+	bm_scope_restore(scope);
+	return NULL;
+}
+
+/* A thread for whose cache there is no room in the address space works without one. */
+static void scopes_without_a_cache(void)
+{
+	struct rlimit none = { 0, 0 }, old;
+	bool no_room = false;
+	pthread_t thread;
+
+	free(malloc(1));
+	CHECK(!getrlimit(RLIMIT_AS, &old));
+	none.rlim_max = old.rlim_max;
+	CHECK(!pthread_create(&thread, NULL, enter_without_a_cache, &no_room));
+	CHECK(!setrlimit(RLIMIT_AS, &none));
+	*(volatile bool *)&no_room = true;
+	pthread_join(thread, NULL);
+	CHECK(!setrlimit(RLIMIT_AS, &old));
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "heap_calls", .run = heap_calls },
 	{ .name = "heap_destroy_gives_all_back", .run = heap_destroy_gives_all_back },
@@ -653,6 +688,7 @@ static const struct trap_case cases[] = {
 	{ .name = "objects_outlive_their_group", .run = objects_outlive_their_group },
 	{ .name = "threads_in_a_group", .run = threads_in_a_group },
 	{ .name = "scopes", .run = scopes },
+	{ .name = "scopes_without_a_cache", .run = scopes_without_a_cache },
 	{ .name = "threads_that_end_in_a_heap", .run = threads_that_end_in_a_heap },
 	{ .name = "threads_that_end_in_a_group", .run = threads_that_end_in_a_group },
 	{ .name = "heaps_destroyed_beside_others", .run = heaps_destroyed_beside_others,

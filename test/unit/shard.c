@@ -2,6 +2,7 @@
 #include "slabs.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/options.h"
@@ -164,10 +165,38 @@ static void locks_of_all_shards(void)
 	assert_int_equal(shard_bind()->id, 2);
 }
 
+static void *take_newest(void *unused)
+{
+	(void)unused;
+	/* Ends with it. */
+	lock(&shards[nr_shards - 1]->nodes[CLASS_32].lock, LOCK_NODE);
+	return NULL;
+}
+
+/* The forking thread makes a shard, as a handler of fork's may need one: its locks are not the fork's. */
+static void a_shard_made_by_a_fork(void)
+{
+	pthread_t thread;
+
+	slabs_start(2);
+	shard_bind();
+	slab_lock_all();
+	lock_fork_owned();
+	assert_int_equal(shard_bind()->id, 1);
+	pthread_create(&thread, NULL, take_newest, NULL);
+	pthread_join(thread, NULL);
+	lock_fork_done();
+	slab_unlock_all();
+	assert_true(try_lock(&shards[0]->nodes[CLASS_32].lock, LOCK_NODE));
+	unlock(&shards[0]->nodes[CLASS_32].lock, LOCK_NODE);
+	assert_false(try_lock(&shards[1]->nodes[CLASS_32].lock, LOCK_NODE));
+}
+
 UNIT_MAIN(CASE(each_thread_its_own_at_first),
 	  CASE(then_they_are_shared_evenly),
 	  CASE(tags_suffice_for_all_shards),
 	  CASE(no_memory_for_a_shard),
 	  CASE(shards_keep_apart),
 	  CASE(wrong_shard_is_refused),
-	  CASE(locks_of_all_shards))
+	  CASE(locks_of_all_shards),
+	  CASE(a_shard_made_by_a_fork))
