@@ -83,6 +83,20 @@ static void large_peaks_go_in_bites(void)
 	pages_check(0);
 }
 
+/* Steps are counted in 32 bits. What was freed before the count begins anew is older still. */
+static void the_count_of_steps_wraps(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	zone_table[0]->tick = UINT32_MAX - 2;
+	free_nr(9000);
+	pass(DECAY_MS * 12 / 10);
+	assert_true(zone_table[0]->tick < 100);
+	assert_int_equal(nr_dirty(), 0);
+	pages_check(0);
+}
+
 /* Two peaks, one after the other, each take their time. */
 static void each_peak_has_its_time(void)
 {
@@ -578,6 +592,7 @@ static void what_cannot_go_is_dirty(void)
 UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(what_cannot_go_is_dirty),
 	  CASE(large_peaks_go_in_bites),
+	  CASE(the_count_of_steps_wraps),
 	  CASE(each_peak_has_its_time),
 	  CASE(steady_load_keeps_its_pages),
 	  CASE(a_load_keeps_what_it_uses),

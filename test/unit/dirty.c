@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/options.h"
 #include "buddy/zone.h"
 
 /* Starts around word borders, and around the border between two pageblocks. */
@@ -134,6 +135,30 @@ static void only_dirty_pages_are_cleared(void)
 				check_clear(starts[s], len, kind);
 }
 
+/*
+ * What is given back lazily may still hold its data: every pageblock that the range touches
+ * says so, also one of which it has only the first pages, and no other does.
+ */
+static void what_goes_lazily_is_not_taken_for_zero(void)
+{
+	const u32 at = (u32)PAGEBLOCK_PAGES - 12, len = 24;
+	const struct pageblock *block;
+	u32 i;
+
+	options.free = option_free_lazy;
+	start();
+	block = pfn_to_block(first);
+	for (i = at; i < at + len; i++)
+		mark_page(i, i);
+	pages_set_dirty(first + at, len);
+	assert_int_equal(pages_give_back(first + at, len, true), len);
+	assert_int_equal(pages_nr_dirty(first, NR_PAGES), 0);
+	assert_true(block[0].stale && block[1].stale && !block[2].stale);
+	pages_clear(first + at, len);
+	for (i = at; i < at + len; i++)
+		assert_int_equal(page_mark(i), 0);
+}
+
 /* Two threads own every other page: neither may lose the other's bits. */
 static void *set_and_clear(void *arg)
 {
@@ -173,4 +198,5 @@ static void neighbours_do_not_disturb_each_other(void)
 
 UNIT_MAIN(CASE(every_range_is_exact),
 	  CASE(only_dirty_pages_are_cleared),
+	  CASE(what_goes_lazily_is_not_taken_for_zero),
 	  CASE(neighbours_do_not_disturb_each_other))
