@@ -421,6 +421,27 @@ static void records_go_round_obstacles(void)
 	assert_string_equal(fake_output(), "");
 }
 
+/* Then there is as much less room for them: it ends where it did. */
+static void records_behind_an_obstacle_keep_to_their_room(void)
+{
+	const size_t size = 100 << 10;
+	u64 room;
+	char *first, *record;
+
+	pretend_47_bits();
+	start();
+	room = window.limit / 16;
+	first = record_alloc(size, true);
+	fake_foreign(first + (1 << 20), 4096);
+	do
+		record = record_alloc(size, true);
+	while (record && record < first + (1 << 20));
+	assert_non_null(record);
+	assert_null(record_alloc((size_t)(first + room - record), true));
+	assert_int_equal(errno, ENOMEM);
+	assert_ptr_equal(record_alloc((size_t)(first + room - record) - size, true), record + size);
+}
+
 static void records_keep_to_the_limit(void)
 {
 	fake.rlimit_bytes = 20 << 20;
@@ -486,6 +507,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(budget_is_the_smallest_limit),
 	  CASE(records_lie_apart),
 	  CASE(records_go_round_obstacles),
+	  CASE(records_behind_an_obstacle_keep_to_their_room),
 	  CASE(records_keep_to_the_limit),
 	  CASE(window_can_be_used_up),
 	  CASE(larger_pages_of_the_system))

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "buddy/pcp.h"
+#include "memmap/low.h"
 #include "page_alloc/internal.h"
 
 enum { NORMAL, DMA32, DMA, NR_MODEL };
@@ -262,10 +263,12 @@ static void low_mappings_fail_one_by_one(void)
 /* In the child the locked pages are gone; the zone begins anew. */
 static void child_forgets_locked_pages(void)
 {
-	u64 pfn, again;
+	u64 pfn, again, heap;
 
 	pages_start();
+	heap = memmap_heap_bytes();
 	pfn = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA, 5);
+	tag_write(pfn, TAG_PAGES);
 	page_alloc_lock_all();
 	lock_fork_owned();
 	fake_unmap(pfn_to_addr(round_down(pfn, (u64)block)), PAGEBLOCK_SIZE);
@@ -275,19 +278,45 @@ static void child_forgets_locked_pages(void)
 	assert_int_equal(pages_nr_backed(), 0);
 	assert_false(addr_is_ours(pfn_to_addr(pfn)));
 	assert_int_equal(zone_table[2]->managed, 0);
+	assert_int_equal(memmap_heap_bytes(), heap);
+	assert_int_equal(tag_read(pfn), TAG_NONE);
 	again = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA | BM_GFP_ZERO, 5);
 	assert_int_not_equal(again, 0);
 	pages_check_zone(zone_table[2]);
 }
 
-/* Behind the window's last page comes none, though the next pfn is of one below 4 GiB. */
+/* The search below 4 GiB begins in the midst of it: what lies across its beginning is found too. */
+static void a_low_place_across_the_start_of_the_search(void)
+{
+	u64 first, end = LOW_PAGES >> PAGEBLOCK_ORDER;
+
+	pages_start();
+	first = section_map_low(1, 1, BLOCK_PRESENT, 1);
+	assert_true(section_unmap(first, 1));
+	/* All but this pageblock and the one in front of it is somebody else's. */
+	first = ((first - window.low) >> PAGEBLOCK_ORDER) - 1;
+	fake_foreign(NULL, first * PAGEBLOCK_SIZE);
+	fake_foreign((void *)((first + 2) * PAGEBLOCK_SIZE), (end - first - 2) * PAGEBLOCK_SIZE);
+	assert_int_equal(section_map_low(2, 1, BLOCK_PRESENT, 1),
+			 window.low + (first << PAGEBLOCK_ORDER));
+}
+
+/*
+ * Behind the window's last page comes none, though the next pfn is of one below 4 GiB: what
+ * lies between is not looked at, as the records of pageblocks may end with the heap.
+ */
 static void ranges_end_with_the_window(void)
 {
-	u64 pfn, nr;
+	u64 pfn, nr, end, mapped;
 
 	pages_start();
 	alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, 0);
-	pfn = alloc_pages(BM_GFP_KERNEL, 0);
+	alloc_pages(BM_GFP_KERNEL, 0);
+	end = mapped = window.span >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+	while (fake_is_mapped(&window.blocks[mapped], sizeof(struct pageblock)))
+		mapped++;
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, (mapped - end) * block, 0);
+	assert_int_equal(window.span >> PAGE_SHIFT >> PAGEBLOCK_ORDER, mapped);
 	free_pages(pfn);
 	pcp_drain_all(zone_table[0]);
 	nr = window.low + (LOW_PAGES / 2) - pfn;
@@ -562,7 +591,8 @@ UNIT_MAIN(CASE(fallback_with_watermarks), CASE(fallback_with_larger_reserves),
 	  CASE(single_pages_follow_the_model), CASE(cached_pages_need_no_system),
 	  CASE(windows_pages_only), CASE(low_zones_are_where_they_say),
 	  CASE(refusal_to_lock_fails_the_request), CASE(low_mappings_fail_one_by_one),
-	  CASE(child_forgets_locked_pages), CASE(ranges_end_with_the_window), CASE(nofail_waits),
+	  CASE(child_forgets_locked_pages), CASE(a_low_place_across_the_start_of_the_search),
+	  CASE(ranges_end_with_the_window), CASE(nofail_waits),
 	  CASE(nofail_waits_at_the_limit), CASE(pageblocks_are_returned),
 	  CASE(nodes_and_zonelists), CASE(memory_is_local_and_bound), CASE(nodemask_and_thisnode),
 	  CASE(node_options), CASE(one_node_costs_nothing),
