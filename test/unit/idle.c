@@ -235,11 +235,21 @@ static void free_more_strangers(void)
 
 static void strangers_objects_go_home(void)
 {
+	struct cached_totals before;
+	size_t bytes = 0;
+	unsigned i;
+
 	start();
 	allocate();
 	helper_does(free_strangers);
+	before = cached();
+	for (i = 0; i < 50; i++)
+		bytes += object_size(objects[i]);
 	tcache_shrink_idle(true);
 	assert_int_equal(events().objects_reclaimed, 50);
+	/* The helper, which still sleeps, knows nothing of it; whoever counts does. */
+	assert_int_equal(cached().objects, before.objects - 50);
+	assert_int_equal(cached().bytes, before.bytes - bytes);
 	helper_does(free_more_strangers);
 	helper_ends();
 	all_is_gone();

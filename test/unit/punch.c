@@ -242,6 +242,36 @@ static void a_slab_that_becomes_empty_meanwhile_goes(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* A fork just then: the child keeps the slab, empty, and counts it. */
+static void an_empty_slab_in_the_child(void)
+{
+	struct class_totals t;
+
+	slab_reinit_locks();
+	slabs_check(shards[0]);
+	slab_class_totals(CLASS_A, &t);
+	assert_int_equal(t.slabs, 1);
+	assert_int_equal(t.free, size_classes[CLASS_A].nr_objects);
+	slabs_check_gone(shards[0]);
+}
+
+static void free_the_rest_and_fork(void *addr, size_t len)
+{
+	free_the_rest(addr, len);
+	unit_in_child(an_empty_slab_in_the_child);
+}
+
+static void a_child_keeps_a_slab_that_became_empty(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_on_purge = free_the_rest_and_fork;
+	assert_true(slab_punch(GIVE_ALL) >= 2);
+	slabs_check_gone(shards[0]);
+}
+
 static void allocate_meanwhile(void *addr, size_t len)
 {
 	void *out[4];
@@ -393,6 +423,7 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(idle_slabs_are_punched_by_ageing),
 	  CASE(huge_pages_stay_whole_while_busy),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
+	  CASE(a_child_keeps_a_slab_that_became_empty),
 	  CASE(nobody_is_handed_a_page_that_is_dropped),
 	  CASE(who_finds_nothing_waits),
 	  CASE(a_child_finds_the_slab_in_use),

@@ -300,6 +300,49 @@ static void work_without_cache(void)
 	assert_int_equal(this_tcache->state, TCACHE_LIVE);
 }
 
+static void use_some(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 100; i++)
+		objects[i] = cache_alloc(CLASS_64);
+	while (i)
+		cache_free(objects[--i]);
+}
+
+/* What the sheaves of a cache without a thread lie in goes when nobody wanted it between two looks. */
+static void wanted_caches_stay_warm(void)
+{
+	use_some();
+	in_thread(use_some);
+	assert_int_equal(tcache_give_spare(GIVE_IDLE), 0);
+	in_thread(use_some);
+	assert_int_equal(tcache_give_spare(GIVE_IDLE), 0);
+	assert_true(tcache_give_spare(GIVE_IDLE) > 0);
+	assert_int_equal(tcache_give_spare(GIVE_ALL), 0);
+	in_thread(use_some);
+	assert_true(tcache_give_spare(GIVE_ALL) > 0);
+	tcache_flush(this_tcache);
+	check_all_gone();
+}
+
+/* What a thread has counted stays counted, wherever its cache is. */
+static void counters_outlive_their_thread(void)
+{
+	struct stats before, after;
+
+	use_some();
+	in_thread(use_some);
+	before = events();
+	assert_int_equal(before.threads_exited, 1);
+	assert_true(before.objects_refilled >= 200);
+	assert_true(tcache_give_spare(GIVE_ALL) > 0);
+	after = events();
+	assert_int_equal(after.threads_exited, 1);
+	assert_int_equal(after.objects_refilled, before.objects_refilled);
+	assert_int_equal(after.objects_flushed, before.objects_flushed);
+}
+
 static void no_memory_for_a_cache(void)
 {
 	u64 pfn;
@@ -399,6 +442,8 @@ UNIT_MAIN(CASE(strangers_frees_go_home_in_groups),
 	  CASE(groups_of_many_shards),
 	  CASE(double_frees_of_strangers),
 	  CASE(caches_are_reused),
+	  CASE(wanted_caches_stay_warm),
+	  CASE(counters_outlive_their_thread),
 	  CASE(no_memory_for_a_cache),
 	  CASE(threads_exchange_objects),
 	  CASE(threads_take_from_each_other))
