@@ -197,6 +197,17 @@ static void soft_limit(void)
 	above_soft_limit_all_is_given_back(32 << 20, UINT64_MAX);
 }
 
+/* Of the option's and the group's the smaller one counts. */
+static void soft_limit_below_the_groups(void)
+{
+	above_soft_limit_all_is_given_back(32 << 20, (u64)1 << 30);
+}
+
+static void soft_limit_above_the_groups(void)
+{
+	above_soft_limit_all_is_given_back((u64)1 << 30, 42 << 20);
+}
+
 /* A peak at which nothing could be given back is no reason to try no more below it. */
 static void soft_limit_after_a_peak(void)
 {
@@ -394,6 +405,7 @@ UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(free_memory_is_given_for_it),
 	  CASE(what_others_free_meanwhile_is_given_too),
 	  CASE(soft_limit),
+	  CASE(soft_limit_below_the_groups), CASE(soft_limit_above_the_groups),
 	  CASE(soft_limit_after_a_peak),
 	  CASE(what_exceeds_the_limit_alone),
 	  CASE(soft_limit_of_a_control_group),

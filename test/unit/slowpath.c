@@ -426,6 +426,25 @@ static void a_record_finds_room(void)
 	pages_check(0);
 }
 
+/*
+ * Whoever maps a pageblock expects its struct pages to be zero. An emulator may say that it
+ * cleared those of what was unmapped, and not have done so.
+ */
+static void struct_pages_of_what_went_are_zero(void)
+{
+	u64 nr = 4 * PAGEBLOCK_PAGES, pfn, i;
+
+	fake.purge_leaves = true;
+	pages_start();
+	pfn = get(BM_GFP_KERNEL, nr);
+	split_pages(pfn);
+	for (i = 0; i < nr; i++)
+		free_pages(pfn + i);
+	shrink_all();
+	assert_true(zones_return_blocks() >= nr);
+	assert_true(is_zero(pfn_to_page(pfn), nr * sizeof(struct page)));
+}
+
 UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(nothing_is_out_of_reach),
 	  CASE(shrinkers_are_asked_in_need),
@@ -439,4 +458,5 @@ UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(one_refusal_is_survived),
 	  CASE(refusals_from_there_on_are_survived),
 	  CASE(highmem_refused),
-	  CASE(a_record_finds_room))
+	  CASE(a_record_finds_room),
+	  CASE(struct_pages_of_what_went_are_zero))
