@@ -15,14 +15,17 @@
 #pragma weak bm_get_free_pages
 #pragma weak bm_free_pages
 
-/* A page of a freed block is locked still: it is given back in part. */
+/*
+ * A page of a freed block is locked still: the block is given back in part, and of what is
+ * refused the pages in front of that one are gone as well.
+ */
 static void poison_and_locked_pages(void)
 {
 	const size_t n = (size_t)2 << 20;
 	char *p = aligned_alloc(4096, n);
 
 	memset(p, 1, n);
-	if (mlock(p + n / 2, 4096) != 0)
+	if (mlock(p + n / 2 + 5 * 4096, 4096) != 0)
 		trap_skip("no memory may be locked");
 	free(p);
 	malloc_trim(0);

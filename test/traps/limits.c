@@ -234,9 +234,12 @@ static void shrink_when_full(size_t size)
 			*p = rest;
 	for (size_t i = 0; i < nr; i++)
 		for (size_t j = 0; j < sizeof(smaller) / sizeof(smaller[0]); j++) {
-			void *p = realloc(blocks[i], smaller[j]);
+			void *p;
 
-			CHECK(p, "block %zu of %zu to %zu", i, size, smaller[j]);
+			errno = 0;
+			p = realloc(blocks[i], smaller[j]);
+			CHECK(p && !errno, "block %zu of %zu to %zu, errno %d", i, size,
+			      smaller[j], errno);
 			CHECK(is_filled(p, smaller[j] & ~(size_t)7, i));
 			blocks[i] = p;
 		}

@@ -49,6 +49,7 @@ static enum {
 			 * before Linux 6.12 */
 } kernel;
 static long moves, refusals, failures_left;
+static long moves_left; /* REFUSED, NO_MEMORY: so many succeed first */
 static uintptr_t gone;
 
 typedef long syscall_t(long nr, ...);
@@ -94,7 +95,7 @@ static long move(const long *arg)
 		errno = EFAULT;
 		return -1;
 	}
-	if (kernel == REFUSED || kernel == NO_MEMORY) {
+	if ((kernel == REFUSED || kernel == NO_MEMORY) && !moves_left) {
 		if (kernel == NO_MEMORY) {
 			real_syscall()(SYS_munmap, arg[4], arg[2]);
 			gone = (uintptr_t)arg[4];
@@ -103,6 +104,7 @@ static long move(const long *arg)
 		errno = ENOMEM;
 		return -1;
 	}
+	moves_left -= moves_left > 0;
 	return real_syscall()(SYS_mremap, arg[0], arg[1], arg[2], arg[3], arg[4]);
 }
 
@@ -281,6 +283,61 @@ static void a_lost_target(void)
 	grow_in_turns(MIB, 32 * MIB);
 }
 
+/* Makes it two mappings, as a program does that gives advice on part of a block. */
+static void split(const struct buffer *b)
+{
+	CHECK(madvise(b->p + MIB, MIB, MADV_DONTDUMP) == 0);
+}
+
+/* Part of the block has been moved when the target is lost: it comes back. */
+static void a_target_lost_halfway(void)
+{
+	static struct buffer b;
+	unsigned char *p;
+	int i;
+
+	skip_without_moves();
+	block_that_must_move(&b);
+	split(&b);
+	kernel = NO_MEMORY;
+	moves_left = 1;
+	errno = 0;
+	p = realloc(b.p, hide_size(4 * MIB));
+	CHECK(!p && errno == ENOMEM && moves == 2 && refusals == 1, "%p, %ld moves", (void *)p,
+	      moves);
+	check_buffer(&b);
+	kernel = AS_IT_IS;
+	gone = 0;
+	/* Nor is it taken for zero afterwards. */
+	free(b.p);
+	for (i = 0; i < 16; i++) {
+		p = calloc(1, 2 * MIB);
+		CHECK(p && is_zero(p, 2 * MIB), "block %d", i);
+	}
+}
+
+/* Scars of several mappings that are healed do not count for ever: pages go on being moved. */
+static void scars_of_several_mappings(void)
+{
+	enum { ROUNDS = 100 };
+	static struct buffer b;
+	int i;
+
+	skip_without_moves();
+	block_that_must_move(&b);
+	for (i = 0; i < ROUNDS; i++) {
+		split(&b);
+		grow(&b, 4 * MIB);
+		free(b.p);
+		malloc_trim(0);
+		/* Where it was before: that is the shortest run. */
+		b = (struct buffer){ malloc(2 * MIB), 2 * MIB };
+		CHECK(b.p);
+		fill_buffer(&b, 0);
+	}
+	CHECK(moves == 2 * ROUNDS, "%ld moves", moves);
+}
+
 /* What is lost is charged to nobody. */
 static void a_lost_target_of_a_group(void)
 {
@@ -414,6 +471,8 @@ static const struct trap_case cases[] = {
 	{ .name = "locked_memory", .run = locked_memory },
 	{ .name = "a_refused_move", .run = a_refused_move },
 	{ .name = "a_lost_target", .run = a_lost_target },
+	{ .name = "a_target_lost_halfway", .run = a_target_lost_halfway },
+	{ .name = "scars_of_several_mappings", .run = scars_of_several_mappings },
 	{ .name = "a_lost_target_of_a_group", .run = a_lost_target_of_a_group },
 	{ .name = "a_scar_that_cannot_heal", .run = a_scar_that_cannot_heal },
 	{ .name = "a_hole_that_is_filled", .run = a_hole_that_is_filled },
