@@ -589,7 +589,50 @@ static void what_cannot_go_is_dirty(void)
 	assert_true(is_zeroed(pfn, 4 * PAGEBLOCK_PAGES));
 }
 
+/* A child forked while another thread made a step makes its own. */
+static void steps_in_the_child(void)
+{
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+	pass(2 * DECAY_MS);
+	assert_int_equal(nr_dirty(), 0);
+}
+
+static void fork_at_purge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	unit_in_child(steps_in_the_child);
+}
+
+static void a_child_ages(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(500);
+	free_nr(9000);
+	fake_on_purge = fork_at_purge;
+	pass(DECAY_MS / 2);
+	assert_null(fake_on_purge);
+}
+
+/* What was freed before pages were poisoned is not taken for changed. */
+static void poison_begins_later(void)
+{
+	options.decay_ms = -1;
+	pages_start();
+	free_nr(1000);
+	options.page_poison = true;
+	page_watch_update();
+	free_nr(1000);
+	assert_string_equal(fake_output(), "");
+	pages_check(0);
+}
+
 UNIT_MAIN(CASE(peak_melts_evenly),
+	  CASE(poison_begins_later),
+	  CASE(a_child_ages),
 	  CASE(what_cannot_go_is_dirty),
 	  CASE(large_peaks_go_in_bites),
 	  CASE(the_count_of_steps_wraps),

@@ -327,6 +327,82 @@ static void a_sealed_thread_may_fork(void)
 	all_is_gone();
 }
 
+/* A heap may be destroyed as soon as its threads have left: nobody looks into what they cache of it. */
+static struct shard *heap;
+
+static void enter_heap(void)
+{
+	assert_true(tcache_rebind(heap));
+	allocate_and_give();
+}
+
+static void leave_heap(void)
+{
+	assert_true(tcache_rebind(NULL));
+	allocate_and_give();
+}
+
+static void a_thread_in_a_heap_is_left_alone(void)
+{
+	start();
+	heap = shard_create_private();
+	assert_non_null(heap);
+	helper_does(enter_heap);
+	tcache_shrink_idle(true);
+	assert_int_equal(events().objects_reclaimed, 0);
+	helper_does(leave_heap);
+	tcache_shrink_idle(true);
+	assert_int_not_equal(events().objects_reclaimed, 0);
+	helper_ends();
+	all_is_gone();
+}
+
+/* In a child the cache is the forking thread's by its new number, and others may reclaim. */
+static void *take_in_child(void *sleeps)
+{
+	*(u64 *)sleeps = fake_calls(FAKE_SLEEP);
+	tcache_shrink_idle(true);
+	*(u64 *)sleeps = fake_calls(FAKE_SLEEP) - *(u64 *)sleeps;
+	tcache_exit(tcache_get());
+	return NULL;
+}
+
+static void others_take_in_the_child(void)
+{
+	pthread_t thread;
+	u64 sleeps;
+
+	slab_reinit_locks();
+	tcache_after_fork();
+	tcache_get();
+	allocate_and_give();
+	assert_int_equal(pthread_create(&thread, NULL, take_in_child, &sleeps), 0);
+	pthread_join(thread, NULL);
+	/* Nobody else is at it. */
+	assert_int_equal(sleeps, 0);
+	assert_int_equal(cached().threads, 1);
+	assert_true(cached().objects <= NR_CLASSES_USED);
+	allocate_and_give();
+}
+
+static void fork_while_reclaiming(void)
+{
+	fake_on_membarrier = NULL;
+	unit_in_child(others_take_in_the_child);
+}
+
+static void a_child_forked_while_another_reclaims(void)
+{
+	start();
+	allocate_and_give();
+	helper_does(allocate_and_give);
+	fake_on_membarrier = fork_while_reclaiming;
+	tcache_shrink_idle(true);
+	assert_null(fake_on_membarrier);
+	helper_ends();
+	all_is_gone();
+}
+
 /* A second thread in need, which comes when the first has sealed the caches. */
 static struct {
 	pthread_t thread;
@@ -440,5 +516,7 @@ UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
 	  CASE(ageing_waits),
 	  CASE(without_membarrier_all_stays),
 	  CASE(a_sealed_thread_may_fork),
+	  CASE(a_thread_in_a_heap_is_left_alone),
+	  CASE(a_child_forked_while_another_reclaims),
 	  CASE(two_in_need_wait_for_each_other),
 	  CASE(working_threads_lose_nothing))

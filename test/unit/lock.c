@@ -288,6 +288,29 @@ static void child_of_fork_starts_with_no_lock_held(void)
 	use_all_ranks();
 }
 
+/* A child that was forked within a fork is in none: when it forks itself, that is the outermost. */
+static void fork_in_child(void)
+{
+	finish_in_child();
+	hold_for_fork();
+	assert_true(lock_fork_done());
+	unlock_for_fork(&fork_locks[1], LOCK_NODE);
+	unlock_for_fork(&fork_locks[0], LOCK_NODE);
+	use_all_ranks();
+}
+
+static void child_of_a_fork_within_a_fork(void)
+{
+	hold_for_fork();
+	assert_true(lock_fork_nested());
+	unit_in_child(fork_in_child);
+	assert_false(lock_fork_done());
+	assert_true(lock_fork_done());
+	unlock_for_fork(&fork_locks[1], LOCK_NODE);
+	unlock_for_fork(&fork_locks[0], LOCK_NODE);
+	use_all_ranks();
+}
+
 UNIT_MAIN(CASE(free_lock_is_taken_without_the_system),
 	  CASE(trylock_does_not_wait),
 	  CASE(waiter_sleeps_and_is_woken),
@@ -298,4 +321,5 @@ UNIT_MAIN(CASE(free_lock_is_taken_without_the_system),
 	  CASE(trylock_may_be_out_of_order),
 	  CASE(fork_holds_everything),
 	  CASE(fork_within_a_fork),
-	  CASE(child_of_fork_starts_with_no_lock_held))
+	  CASE(child_of_fork_starts_with_no_lock_held),
+	  CASE(child_of_a_fork_within_a_fork))

@@ -272,6 +272,46 @@ static void a_child_keeps_a_slab_that_became_empty(void)
 	slabs_check_gone(shards[0]);
 }
 
+/*
+ * What is freed meanwhile has holes for the next time: nothing orders what its last owner wrote
+ * before a page is given back now.
+ */
+static void free_more(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	slab_free(shards[0], CLASS_A, objects + 16, 8);
+}
+
+static void what_is_freed_meanwhile_stays_for_now(void)
+{
+	options.decay_ms = -1;
+	slabs_start(1);
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	fake_on_purge = free_more;
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	slabs_check(shards[0]);
+	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	slabs_check(shards[0]);
+}
+
+/* A heap may be destroyed while others look through the slabs: those of heaps are left alone. */
+static void slabs_of_heaps_are_not_looked_at(void)
+{
+	struct shard *heap;
+	void *out[MOST];
+
+	options.decay_ms = -1;
+	slabs_start(1);
+	heap = shard_create_private();
+	assert_int_equal(slab_alloc(heap, CLASS_A, out, 64), 64);
+	slab_free(heap, CLASS_A, out, 32);
+	assert_int_equal(slab_punch(GIVE_ALL), 0);
+	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+}
+
 static void allocate_meanwhile(void *addr, size_t len)
 {
 	void *out[4];
@@ -424,6 +464,8 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(huge_pages_stay_whole_while_busy),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
 	  CASE(a_child_keeps_a_slab_that_became_empty),
+	  CASE(what_is_freed_meanwhile_stays_for_now),
+	  CASE(slabs_of_heaps_are_not_looked_at),
 	  CASE(nobody_is_handed_a_page_that_is_dropped),
 	  CASE(who_finds_nothing_waits),
 	  CASE(a_child_finds_the_slab_in_use),

@@ -123,6 +123,26 @@ static void check_child_alone(void)
 	pages_check_zone(zone_table[0]);
 }
 
+/* What threads counted that are not here stays counted: counters only grow. */
+static void counters_of_orphans(void)
+{
+	struct stats before = events(), after;
+
+	assert_int_equal(before.threads_created, NR_THREADS + 1);
+	tcache_reap_orphans();
+	after = events();
+	assert_int_equal(after.threads_created, NR_THREADS + 1);
+	assert_int_equal(after.objects_refilled, before.objects_refilled);
+	assert_true(after.objects_flushed > before.objects_flushed);
+}
+
+static void a_child_counts_on(void)
+{
+	start_waiting_threads();
+	fork_and(counters_of_orphans);
+	join_waiting_threads();
+}
+
 static void orphans_are_reaped(void)
 {
 	start_waiting_threads();
@@ -362,6 +382,76 @@ static void child_has_what_waits(void)
 	take_what_waits();
 }
 
+/* Nobody is left for whom something would wait in the shard of a thread that is not here. */
+static void *take_and_wait(void *arg)
+{
+	unsigned i;
+
+	for (i = 0; i < REMOTE_MAX; i++)
+		from_parent[i] = cache_alloc(i % 32);
+	tcache_flush(this_tcache);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	tcache_exit(tcache_get());
+	return arg;
+}
+
+static void nothing_waits_for_orphans(void)
+{
+	assert_int_equal(shards[1]->transfer.nr, REMOTE_MAX);
+	tcache_reap_orphans();
+	assert_int_equal(shards[1]->transfer.nr, 0);
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[1]);
+}
+
+static void what_waits_for_a_lost_thread(void)
+{
+	pthread_t thread;
+	unsigned i;
+
+	use_cache();
+	pthread_barrier_init(&barrier, NULL, 2);
+	assert_int_equal(pthread_create(&thread, NULL, take_and_wait, NULL), 0);
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < REMOTE_MAX; i++)
+		cache_free(from_parent[i]);
+	fork_and(nothing_waits_for_orphans);
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+}
+
+/* A child forked while the sheaves of a spare cache were given back can use it. */
+static void use_what_was_given_back(void)
+{
+	struct tcache *tc;
+
+	lock(&threads_lock, LOCK_THREADS);
+	tc = spare_take_locked();
+	unlock(&threads_lock, LOCK_THREADS);
+	assert_non_null(tc);
+}
+
+static void fork_at_purge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	fork_and(use_what_was_given_back);
+}
+
+static void a_spare_cache_in_the_child(void)
+{
+	pthread_t thread;
+
+	use_cache();
+	assert_int_equal(pthread_create(&thread, NULL, one_thread, NULL), 0);
+	pthread_join(thread, NULL);
+	fake_on_purge = fork_at_purge;
+	assert_true(tcache_give_spare(GIVE_ALL) > 0);
+	assert_null(fake_on_purge);
+}
+
 /* A grandchild: one thread of the child emptied an orphan when another one forked. */
 static void finish_what_others_began(void)
 {
@@ -400,6 +490,9 @@ static void orphans_are_emptied_by_many(void)
 UNIT_MAIN(CASE(orphans_are_reaped),
 	  CASE(orphans_are_emptied_by_many),
 	  CASE(child_has_what_waits),
+	  CASE(what_waits_for_a_lost_thread),
+	  CASE(a_child_counts_on),
+	  CASE(a_spare_cache_in_the_child),
 	  CASE(working_child_reaps_by_itself),
 	  CASE(threads_of_a_child),
 	  CASE(forks_may_nest),

@@ -206,6 +206,26 @@ static void what_waits_ages(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* What came after its threads had taken all has not waited for so long. */
+static void what_is_wanted_does_not_age(void)
+{
+	unsigned i;
+
+	take(REMOTE_MAX, 0);
+	in_thread(free_all);
+	slab_shrink(false);
+	for (i = 0; i < nr; i++)
+		assert_ptr_equal(cache_alloc(i % CLASSES), objects[i]);
+	assert_int_equal(shards[0]->transfer.nr, 0);
+	in_thread(free_all);
+	slab_shrink(false);
+	assert_int_equal(shards[0]->transfer.nr, REMOTE_MAX);
+	slab_shrink(false);
+	assert_int_equal(shards[0]->transfer.nr, 0);
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[0]);
+}
+
 static void free_all_and_the_first_again(void)
 {
 	free_all();
@@ -237,4 +257,5 @@ UNIT_MAIN(CASE(mixed_objects_wait_for_their_threads),
 	  CASE(nobody_to_wait_for),
 	  CASE(the_last_thread_empties_it),
 	  CASE(what_waits_ages),
+	  CASE(what_is_wanted_does_not_age),
 	  CASE(double_frees_are_found))
