@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 #include "base/stats.h"
+#include "os/os.h"
 
 #define BLOCK 256	/* pages */
 #define MOST 256
@@ -90,6 +91,25 @@ static void a_reserve_is_left_for_the_urgent(void)
 	assert_int_equal(take_singles(BM_GFP_KERNEL | BM_GFP_MEMALLOC), reserve / 4);
 	assert_int_equal(pages_nr_backed(), hard);
 	assert_int_equal(take_singles(BM_GFP_ATOMIC | BM_GFP_MEMALLOC), 0);
+}
+
+/* As in rank 0: where the thread finds on which CPU it runs, if the C library tells. */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+/* Clean pages that wait in the list of a CPU's ask the limit one by one, as they are handed out. */
+static void pages_of_a_cpus_list_are_limited_too(void)
+{
+	if (&__rseq_size && __rseq_size)
+		os_rseq_offset = __rseq_offset;
+	fake.nr_cpus = 1;
+	start(32 << 20, 0, UINT64_MAX);
+	/* The mark lies in the midst of what such a list is filled with. */
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 9, 0), 0);
+	while (take(BM_GFP_KERNEL))
+		;
+	take_singles(BM_GFP_KERNEL);
+	assert_int_equal(pages_nr_backed(), limit_pages(32) - limit_pages(32) / 64);
 }
 
 /* Near the limit who may not reclaim makes no system call for it: others shall. */
@@ -195,6 +215,36 @@ static void above_soft_limit_all_is_given_back(u64 soft, u64 cgroup)
 static void soft_limit(void)
 {
 	above_soft_limit_all_is_given_back(32 << 20, UINT64_MAX);
+}
+
+/* One thread gives back for it at a time; a child has not the one that did so when it was forked. */
+static void take_above_the_soft_limit(void)
+{
+	u64 tries = stats_shared.direct_reclaims;
+
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 60 * BLOCK, 0), 0);
+	assert_int_equal(stats_shared.direct_reclaims, tries + 1);
+}
+
+static void fork_at_purge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	unit_in_child(take_above_the_soft_limit);
+}
+
+static void a_child_gives_back_for_the_soft_limit(void)
+{
+	start(0, 32 << 20, UINT64_MAX);
+	while (nr_blocks < 31)
+		assert_true(take(BM_GFP_KERNEL));
+	give(30);
+	fake_on_purge = fork_at_purge;
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 40 * BLOCK, 0), 0);
+	assert_null(fake_on_purge);
 }
 
 /* Of the option's and the group's the smaller one counts. */
@@ -384,6 +434,24 @@ static void resizing_is_limited_too(void)
 	give(1);
 }
 
+/* What was taken behind the block before a limit refused it is free again. */
+static void what_a_refused_growth_took_is_free(void)
+{
+	u64 pfn;
+
+	start(0, 0, UINT64_MAX);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL, 4 * BLOCK, 0);
+	assert_true(resize_pages(pfn, BLOCK));
+	reclaim_purge(UINT64_MAX);
+	options.hard_limit = 2 * BLOCK << PAGE_SHIFT;
+	limit_init();
+	assert_false(resize_pages(pfn, 2 * BLOCK));
+	assert_int_equal(pages_nr_backed(), BLOCK);
+	pages_check(BLOCK);
+	assert_true(resize_pages(pfn, BLOCK + BLOCK / 2));
+	pages_check(BLOCK + BLOCK / 2);
+}
+
 /* What can never be had maps nothing, neither as a new block nor by growing. */
 static void what_is_refused_leaves_no_room(void)
 {
@@ -400,7 +468,10 @@ static void what_is_refused_leaves_no_room(void)
 
 UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(what_is_refused_leaves_no_room),
+	  CASE(what_a_refused_growth_took_is_free),
+	  CASE(a_child_gives_back_for_the_soft_limit),
 	  CASE(a_reserve_is_left_for_the_urgent),
+	  CASE(pages_of_a_cpus_list_are_limited_too),
 	  CASE(the_urgent_do_not_reclaim),
 	  CASE(free_memory_is_given_for_it),
 	  CASE(what_others_free_meanwhile_is_given_too),

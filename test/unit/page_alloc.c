@@ -540,6 +540,23 @@ static void highmem_blocks_that_cannot_go(void)
 	assert_true(is_zero(pfn_to_virt(pfn), 512 << PAGE_SHIFT));
 }
 
+/* Nor given back, as where it is locked: then it is not taken for zero. */
+static void highmem_blocks_that_cannot_go_and_hold_data(void)
+{
+	u64 pfn;
+
+	options.decay_ms = -1;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
+	memset(pfn_to_virt(pfn), 1, 100 << PAGE_SHIFT);
+	fake_fail(FAKE_UNMAP, 1, 1);
+	fake_fail(FAKE_PURGE, 1, 100);
+	free_pages(pfn);
+	fake_fail(FAKE_PURGE, 0, 0);
+	pages_check(0);
+	assert_int_equal(pages_nr_dirty(pfn, 100), 100);
+}
+
 /* Without the flag the zone itself grows; an aligned one is aligned. */
 static void huge_blocks_of_the_zone_and_aligned_ones(void)
 {
@@ -623,5 +640,5 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),
 	  CASE(highmem_blocks_are_resized),
-	  CASE(highmem_blocks_that_cannot_go),
+	  CASE(highmem_blocks_that_cannot_go), CASE(highmem_blocks_that_cannot_go_and_hold_data),
 	  CASE(huge_blocks_of_the_zone_and_aligned_ones))

@@ -80,6 +80,22 @@ static void tags_suffice_for_all_shards(void)
 	assert_true(shards[MAX_SHARDS - 1]->tag_base + NR_CLASSES - 1 <= UINT16_MAX);
 }
 
+/* However many heaps there are, the threads have their shards. */
+static void heaps_leave_threads_their_share(void)
+{
+	unsigned i, nr = 0;
+
+	slabs_start(2);
+	shard_bind();
+	while (shard_create_private())
+		nr++;
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(nr, MAX_SHARDS - 8);
+	for (i = 1; i < 8; i++)
+		assert_int_equal(shard_bind()->nr_threads, 1);
+	assert_int_equal(shard_bind()->nr_threads, 2);
+}
+
 /* Without memory for another shard those that are there serve. */
 static void no_memory_for_a_shard(void)
 {
@@ -195,6 +211,7 @@ static void a_shard_made_by_a_fork(void)
 UNIT_MAIN(CASE(each_thread_its_own_at_first),
 	  CASE(then_they_are_shared_evenly),
 	  CASE(tags_suffice_for_all_shards),
+	  CASE(heaps_leave_threads_their_share),
 	  CASE(no_memory_for_a_shard),
 	  CASE(shards_keep_apart),
 	  CASE(wrong_shard_is_refused),
