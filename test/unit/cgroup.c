@@ -106,7 +106,7 @@ static void nothing_is_there(void)
 	expect(cgroup_limit, UINT64_MAX, ENOENT, "/proc/self/cgroup");
 	write_to("/proc/self/cgroup", "");
 	expect(cgroup_limit, UINT64_MAX, EINVAL, "/proc/self/cgroup");
-	write_to("/proc/self/cgroup", "3:cpu:/a\nnonsense\n:\n::::");
+	write_to("/proc/self/cgroup", "3:cpu:/a\n4:memory2,mem:/b\nnonsense\n:\n::::");
 	expect(cgroup_limit, UINT64_MAX, EINVAL, "/proc/self/cgroup");
 	clean_up();
 }

@@ -177,10 +177,12 @@ static void what_the_environment_names(void)
 	setenv("MEMORY_PRESSURE_WATCH", "/tmp/a", 1);
 	assert_string_equal(pressure_open(true), GROUP);
 	pressure_close();
+	unlink(real_path("/tmp/a"));
+	write_to("/sys/fs/cgroup/../../../tmp/a", "");
 	setenv("MEMORY_PRESSURE_WATCH", "/sys/fs/cgroup/../../../tmp/a", 1);
 	assert_string_equal(pressure_open(true), GROUP);
 	pressure_close();
-	unlink(real_path("/tmp/a"));
+	unlink(real_path("/sys/fs/cgroup/../../../tmp/a"));
 	setenv("MEMORY_PRESSURE_WATCH", "/dev/null", 1);
 	assert_null(pressure_open(true));
 	assert_false(pressure_wait(10));
