@@ -36,6 +36,9 @@
 #pragma weak bm_group_destroy
 #pragma weak bm_get_free_pages
 #pragma weak bm_free_pages
+#pragma weak bm_free_page
+#pragma weak bm_split_page
+#pragma weak bm_virt_to_page
 
 #define MIB ((size_t)1 << 20)
 
@@ -221,6 +224,51 @@ static void a_heap_of_a_thread_that_is_not_here(void)
 	pthread_barrier_wait(&entered);
 	pthread_join(thread, NULL);
 	CHECK(bm_heap_destroy(elsewhere) == 0);
+}
+
+/* A child has groups of its own, and its parent's. */
+static void groups_in_a_child(void)
+{
+	struct bm_group *g = bm_group_create("parent", 0), *own;
+	bm_scope_t before = bm_group_enter(g);
+	void *p = malloc(MIB), *q;
+	pid_t pid = fork();
+
+	CHECK(p && pid >= 0);
+	if (!pid) {
+		own = bm_group_create("child", 8 * MIB);
+		bm_group_enter(own);
+		q = malloc(4 * MIB);
+		CHECK(q && bm_group_usage(own) == 4 * MIB);
+		bm_scope_restore(before);
+		free(q);
+		CHECK(bm_group_destroy(own) == 0);
+		free(p);
+		CHECK(bm_group_usage(g) == 0 && bm_group_destroy(g) == 0);
+		_exit(0);
+	}
+	bm_scope_restore(before);
+	CHECK(wait_exit(pid) == 0);
+	free(p);
+	CHECK(bm_group_destroy(g) == 0);
+}
+
+/* Each part of a block that was split is charged until it is freed. */
+static void parts_of_a_split_block(void)
+{
+	struct bm_group *g = bm_group_create("split", 0);
+	bm_scope_t before = bm_group_enter(g);
+	char *p = bm_get_free_pages(BM_GFP_KERNEL_ACCOUNT, 3);
+	size_t i;
+
+	bm_group_leave(before);
+	CHECK(p && bm_group_usage(g) == 8 * BM_PAGE_SIZE);
+	bm_split_page(bm_virt_to_page(p), 3);
+	for (i = 0; i < 8; i++) {
+		CHECK(bm_group_usage(g) == (8 - i) * BM_PAGE_SIZE, "%zu", bm_group_usage(g));
+		bm_free_page(p + i * BM_PAGE_SIZE);
+	}
+	CHECK(bm_group_usage(g) == 0 && bm_group_destroy(g) == 0);
 }
 
 /* Locked pages are not in the child, and not charged there. */
@@ -519,6 +567,7 @@ static pthread_key_t end_key;
 static struct bm_heap *end_heap;
 static struct bm_group *end_group;
 static char *from_the_end;
+static bm_scope_t end_scope; /* as it is within */
 
 static void at_the_end(void *rounds)
 {
@@ -526,7 +575,10 @@ static void at_the_end(void *rounds)
 		pthread_setspecific(end_key, (char *)rounds + 1);
 		return;
 	}
-	/* The thread's cache is gone by now, and has left. */
+	/* The thread's cache is gone by now, and has left. It cannot come back, and nobody is told. */
+	errno = 77;
+	bm_scope_restore(end_scope);
+	CHECK(errno == 77);
 	CHECK(end_heap ? bm_heap_destroy(end_heap) == 0 : bm_group_destroy(end_group) == 0);
 	from_the_end = malloc(3 * MIB);
 	CHECK(from_the_end);
@@ -540,6 +592,7 @@ static void *ends_within(void *unused)
 		bm_heap_set_default(end_heap);
 	else
 		bm_group_enter(end_group);
+	end_scope = bm_scope_save(0, -1, NULL);
 	free(malloc(100));
 	return unused;
 }
@@ -682,6 +735,8 @@ static const struct trap_case cases[] = {
 	  .says = "^buddymalloc: invalid bm_heap_destroy of 0x[0-9a-f]+: it was destroyed before\n"
 		  "(buddymalloc: invalid bm_group_destroy of 0x[0-9a-f]+: it was destroyed before\n){2}$" },
 	{ .name = "nofail_in_a_group", .run = nofail_in_a_group },
+	{ .name = "groups_in_a_child", .run = groups_in_a_child },
+	{ .name = "parts_of_a_split_block", .run = parts_of_a_split_block },
 	{ .name = "pages_that_a_child_has_not", .run = pages_that_a_child_has_not },
 	{ .name = "a_heap_of_a_thread_that_is_not_here",
 	  .run = a_heap_of_a_thread_that_is_not_here },

@@ -407,6 +407,16 @@ static void wrong_size(void)
 	bm_free_pages_exact(p, 30000);
 }
 
+static void size_too_small(void)
+{
+	char *p = bm_alloc_pages_exact(20000, BM_GFP_KERNEL);
+
+	/* Any size of as many pages is right. */
+	bm_free_pages_exact(bm_alloc_pages_exact(20000, BM_GFP_KERNEL), 4 * BM_PAGE_SIZE + 1);
+	trap_expect_pointer(p);
+	bm_free_pages_exact(p, 4 * BM_PAGE_SIZE);
+}
+
 static void malloc_freed_as_pages(void)
 {
 	char *p = malloc(2 << 20);
@@ -486,6 +496,9 @@ static const struct trap_case cases[] = {
 	{ .name = "wrong_size", .run = wrong_size,
 	  .dies = "buddymalloc: invalid bm_free_pages_exact of 0x[0-9a-f]+: a block of 5 pages "
 		  "freed with 30000 bytes\n" },
+	{ .name = "size_too_small", .run = size_too_small,
+	  .dies = "buddymalloc: invalid bm_free_pages_exact of 0x[0-9a-f]+: a block of 5 pages "
+		  "freed with 16384 bytes\n" },
 	{ .name = "malloc_freed_as_pages", .run = malloc_freed_as_pages,
 	  .dies = "buddymalloc: invalid bm_free_pages of 0x[0-9a-f]+: memory that malloc gave "
 		  "out, of [0-9]+ bytes\n" },

@@ -125,12 +125,14 @@ static size_t write_info(char *text, size_t size)
 	return len;
 }
 
-/* The size attribute of <system type="current" ...>, the last one in the text. */
-static size_t system_current(const char *xml)
+/* The size attribute of <system type="..." ...>, the last one in the text. */
+static size_t system_bytes(const char *xml, const char *type)
 {
 	const char *found = NULL, *p = xml;
+	char element[64];
 
-	while ((p = strstr(p, "<system type=\"current\"")) != NULL)
+	snprintf(element, sizeof(element), "<system type=\"%s\"", type);
+	while ((p = strstr(p, element)) != NULL)
 		found = p++;
 	CHECK(found, "%s", xml);
 	p = strstr(found, "size=\"");
@@ -142,16 +144,23 @@ static void malloc_info_moves(void)
 {
 	static char xml[1 << 18];
 	size_t before, after;
+	void *p;
 
 	CHECK(write_info(xml, sizeof(xml)) > 50);
 	CHECK(strncmp(xml, "<malloc version=\"", 17) == 0, "%s", xml);
 	CHECK(strcmp(xml + strlen(xml) - 10, "</malloc>\n") == 0, "%s", xml);
-	before = system_current(xml);
+	before = system_bytes(xml, "current");
 	take_small();
 	write_info(xml, sizeof(xml));
-	after = system_current(xml);
+	after = system_bytes(xml, "current");
 	CHECK(after >= before + (size_t)NR_SMALL * SMALL, "%zu, then %zu", before, after);
 	drop_small();
+	/* What was mapped for one block is gone with it, but was there. */
+	p = malloc((size_t)3 << 30);
+	free(hide(p));
+	write_info(xml, sizeof(xml));
+	CHECK(system_bytes(xml, "current") < (size_t)3 << 30);
+	CHECK(!p || system_bytes(xml, "max") > (size_t)3 << 30);
 }
 
 static void malloc_info_refuses_options(void)
@@ -292,6 +301,29 @@ static void mallopt_keeps_free_memory(void)
 	CHECK(kept < 30 * 1024, "%ld KiB", kept);
 }
 
+/*
+ * Where a program has closed all descriptors there is no report, and none in a file that it
+ * opened by the number of the one that the library had kept.
+ */
+static void descriptors_of_the_programs(void)
+{
+	FILE *file = tmpfile();
+	pid_t pid;
+
+	CHECK(file);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		for (int fd = 500; fd < 510; fd++)
+			CHECK(dup2(fileno(file), fd) == fd);
+		close(2);
+		exit(0);
+	}
+	CHECK(wait_exit(pid) == 0);
+	CHECK(lseek(fileno(file), 0, SEEK_END) == 0);
+	fclose(file);
+}
+
 /* The figures of the pages add up, in the order they are told. */
 static void blocks_of_pages_are_told(void)
 {
@@ -324,6 +356,9 @@ static const struct trap_case cases[] = {
 		  "(buddymalloc: [^\n]*\n)*"
 		  "buddymalloc: large_realloc_in_place 1\n"
 		  "(buddymalloc: [^\n]*\n)*$" },
+	{ .name = "descriptors_of_the_programs", .run = descriptors_of_the_programs,
+	  .conf = "stats_print:true",
+	  .says = "^buddymalloc: report of pid [0-9]+ \\(statistics\\)\n(buddymalloc: [^\n]*\n)+$" },
 	{ .name = "trim_gives_back", .run = trim_gives_back },
 	{ .name = "trim_keeps_content", .run = trim_keeps_content },
 	{ .name = "trim_in_threads", .run = trim_in_threads },
