@@ -32,6 +32,13 @@ is 'one command under another' "$out" "$library|unset"
 export BUDDYMALLOC_LIB="$scratch/other.so"
 run sh -c "$show"
 is 'another library' "$out" "$scratch/other.so|unset"
+# Another one whose name begins like the library's is not the library.
+ln -s "$library" "$scratch/other.so.old"
+LD_PRELOAD=$scratch/other.so.old
+export LD_PRELOAD
+run sh -c "$show"
+is 'after another version' "$out" "$scratch/other.so:$scratch/other.so.old|unset"
+unset LD_PRELOAD
 export BUDDYMALLOC_LIB=.libs/libbuddymalloc.so.0
 run sh -c "$show"
 is 'a relative name' "$out" "$PWD/.libs/libbuddymalloc.so.0|unset"
@@ -41,7 +48,9 @@ is 'no library: status' "$status" 125
 is 'no library: message' "$err" \
 	"buddymalloc: library '$scratch/none.so' of BUDDYMALLOC_LIB: No such file or directory"
 echo 'no library' >"$scratch/text"
-for file in "$scratch" "$scratch/text" /dev/null; do
+# To open a FIFO would wait for its other end.
+mkfifo "$scratch/fifo"
+for file in "$scratch" "$scratch/text" "$scratch/fifo" /dev/null; do
 	export BUDDYMALLOC_LIB="$file"
 	run true
 	is "$file as the library: status" "$status" 125
