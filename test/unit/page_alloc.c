@@ -252,6 +252,24 @@ static void with_nodes_what_is_renewed_is_bound_again(void)
 	free_pages(pfn);
 }
 
+/* What is moved to another node's pages brings its own node's mapping along. */
+static void with_nodes_what_is_moved_is_bound_again(void)
+{
+	u64 from, to, near, before;
+
+	fake.node_mask = 3;
+	pages_start();
+	to = alloc_pages_node(0, BM_GFP_KERNEL, 8);
+	near = alloc_pages_node(0, BM_GFP_KERNEL, 8);
+	from = alloc_pages_node(1, BM_GFP_KERNEL, 8);
+	before = fake_calls(FAKE_PREFER);
+	pages_moved_to(to, near, 256);
+	assert_int_equal(fake_calls(FAKE_PREFER), before);
+	pages_moved_to(to + 16, from + 16, 240);
+	assert_int_equal(fake_calls(FAKE_PREFER), before + 1);
+	assert_int_equal(fake_bound_node(pfn_to_virt(to + 16)), 0);
+}
+
 /* Pages whose content was moved away are zero and known to be. */
 static void moved_pages_are_known_to_be_zero(void)
 {
@@ -628,6 +646,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(errno_is_left_alone),
 	  CASE(zero_means_zero),
 	  CASE(known_zero_pages_are_not_cleared),
+	  CASE(with_nodes_what_is_moved_is_bound_again),
 	  CASE(moved_pages_are_known_to_be_zero),
 	  CASE(renewed_pages_are_given_back),
 	  CASE(with_nodes_what_is_renewed_is_bound_again),

@@ -65,11 +65,16 @@ static bool holds_byte(const char *p, int with, size_t size)
 static void check_slab(u64 pfn, unsigned class, const bool *used)
 {
 	const struct size_class *sc = &size_classes[class];
-	u64 at;
+	u64 at, nr_idle = 0;
 	u32 i;
 
-	for (at = 0; at < sc->nr_pages; at++)
-		assert_int_equal(pages_nr_dirty(pfn + at, 1), !page_is_idle(pfn, sc, used, at));
+	for (at = 0; at < sc->nr_pages; at++) {
+		bool idle = page_is_idle(pfn, sc, used, at);
+
+		assert_int_equal(pages_nr_dirty(pfn + at, 1), !idle);
+		nr_idle += idle;
+	}
+	assert_int_equal(pfn_to_page(pfn)->nr_clean, nr_idle);
 	for (i = 0; i < sc->nr_objects; i++)
 		if (used[i])
 			assert_true(holds_byte(objects[i], (int)i + 1, sc->size));

@@ -349,6 +349,25 @@ static void who_never_arrives(void)
 }
 
 /* Whoever looked before pages arrived looks again, without a wait; in vain nobody does. */
+/* In a child it is not there, and not waited for. */
+static void nobody_arrives_in_the_child(void)
+{
+	u64 waits = fake_calls(FAKE_FUTEX_WAIT);
+
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+	assert_false(in_flight_wait(in_flight_seen()));
+	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), waits);
+}
+
+static void who_is_not_in_the_child(void)
+{
+	start();
+	in_flight_begin();
+	unit_in_child(nobody_arrives_in_the_child);
+	in_flight_end(false);
+}
+
 static void arrivals_are_told(void)
 {
 	u32 seen;
@@ -553,6 +572,7 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(allocations_go_on_meanwhile),
 	  CASE(a_child_has_what_another_thread_purged),
 	  CASE(who_never_arrives),
+	  CASE(who_is_not_in_the_child),
 	  CASE(arrivals_are_told),
 	  CASE(the_last_arrives_with_nothing),
 	  CASE(signals_end_no_wait),

@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "base/stats.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 #define NR_LIVE 8192
 
@@ -419,6 +420,11 @@ static void a_record_finds_room(void)
 	assert_int_equal(errno, ENOMEM);
 	while (nr)
 		put(pfn[--nr]);
+	/* Who may make no system call has none of it. */
+	this_scope.flags = SCOPE_NOSYSCALL;
+	assert_null(alloc_record(1 << 20));
+	assert_int_equal(fake_calls(FAKE_UNMAP), 0);
+	this_scope.flags = 0;
 	errno = 7;
 	assert_non_null(alloc_record(1 << 20));
 	assert_int_equal(errno, 7);

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/options.h"
+#include "page_alloc/watch.h"
+
 #define NR_THREADS 3
 
 static void lock_everything(void)
@@ -421,6 +424,75 @@ static void what_waits_for_a_lost_thread(void)
 	pthread_join(thread, NULL);
 }
 
+/*
+ * A fork while a batch goes home, when slabs that became empty are given back: the child finds
+ * its objects in the cache or with their owner, not in both places.
+ */
+static void no_object_is_cached_and_free(void)
+{
+	assert_int_equal(this_tcache->nr_remote, 0);
+	assert_int_equal(sheaf_used(this_tcache, CLASS_1024), 0);
+	tcache_check(this_tcache);
+}
+
+static void fork_at_flush(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	fork_and(no_object_is_cached_and_free);
+}
+
+static void start_giving_at_once(void)
+{
+	options.decay_ms = 0;
+	cache_free(cache_alloc(0));
+	page_watch_update();
+}
+
+static void a_fork_while_a_sheaf_is_flushed(void)
+{
+	void *p[64];
+	unsigned i;
+
+	start_giving_at_once();
+	/* Of a heap no empty slab is kept. */
+	assert_true(tcache_rebind(shard_create_private()));
+	for (i = 0; i < 64; i++)
+		p[i] = cache_alloc(CLASS_1024);
+	while (i)
+		cache_free(p[--i]);
+	assert_true(sheaf_used(this_tcache, CLASS_1024) > 0);
+	fake_on_purge = fork_at_flush;
+	tcache_flush(this_tcache);
+	assert_null(fake_on_purge);
+}
+
+static void *free_strangers(void *arg)
+{
+	unsigned i;
+
+	cache_free(cache_alloc(0));
+	fake_on_purge = fork_at_flush;
+	for (i = 0; i < 64; i++)
+		cache_free(from_parent[i]);
+	assert_null(fake_on_purge);
+	tcache_exit(tcache_get());
+	return arg;
+}
+
+static void a_fork_while_strangers_go_home(void)
+{
+	pthread_t thread;
+	unsigned i;
+
+	start_giving_at_once();
+	for (i = 0; i < 64; i++)
+		from_parent[i] = cache_alloc(CLASS_32768);
+	assert_int_equal(pthread_create(&thread, NULL, free_strangers, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
 /* A child forked while the sheaves of a spare cache were given back can use it. */
 static void use_what_was_given_back(void)
 {
@@ -493,6 +565,8 @@ UNIT_MAIN(CASE(orphans_are_reaped),
 	  CASE(what_waits_for_a_lost_thread),
 	  CASE(a_child_counts_on),
 	  CASE(a_spare_cache_in_the_child),
+	  CASE(a_fork_while_a_sheaf_is_flushed),
+	  CASE(a_fork_while_strangers_go_home),
 	  CASE(working_child_reaps_by_itself),
 	  CASE(threads_of_a_child),
 	  CASE(forks_may_nest),

@@ -148,6 +148,24 @@ static void told_again_when_renewed(void)
 	assert_int_equal(fake_calls(FAKE_SMALL), 1);
 }
 
+/* So is what was moved, where the system was told something else of the place it came from. */
+static void told_again_when_moved(void)
+{
+	u64 to, from, before;
+
+	start(option_thp_always, 0, false);
+	to = alloc_pages_exact(MOVABLE, 2 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	from = alloc_pages_exact(MOVABLE, 2 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	before = nr_huge();
+	pages_moved_to(to, from, 2 * PAGEBLOCK_PAGES);
+	assert_int_equal(nr_huge(), before);
+	/* The last page alone lies in a pageblock that is not like the others. */
+	pfn_to_block(from + PAGEBLOCK_PAGES)->thp = THP_SMALL;
+	pages_moved_to(to + 5, from + 5, PAGEBLOCK_PAGES - 4);
+	assert_int_equal(nr_huge(), before + 1);
+	assert_int_equal(fake_calls(FAKE_SMALL), 0);
+}
+
 /* Blocks of 64 pages of 16 pageblocks; `nr` of each pageblock's eight are free for long. */
 static u64 dirty_after_ageing(unsigned nr)
 {
@@ -195,5 +213,6 @@ UNIT_MAIN(CASE(large_heaps_get_them), CASE(what_was_given_back_does_not_count),
 	  CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
-	  CASE(told_again_when_renewed), CASE(hot_huge_pages_stay_whole),
+	  CASE(told_again_when_renewed), CASE(told_again_when_moved),
+	  CASE(hot_huge_pages_stay_whole),
 	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
