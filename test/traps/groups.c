@@ -253,6 +253,29 @@ static void groups_in_a_child(void)
 	CHECK(bm_group_destroy(g) == 0);
 }
 
+/* Those that ended together become others, one by one, as new as any. */
+static void many_groups_at_once(void)
+{
+	enum { NR_GROUPS = 20 };
+	struct bm_group *g[NR_GROUPS];
+	bm_scope_t before;
+	int round, i;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < NR_GROUPS; i++) {
+			g[i] = bm_group_create(round % 2 ? "odd" : "even", (size_t)(i + 1) * MIB);
+			CHECK(g[i] && bm_group_usage(g[i]) == 0 && bm_group_peak(g[i]) == 0);
+			before = bm_group_enter(g[i]);
+			free(malloc(100000));
+			bm_group_leave(before);
+		}
+		for (i = 0; i < NR_GROUPS; i++) {
+			CHECK(bm_group_limit(g[i]) == (size_t)(i + 1) * MIB);
+			CHECK(bm_group_peak(g[i]) >= 100000 && bm_group_destroy(g[i]) == 0);
+		}
+	}
+}
+
 /* Each part of a block that was split is charged until it is freed. */
 static void parts_of_a_split_block(void)
 {
@@ -736,6 +759,7 @@ static const struct trap_case cases[] = {
 		  "(buddymalloc: invalid bm_group_destroy of 0x[0-9a-f]+: it was destroyed before\n){2}$" },
 	{ .name = "nofail_in_a_group", .run = nofail_in_a_group },
 	{ .name = "groups_in_a_child", .run = groups_in_a_child },
+	{ .name = "many_groups_at_once", .run = many_groups_at_once },
 	{ .name = "parts_of_a_split_block", .run = parts_of_a_split_block },
 	{ .name = "pages_that_a_child_has_not", .run = pages_that_a_child_has_not },
 	{ .name = "a_heap_of_a_thread_that_is_not_here",

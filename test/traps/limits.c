@@ -217,6 +217,26 @@ static void realloc_fails_whole(void)
 	}
 }
 
+/* What grows gets some room besides where there is any; where there is not, what it asked for. */
+static void growth_that_just_fits(void)
+{
+	enum { GROWS = 300000, WANTED = 360000 };
+	char *p = malloc(GROWS), *last = NULL, *next;
+
+	CHECK(p);
+	fill(p, GROWS, 1);
+	while ((next = malloc(WANTED)))
+		last = next;
+	for (size_t n = WANTED / 2; n >= 2048; n /= 2)
+		while (malloc(n))
+			;
+	CHECK(last);
+	free(last);
+	errno = 0;
+	p = realloc(p, WANTED);
+	CHECK(p && !errno && is_filled(p, GROWS, 1));
+}
+
 /* With no memory left at all, what becomes smaller can stay where it is. */
 static void shrink_when_full(size_t size)
 {
@@ -598,6 +618,7 @@ static const struct trap_case cases[] = {
 	{ .name = "limit_in_mid_run", .run = limit_in_mid_run },
 	{ .name = "realloc_fails_whole", .run = realloc_fails_whole,
 	  .prepare = limit_address_space },
+	{ .name = "growth_that_just_fits", .run = growth_that_just_fits, .conf = "hard_limit:32M" },
 	{ .name = "shrinking_never_fails", .run = shrinking_never_fails,
 	  .conf = "hard_limit:64M" },
 	{ .name = "shrinking_never_fails_below_a_limit", .run = shrinking_never_fails,

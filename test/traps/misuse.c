@@ -314,6 +314,38 @@ static void double_free_of_another_threads(void)
 	free(hide(theirs[35]));
 }
 
+/*
+ * The thread was led away from its cache, where the second free waits with the newest objects,
+ * and calls nothing any more: it is found at the end of the process.
+ */
+static volatile int led_away;
+
+static void *lead_away_and_stay(void *arg)
+{
+	pthread_barrier_wait(&allocated);
+	malloc_trim(0);
+	led_away = 1;
+	pause();
+	return arg;
+}
+
+static void double_free_of_a_thread_led_away(void)
+{
+	pthread_t thread;
+	void *p = malloc(100);
+
+	/* One that keeps their slab. */
+	shared = malloc(100);
+	pthread_barrier_init(&allocated, NULL, 2);
+	CHECK(!pthread_create(&thread, NULL, lead_away_and_stay, NULL));
+	trap_expect_pointer(p);
+	free(p);
+	free(hide(p));
+	pthread_barrier_wait(&allocated);
+	while (!led_away)
+		usleep(1000);
+}
+
 /* The last one freed of this size is kept by the thread, while another thread frees it too. */
 static void double_free_of_a_kept_one(void)
 {
@@ -471,6 +503,7 @@ static const struct trap_case cases[] = {
 	DIES_HARDENED(double_free_by_two_threads, DOUBLE),
 	DIES(double_free_of_another_threads, DOUBLE),
 	DIES_HARDENED(double_free_of_another_threads, DOUBLE),
+	DIES(double_free_of_a_thread_led_away, DOUBLE),
 	DIES(double_free_of_a_kept_one, "^buddymalloc: double free of " POINTER
 	     ": its slab of 212992-byte objects is gone already\n$"),
 	DIES(double_free_large, DOUBLE_LARGE),

@@ -283,6 +283,20 @@ static void a_lost_target(void)
 	grow_in_turns(MIB, 32 * MIB);
 }
 
+/* What is lost counts for no limit. */
+static void a_lost_target_at_a_limit(void)
+{
+	static struct buffer b;
+
+	skip_without_moves();
+	kernel = NO_MEMORY;
+	block_that_must_move(&b);
+	CHECK(!realloc(b.p, hide_size(100 * MIB)) && refusals == 1);
+	kernel = AS_IT_IS;
+	gone = 0;
+	CHECK(malloc(90 * MIB));
+}
+
 /* Makes it two mappings, as a program does that gives advice on part of a block. */
 static void split(const struct buffer *b)
 {
@@ -294,6 +308,7 @@ static void a_target_lost_halfway(void)
 {
 	static struct buffer b;
 	unsigned char *p;
+	long resident;
 	int i;
 
 	skip_without_moves();
@@ -301,11 +316,15 @@ static void a_target_lost_halfway(void)
 	split(&b);
 	kernel = NO_MEMORY;
 	moves_left = 1;
+	resident = status_kib("RssAnon");
 	errno = 0;
 	p = realloc(b.p, hide_size(4 * MIB));
 	CHECK(!p && errno == ENOMEM && moves == 2 && refusals == 1, "%p, %ld moves", (void *)p,
 	      moves);
 	check_buffer(&b);
+	/* What it was moved to holds nothing any more. */
+	CHECK(status_kib("RssAnon") < resident + 512, "%ld KiB, %ld before", status_kib("RssAnon"),
+	      resident);
 	kernel = AS_IT_IS;
 	gone = 0;
 	/* Nor is it taken for zero afterwards. */
@@ -471,6 +490,8 @@ static const struct trap_case cases[] = {
 	{ .name = "locked_memory", .run = locked_memory },
 	{ .name = "a_refused_move", .run = a_refused_move },
 	{ .name = "a_lost_target", .run = a_lost_target },
+	{ .name = "a_lost_target_at_a_limit", .run = a_lost_target_at_a_limit,
+	  .conf = "hard_limit:200M" },
 	{ .name = "a_target_lost_halfway", .run = a_target_lost_halfway },
 	{ .name = "scars_of_several_mappings", .run = scars_of_several_mappings },
 	{ .name = "a_lost_target_of_a_group", .run = a_lost_target_of_a_group },

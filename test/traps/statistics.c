@@ -56,15 +56,18 @@ static void check_near(size_t figure, size_t wanted, const char *what)
 
 static void mallinfo2_moves(void)
 {
-	size_t before = used_bytes(), after;
+	size_t before = used_bytes(), blocks, after;
 	char *large;
 
 	take_small();
 	check_near(used_bytes() - before, (size_t)NR_SMALL * SMALL, "small objects");
+	blocks = mallinfo2().hblks;
 	large = malloc(10 * MIB);
 	CHECK(large);
+	CHECK(mallinfo2().hblks == blocks + 1 && mallinfo2().hblkhd >= 10 * MIB);
 	check_near(used_bytes() - before, (size_t)NR_SMALL * SMALL + 10 * MIB, "and a large one");
 	free(large);
+	CHECK(mallinfo2().hblks == blocks);
 	drop_small();
 	after = used_bytes();
 	CHECK(after < before + 2 * MIB, "%zu before, %zu after", before, after);
@@ -89,6 +92,9 @@ static void mallinfo2_adds_up(void)
 	CHECK(info.uordblks + info.fordblks <= info.arena + info.hblkhd, "%zu + %zu, %zu",
 	      info.uordblks, info.fordblks, info.arena);
 	CHECK(info.fordblks > 0);
+	/* What threads cache: their number, and what they take. */
+	CHECK(info.smblks > 0 && info.fsmblks >= 16 * info.smblks, "%zu, %zu", info.smblks,
+	      info.fsmblks);
 	drop_small();
 }
 
@@ -314,8 +320,8 @@ static void descriptors_of_the_programs(void)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
-		for (int fd = 500; fd < 510; fd++)
-			CHECK(dup2(fileno(file), fd) == fd);
+		for (int fd = 500; fd < 510 && dup2(fileno(file), fd) == fd; fd++)
+			;
 		close(2);
 		exit(0);
 	}
