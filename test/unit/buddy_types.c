@@ -195,7 +195,8 @@ static void allocate_pure(void)
 		unsigned order = (unsigned)random_below(&seed, PAGEBLOCK_ORDER + 2);
 
 		nr = (u64)1 << order;
-		pfn = zone_rmqueue_locked(&zone, order, mt, true);
+		pfn = random_below(&seed, 4) ? zone_rmqueue_locked(&zone, order, mt, true) :
+					       zone_rmqueue_cold_locked(&zone, order, mt);
 	} else {
 		nr = 1 + random_below(&seed, 3 * PAGEBLOCK_PAGES);
 		pfn = zone_rmqueue_contig_locked(&zone, nr, PAGEBLOCK_ORDER, mt);

@@ -452,6 +452,22 @@ static void what_a_refused_growth_took_is_free(void)
 	pages_check(BLOCK + BLOCK / 2);
 }
 
+/* So is what is mapped for itself. */
+static void resizing_of_highmem_is_limited_too(void)
+{
+	u64 nr = ((u64)1 << MAX_ORDER) + 10, pfn;
+
+	start((u64)2 << 30, 0, UINT64_MAX);
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, nr, 0);
+	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
+	assert_false(resize_pages(pfn, 2 * nr));
+	assert_int_equal(pages_nr_backed(), nr);
+	assert_true(resize_pages(pfn, nr + nr / 2));
+	assert_int_equal(pages_nr_backed(), nr + nr / 2);
+	free_pages(pfn);
+	assert_int_equal(pages_nr_backed(), 0);
+}
+
 /* What can never be had maps nothing, neither as a new block nor by growing. */
 static void what_is_refused_leaves_no_room(void)
 {
@@ -469,6 +485,7 @@ static void what_is_refused_leaves_no_room(void)
 UNIT_MAIN(CASE(beyond_hard_limit_is_enomem),
 	  CASE(what_is_refused_leaves_no_room),
 	  CASE(what_a_refused_growth_took_is_free),
+	  CASE(resizing_of_highmem_is_limited_too),
 	  CASE(a_child_gives_back_for_the_soft_limit),
 	  CASE(a_reserve_is_left_for_the_urgent),
 	  CASE(pages_of_a_cpus_list_are_limited_too),

@@ -188,6 +188,9 @@ static void aligned_sections_leave_gaps_for_others(void)
 	assert_int_equal(section_map(1, 1, BLOCK_PRESENT, 0), big + 3 * PAGEBLOCK_PAGES);
 	big = section_map(1, 512, BLOCK_PRESENT, 0);
 	assert_int_equal((big >> PAGEBLOCK_ORDER) % 512, 0);
+	/* Addresses are aligned beyond what the window's place is. */
+	big = section_map(1, 4096, BLOCK_PRESENT, 0);
+	assert_int_equal((uintptr_t)pfn_to_virt(big) % (4096 * PAGEBLOCK_SIZE), 0);
 	/* More than the window has. */
 	assert_int_equal(section_map(1, (u64)1 << 27, BLOCK_PRESENT, 0), 0);
 	assert_int_equal(errno, ENOMEM);

@@ -96,6 +96,24 @@ static void refill_hands_out_upward(void)
 }
 
 /* However much is freed, a list stays small and the rest can merge. */
+/* Whatever order they have, what lies in the lists goes back when it is asked for. */
+static void drained_lists_are_empty(void)
+{
+	unsigned order = UINT32_MAX;
+	u64 nr = 0;
+
+	start(1);
+	while (next_order(&order)) {
+		pcp_free(&zone, pcp_alloc(&zone, order, MIGRATE_MOVABLE, true), order,
+			 MIGRATE_MOVABLE);
+		nr += (u64)1 << order;
+	}
+	assert_true(pcp_nr_pages(&zone) >= nr);
+	assert_true(pcp_drain_all(&zone) >= nr);
+	assert_int_equal(pcp_nr_pages(&zone), 0);
+	check(0);
+}
+
 static void lists_are_bounded(void)
 {
 	static u64 blocks[NR_LISTED];
@@ -252,6 +270,7 @@ static void threads_share_the_lists(void)
 UNIT_MAIN(CASE(orders_with_lists),
 	  CASE(blocks_come_from_and_go_to_the_list),
 	  CASE(refill_hands_out_upward),
+	  CASE(drained_lists_are_empty),
 	  CASE(lists_are_bounded),
 	  CASE(empty_zone),
 	  CASE(each_cpu_has_its_list),

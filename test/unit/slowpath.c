@@ -27,6 +27,8 @@ static u64 get(bm_gfp_t gfp, u64 nr)
 		assert_int_equal(errno, ENOMEM);
 		return 0;
 	}
+	/* Whatever was refused on the way. */
+	assert_int_equal(errno, 0);
 	used += nr;
 	pages_mark(pfn, nr, pfn);
 	return pfn;
