@@ -30,6 +30,9 @@ is 'version' "$out" \
 	"buddymalloc (libbuddymalloc) $(sed -n 's/^PACKAGE_VERSION = //p' Makefile)"
 
 if [ -c /dev/full ]; then
+	# What the buffer of stdio has room for, too.
+	"$command_" --version >/dev/full 2>"$scratch/err"
+	is 'full device, short: status' $? 125
 	"$command_" --help >/dev/full 2>"$scratch/err"
 	is 'full device: status' $? 125
 	is 'full device: message' "$(cat "$scratch/err")" \

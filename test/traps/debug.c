@@ -1,4 +1,5 @@
 /* Page poisoning and tracing. */
+#include <buddymalloc/malloc.h>
 #include <buddymalloc/page_alloc.h>
 #include <buddymalloc/trace.h>
 
@@ -12,6 +13,7 @@
 #include "trap.h"
 
 #pragma weak bm_trace_set
+#pragma weak bm_expand
 #pragma weak bm_get_free_pages
 #pragma weak bm_free_pages
 
@@ -70,6 +72,18 @@ static void large_written_after_free(void)
 	trap_expect_pointer(p + 4096 * 500);
 	free(malloc(3 << 20));
 	CHECK(!churn(7, 20000, 300, 3 << 20));
+}
+
+/* What a block leaves when it shrinks is free, and looked at when it grows again. */
+static void tail_written_after_free(void)
+{
+	char *p = malloc(4 << 20);
+
+	memset(p, 1, 4 << 20);
+	CHECK(bm_expand(p, 2 << 20) == p);
+	p[(3 << 20) + 9] = 5;
+	trap_expect_pointer(p + (3 << 20));
+	CHECK(bm_expand(p, 4 << 20) == p);
 }
 
 static uint64_t seen[BM_NR_TRACE_EVENTS], pages_out, pages_in;
@@ -157,6 +171,8 @@ static const struct trap_case cases[] = {
 	  .dies = CHANGED "77 is 0x05\n" },
 	{ .name = "large_written_after_free", .run = large_written_after_free,
 	  .conf = "page_poison:true", .dies = CHANGED "0 is 0x05\n" },
+	{ .name = "tail_written_after_free", .run = tail_written_after_free,
+	  .conf = "page_poison:true", .dies = CHANGED "9 is 0x05\n" },
 	{ .name = "large_blocks_add_up", .run = large_blocks_add_up },
 	{ .name = "every_event_is_seen", .run = every_event_is_seen },
 };

@@ -198,6 +198,16 @@ static void free_tail_of_slab(void)
 	free_many_of(48);
 }
 
+/* There another object would begin, if there were room for it. */
+static void free_start_of_tail(void)
+{
+	char *p = malloc(48);
+
+	CHECK(p);
+	free_wrong((char *)((uintptr_t)p & ~(uintptr_t)8191) + 8160);
+	free_many_of(48);
+}
+
 static void realloc_interior(void)
 {
 	char *p = malloc(100);
@@ -493,6 +503,8 @@ static const struct trap_case cases[] = {
 	DIES_HARDENED(realloc_interior, "^buddymalloc: invalid realloc of " POINTER
 		      ": 16 bytes inside the 112-byte object at " POINTER "\n$"),
 	DIES(free_tail_of_slab, IN_TAIL "48-byte objects\n$"),
+	DIES(free_start_of_tail, IN_TAIL "48-byte objects\n$"),
+	DIES_HARDENED(free_start_of_tail, IN_TAIL "48-byte objects\n$"),
 
 	DIES(double_free_at_once, DOUBLE),
 	DIES(double_free_no_more_calls, DOUBLE),

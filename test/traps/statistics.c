@@ -56,9 +56,17 @@ static void check_near(size_t figure, size_t wanted, const char *what)
 
 static void mallinfo2_moves(void)
 {
-	size_t before = used_bytes(), blocks, after;
-	char *large;
+	size_t before, blocks, after;
+	char *large, *one;
 
+	/* To the byte: what the thread caches is not used. */
+	free(hide(malloc(100)));
+	before = used_bytes();
+	one = malloc(100);
+	CHECK(used_bytes() == before + malloc_usable_size(one), "%zu, %zu before", used_bytes(),
+	      before);
+	free(one);
+	CHECK(used_bytes() == before, "%zu, %zu before", used_bytes(), before);
 	take_small();
 	check_near(used_bytes() - before, (size_t)NR_SMALL * SMALL, "small objects");
 	blocks = mallinfo2().hblks;
