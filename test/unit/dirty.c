@@ -141,7 +141,7 @@ static void only_dirty_pages_are_cleared(void)
  */
 static void what_goes_lazily_is_not_taken_for_zero(void)
 {
-	const u32 at = (u32)PAGEBLOCK_PAGES - 12, len = 24;
+	const u32 at = (u32)PAGEBLOCK_PAGES - 16, len = 32; /* of any size of the system's pages */
 	const struct pageblock *block;
 	u32 i;
 

@@ -268,8 +268,7 @@ static void free_the_rest_and_fork(void *addr, size_t len)
 
 static void a_child_keeps_a_slab_that_became_empty(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_the_rest_and_fork;
@@ -291,8 +290,7 @@ static void free_more(void *addr, size_t len)
 
 static void what_is_freed_meanwhile_stays_for_now(void)
 {
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_more;
@@ -308,8 +306,7 @@ static void slabs_of_heaps_are_not_looked_at(void)
 	struct shard *heap;
 	void *out[MOST];
 
-	options.decay_ms = -1;
-	slabs_start(1);
+	start();
 	heap = shard_create_private();
 	assert_int_equal(slab_alloc(heap, CLASS_A, out, 64), 64);
 	slab_free(heap, CLASS_A, out, 32);

@@ -313,6 +313,7 @@ static void use_some(void)
 /* What the sheaves of a cache without a thread lie in goes when nobody wanted it between two looks. */
 static void wanted_caches_stay_warm(void)
 {
+	unit_needs_pages_of(16384);
 	use_some();
 	in_thread(use_some);
 	assert_int_equal(tcache_give_spare(GIVE_IDLE), 0);
@@ -331,6 +332,7 @@ static void counters_outlive_their_thread(void)
 {
 	struct stats before, after;
 
+	unit_needs_pages_of(16384);
 	use_some();
 	in_thread(use_some);
 	before = events();

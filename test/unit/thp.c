@@ -143,7 +143,7 @@ static void told_again_when_renewed(void)
 	pfn = alloc_pages_exact(MOVABLE, 3 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
 	pfn_to_block(pfn + PAGEBLOCK_PAGES)->thp = THP_SMALL;
 	before = nr_huge();
-	assert_true(pages_renew(pfn + 100, 3 * PAGEBLOCK_PAGES - 100));
+	assert_true(pages_renew(pfn + 96, 3 * PAGEBLOCK_PAGES - 96));
 	assert_int_equal(nr_huge(), before + 2);
 	assert_int_equal(fake_calls(FAKE_SMALL), 1);
 }
