@@ -6,7 +6,7 @@
  * The tag of a large block's first page is TAG_LARGE. Whoever frees the block
  * claims it by exchanging the tag, so of two frees one finds nothing.
  */
-#include <string.h>
+#include <errno.h>
 
 #include "base/report.h"
 #include "base/stats.h"
@@ -252,25 +252,16 @@ static void *move_into(void *q, void *p, u64 pfn)
 
 void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 {
-	u64 old = pfn_to_page(pfn)->nr_pages << PAGE_SHIFT;
 	int saved = errno;
 	void *q;
 
+	/* To become smaller never fails. */
 	if (likely(large_expand(pfn, size)))
 		return p;
 	errno = saved;
-	if (size > old) {
-		q = large_alloc_with_room(owner, size);
-		q = likely(q) ? move_into(q, p, pfn) : NULL;
-	} else {
-		q = size > old / 2 ? NULL : large_alloc_owned(owner, size, 0, 0);
-		if (q) {
-			memcpy(q, p, size);
-			do_free(p);
-		} else {
-			q = p;
-		}
-	}
+	q = large_alloc_with_room(owner, size);
+	if (likely(q))
+		q = move_into(q, p, pfn);
 	if (likely(q))
 		errno = saved;
 	return q;
