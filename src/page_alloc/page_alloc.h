@@ -116,8 +116,8 @@ enum give {
 struct shrinker {
 	/* To the zones: everything, or what has lain idle. */
 	void (*shrink)(bool all);
-	/* Gives pages it keeps straight to the system; pages given. May be NULL. */
-	u64 (*give)(enum give how);
+	/* Gives pages it keeps straight to the system, `most` or little more; pages given. May be NULL. */
+	u64 (*give)(enum give how, u64 most);
 	struct shrinker *next;
 };
 
@@ -125,9 +125,6 @@ void register_shrinker(struct shrinker *s);
 
 /* Runs the shrinkers, drains the pcp lists. */
 void shrink_all(void);
-
-/* Lets the shrinkers give what they keep to the system; pages given. */
-u64 shrinkers_give(enum give how);
 
 /*
  * unmap.c: record_alloc (memmap.h), as the thread's scope allows; where address space is

@@ -66,15 +66,16 @@ void shrink_all(void)
 	drain_zones();
 }
 
-u64 shrinkers_give(enum give how)
+/* Lets the shrinkers give what they keep to the system, `most` pages or little more; pages given. */
+static u64 shrinkers_give(enum give how, u64 most)
 {
 	struct shrinker *s;
-	u64 nr = 0;
+	u64 given = 0;
 
-	for (s = shrinkers; s; s = s->next)
+	for (s = shrinkers; s && given < most; s = s->next)
 		if (s->give)
-			nr += s->give(how);
-	return nr;
+			given += s->give(how, most - given);
+	return given;
 }
 
 u64 reclaim_nr_dirty(void)
@@ -105,7 +106,7 @@ static void backlog_add(u64 idle)
 }
 
 /* Pages that lay idle since the last call, in all zones that age. */
-static u64 least_dirty(void)
+static u64 restart_least_dirty(void)
 {
 	u64 least = 0;
 	unsigned i;
@@ -131,7 +132,7 @@ static u64 least_dirty(void)
  */
 static void decay_pass(u64 steps, bool in_background)
 {
-	u64 least = least_dirty();
+	u64 least = restart_least_dirty();
 
 	backlog_add(least);
 	if (steps < 2)
@@ -170,7 +171,7 @@ static u64 decay_step(u64 steps, bool in_background)
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
-		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE);
+		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE, UINT64_MAX);
 	allowed = MAX(decay_allowance(), floor);
 	/* What is stuck must not pass for what has aged: younger pages would go in its place. */
 	idle = decay.last_idle - MIN(decay.stuck, decay.last_idle);
@@ -197,7 +198,7 @@ static void purge_rest(u64 most)
 		decay.rest = 0;
 	}
 	/* While they were on their way they were no idle pages; if refused, they are again. */
-	least_dirty();
+	restart_least_dirty();
 }
 
 /* The thread that has decay.busy: a step if one is due, or some more of the last one's pages. */
@@ -306,7 +307,7 @@ u64 reclaim_trim(u64 pad)
 	u64 dirty, given, keep = pad >> PAGE_SHIFT;
 
 	shrink_all();
-	given = shrinkers_give(GIVE_ALL);
+	given = shrinkers_give(GIVE_ALL, UINT64_MAX);
 	dirty = reclaim_nr_dirty();
 	if (dirty > keep)
 		given += reclaim_purge(dirty - keep);
@@ -323,7 +324,7 @@ u64 reclaim_give(u64 bytes)
 		given += reclaim_purge(want - given);
 	}
 	if (given < want)
-		given += shrinkers_give(GIVE_ALL);
+		given += shrinkers_give(GIVE_ALL, want - given);
 	/* Slabs that became empty under that. */
 	if (given < want)
 		given += reclaim_purge(want - given);

@@ -193,7 +193,7 @@ static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 	return empty;
 }
 
-static u64 punch_node(struct shard *shard, unsigned class, enum give how)
+static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 most)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
@@ -210,14 +210,14 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how)
 		more = isolate_slabs(node, sc, all);
 		if (!punch.nr)
 			continue;
-		for (i = 0; i < punch.nr; i++)
+		for (i = 0; i < punch.nr && given < most; i++)
 			given += punch_slab(punch.pfn[i], punch.map[i], sc, how != GIVE_ALL);
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
 		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
 		slab_release(punch.pfn, empty, class);
-	} while (all && more);
+	} while (all && more && given < most);
 	return given;
 }
 
@@ -250,7 +250,7 @@ static bool begin_punch(enum give how)
 	return true;
 }
 
-u64 slab_punch(enum give how)
+u64 slab_punch(enum give how, u64 most)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
 	u64 given = 0;
@@ -261,7 +261,8 @@ u64 slab_punch(enum give how)
 	for (s = 0; s < nr; s++)
 		/* A heap may be destroyed under us: private shards are left alone. */
 		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)
-			given += punch_node(shards[s], class, how);
+			if (given < most)
+				given += punch_node(shards[s], class, how, most - given);
 	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
 	stat_add_shared(punched_pages, given);
 	return given;

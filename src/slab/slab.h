@@ -194,10 +194,10 @@ void slab_shrink(bool all);
 /*
  * Gives the pages of partial slabs that hold no live object back to the system:
  * all of them, or with GIVE_IDLE those of slabs that nobody used since the last
- * call, a bounded number of slabs at a time. Pages given. One thread at a time;
- * others return at once.
+ * call, a bounded number of slabs at a time; no further slab once `most` pages are
+ * given. Pages given. One thread at a time; others return at once.
  */
-u64 slab_punch(enum give how);
+u64 slab_punch(enum give how, u64 most);
 
 /* Objects and bytes of one class over all shards; unlocked, so approximate. */
 struct class_totals {

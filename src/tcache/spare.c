@@ -111,12 +111,12 @@ static u64 give_sheaves(struct tcache *tc)
 	return sheaves_touched(tc);
 }
 
-u64 tcache_give_spare(enum give how)
+u64 tcache_give_spare(enum give how, u64 most)
 {
 	u64 nr = nr_to_give(how), given = 0;
 	struct tcache *tc;
 
-	while (nr-- && (tc = begin_give())) {
+	while (nr-- && given < most && (tc = begin_give())) {
 		given += give_sheaves(tc);
 		end_give(tc);
 	}

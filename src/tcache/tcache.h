@@ -279,8 +279,8 @@ void tcache_forbid_seal_for_good(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
 void tcache_shrink_idle(bool all);
 
-/* spare.c: gives back what caches without a thread keep; pages given. */
-u64 tcache_give_spare(enum give how);
+/* spare.c: gives back what caches without a thread keep, of no more once it is `most` pages; pages given. */
+u64 tcache_give_spare(enum give how, u64 most);
 
 /* sheaf.c */
 void sheaves_init(void);

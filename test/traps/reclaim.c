@@ -322,6 +322,20 @@ static void reclaim_an_amount(void)
 	CHECK(bm_reclaim(SIZE_MAX) == 0);
 }
 
+/* Of pages inside slabs too no more than was asked for. */
+static void reclaim_an_amount_of_holes(void)
+{
+	char **object = malloc(NR_OBJECTS * sizeof(*object));
+	size_t given;
+
+	objects_far_apart(object);
+	for (int i = 0; i < 10; i++) {
+		given = bm_reclaim(4 * MIB);
+		CHECK(given >= 4 * MIB && given < 6 * MIB, "%zu", given);
+	}
+	CHECK(bm_reclaim(SIZE_MAX) > 16 * MIB);
+}
+
 /* Threads that allocate, and several that reclaim, at the same time. */
 static void reclaim_in_a_thread(unsigned index)
 {
@@ -423,6 +437,7 @@ static const struct trap_case cases[] = {
 	  .conf = "free:lazy,decay_ms:0" },
 	{ .name = "trim_is_true", .run = trim_is_true },
 	{ .name = "trim_of_locked_pages", .run = trim_of_locked_pages, .conf = "decay_ms:-1" },
+	{ .name = "reclaim_an_amount_of_holes", .run = reclaim_an_amount_of_holes, .conf = "decay_ms:-1" },
 	{ .name = "reclaim_an_amount", .run = reclaim_an_amount, .conf = "decay_ms:-1" },
 	{ .name = "reclaim_in_threads", .run = reclaim_in_threads },
 	{ .name = "sleeping_threads_give_back", .run = sleeping_threads_give_back },

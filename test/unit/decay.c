@@ -331,8 +331,9 @@ static void nothing(bool all)
 
 static enum give last_asked;
 
-static u64 note_how(enum give how)
+static u64 note_how(enum give how, u64 most)
 {
+	assert_int_equal(most, UINT64_MAX);
 	nr_asked++;
 	last_asked = how;
 	return 0;

@@ -101,24 +101,24 @@ static void punched_lazily(void)
 	start();
 	pfn = full_slab(class);
 	slab_free(shards[0], class, &objects[1], sc->nr_objects - 1);
-	slab_punch(GIVE_IDLE);
+	slab_punch(GIVE_IDLE, UINT64_MAX);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 0);
-	assert_true(slab_punch(GIVE_IDLE) > 0);
+	assert_true(slab_punch(GIVE_IDLE, UINT64_MAX) > 0);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
 	check_slab(pfn, class, used);
-	assert_int_equal(slab_punch(GIVE_ALL), 0);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 	/* In use again, and idle again. */
 	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
 	slab_free(shards[0], class, &objects[1], 12);
-	slab_punch(GIVE_ALL);
+	slab_punch(GIVE_ALL, UINT64_MAX);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
 	assert_true(fake_calls(FAKE_PURGE) > 0);
 	check_slab(pfn, class, used);
 	/* After a long pause all at once, and as lazily. */
 	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
 	slab_free(shards[0], class, &objects[1], 12);
-	assert_true(slab_punch(GIVE_AGED) > 0);
+	assert_true(slab_punch(GIVE_AGED, UINT64_MAX) > 0);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 2);
 	check_slab(pfn, class, used);
 }
@@ -162,12 +162,12 @@ static void punch_at_random(size_t page_size)
 			for (i = 0, idle = 0; i < sc->nr_pages; i++)
 				idle += page_is_idle(pfn, sc, used, i);
 			before = fake_purged_bytes();
-			assert_int_equal(slab_punch(GIVE_ALL), idle);
+			assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), idle);
 			assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);
 			check_slab(pfn, class, used);
 			/* Once is enough. */
 			before = fake_calls(FAKE_PURGE);
-			assert_int_equal(slab_punch(GIVE_ALL), 0);
+			assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 			assert_int_equal(fake_calls(FAKE_PURGE), before);
 			/* What is handed out again is backed again, page by page. */
 			for (i = 0; i < sc->nr_objects; i++) {
@@ -205,11 +205,11 @@ static void idle_slabs_are_punched_by_ageing(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	assert_int_equal(slab_punch(GIVE_IDLE), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
-	assert_int_equal(slab_punch(GIVE_IDLE), 0);
-	assert_int_equal(slab_punch(GIVE_IDLE), 3);
-	assert_int_equal(slab_punch(GIVE_IDLE), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 3);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
 	slabs_check(shards[0]);
 }
 
@@ -220,11 +220,11 @@ static void huge_pages_stay_whole_while_busy(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	assert_int_equal(slab_punch(GIVE_IDLE), 0);
-	assert_int_equal(slab_punch(GIVE_IDLE), 0);
-	assert_int_equal(slab_punch(GIVE_AGED), 2);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(slab_punch(GIVE_AGED, UINT64_MAX), 2);
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
-	assert_int_equal(slab_punch(GIVE_ALL), 1);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 1);
 	slabs_check(shards[0]);
 }
 
@@ -243,7 +243,7 @@ static void a_slab_that_becomes_empty_meanwhile_goes(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_the_rest;
-	assert_true(slab_punch(GIVE_ALL) >= 2);
+	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
 	slabs_check_gone(shards[0]);
 }
 
@@ -272,7 +272,7 @@ static void a_child_keeps_a_slab_that_became_empty(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_the_rest_and_fork;
-	assert_true(slab_punch(GIVE_ALL) >= 2);
+	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
 	slabs_check_gone(shards[0]);
 }
 
@@ -294,9 +294,9 @@ static void what_is_freed_meanwhile_stays_for_now(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = free_more;
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
 
@@ -310,7 +310,7 @@ static void slabs_of_heaps_are_not_looked_at(void)
 	heap = shard_create_private();
 	assert_int_equal(slab_alloc(heap, CLASS_A, out, 64), 64);
 	slab_free(heap, CLASS_A, out, 32);
-	assert_int_equal(slab_punch(GIVE_ALL), 0);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
 }
 
@@ -330,7 +330,7 @@ static void nobody_is_handed_a_page_that_is_dropped(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = allocate_meanwhile;
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
 
@@ -375,7 +375,7 @@ static void who_finds_nothing_waits(void)
 		nr += n;
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = start_needy;
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	pthread_join(needy, NULL);
 	assert_int_equal(needy_got, 4);
 	slabs_check(shards[0]);
@@ -385,7 +385,7 @@ static void goes_on_in_the_child(void)
 {
 	slab_reinit_locks();
 	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
 
@@ -403,7 +403,7 @@ static void a_child_finds_the_slab_in_use(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_on_purge = fork_meanwhile;
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
 
@@ -442,7 +442,7 @@ static void a_child_knows_the_first_of_two_holes(void)
 	slab_free(shards[0], CLASS_A, objects, 8);
 	slab_free(shards[0], CLASS_A, objects + 20, 8);
 	fake_on_purge = fork_at_second_hole;
-	assert_true(slab_punch(GIVE_ALL) >= 3);
+	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 3);
 	assert_ptr_equal(fake_on_purge, NULL);
 	slabs_check(shards[0]);
 }
@@ -454,9 +454,9 @@ static void a_refused_page_stays(void)
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	fake_fail(FAKE_PURGE, 1, 1);
-	assert_int_equal(slab_punch(GIVE_ALL), 0);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(GIVE_ALL), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 }
 
 UNIT_MAIN(CASE(punched_lazily),

@@ -520,7 +520,7 @@ static void a_spare_cache_in_the_child(void)
 	assert_int_equal(pthread_create(&thread, NULL, one_thread, NULL), 0);
 	pthread_join(thread, NULL);
 	fake_on_purge = fork_at_purge;
-	assert_true(tcache_give_spare(GIVE_ALL) > 0);
+	assert_true(tcache_give_spare(GIVE_ALL, UINT64_MAX) > 0);
 	assert_null(fake_on_purge);
 }
 

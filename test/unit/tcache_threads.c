@@ -316,13 +316,13 @@ static void wanted_caches_stay_warm(void)
 	unit_needs_pages_of(16384);
 	use_some();
 	in_thread(use_some);
-	assert_int_equal(tcache_give_spare(GIVE_IDLE), 0);
+	assert_int_equal(tcache_give_spare(GIVE_IDLE, UINT64_MAX), 0);
 	in_thread(use_some);
-	assert_int_equal(tcache_give_spare(GIVE_IDLE), 0);
-	assert_true(tcache_give_spare(GIVE_IDLE) > 0);
-	assert_int_equal(tcache_give_spare(GIVE_ALL), 0);
+	assert_int_equal(tcache_give_spare(GIVE_IDLE, UINT64_MAX), 0);
+	assert_true(tcache_give_spare(GIVE_IDLE, UINT64_MAX) > 0);
+	assert_int_equal(tcache_give_spare(GIVE_ALL, UINT64_MAX), 0);
 	in_thread(use_some);
-	assert_true(tcache_give_spare(GIVE_ALL) > 0);
+	assert_true(tcache_give_spare(GIVE_ALL, UINT64_MAX) > 0);
 	tcache_flush(this_tcache);
 	check_all_gone();
 }
@@ -338,7 +338,7 @@ static void counters_outlive_their_thread(void)
 	before = events();
 	assert_int_equal(before.threads_exited, 1);
 	assert_true(before.objects_refilled >= 200);
-	assert_true(tcache_give_spare(GIVE_ALL) > 0);
+	assert_true(tcache_give_spare(GIVE_ALL, UINT64_MAX) > 0);
 	after = events();
 	assert_int_equal(after.threads_exited, 1);
 	assert_int_equal(after.objects_refilled, before.objects_refilled);
@@ -393,7 +393,7 @@ static void *exchange(void *arg)
 		__atomic_fetch_add(&fake.now_ms, round % 8 == 0, __ATOMIC_RELAXED);
 		if (take_back && round % 500 == 499 && *(unsigned *)arg == 0) {
 			tcache_shrink_idle(true);
-			slab_punch(GIVE_ALL);
+			slab_punch(GIVE_ALL, UINT64_MAX);
 			slab_shrink(true);
 		}
 		if (round % 10000 == 9999) {
