@@ -49,7 +49,6 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	u64 pfn;
 
 	if (unlikely(size > MAX_REQUEST)) {
-		stat_add_shared(failed, 1);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -138,29 +137,6 @@ void report_bad_pointer(const char *call, const void *p)
 				  call, p);
 }
 
-/* Takes the tag of a large block's away; false when there is none. */
-static inline bool claim(u64 pfn)
-{
-#ifdef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_2
-	u16 expected = TAG_LARGE;
-
-	return __atomic_compare_exchange_n(tag_of(pfn), &expected, TAG_NONE, false,
-					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-#else
-	/* gcc would call libatomic for two bytes (riscv64): the neighbour's tag goes along. */
-	u32 *pair = (u32 *)(void *)tag_of(round_down(pfn, (u64)2));
-	u32 old = __atomic_load_n(pair, __ATOMIC_RELAXED);
-	const unsigned shift = 16 * (unsigned)((pfn & 1) ^ (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__));
-
-	do {
-		if ((u16)(old >> shift) != TAG_LARGE)
-			return false;
-	} while (!__atomic_compare_exchange_n(pair, &old, old & ~((u32)0xffff << shift), true,
-					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-	return true;
-#endif
-}
-
 void free_other(void *p)
 {
 	u64 pfn;
@@ -168,7 +144,7 @@ void free_other(void *p)
 	if (!p)
 		return;
 	pfn = virt_to_pfn(p);
-	if (likely(in_window(p) && !((uintptr_t)p & (PAGE_SIZE - 1)) && claim(pfn)))
+	if (likely(in_window(p) && !((uintptr_t)p & (PAGE_SIZE - 1)) && tag_claim(pfn, TAG_LARGE)))
 		large_free(pfn);
 	else
 		report_bad_pointer("free", p);

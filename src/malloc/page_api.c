@@ -162,10 +162,12 @@ bad:
 	return 0;
 }
 
-static void put_pages(u64 pfn)
+static void put_pages(const char *call, u64 pfn)
 {
-	tag_write(pfn, TAG_NONE);
-	free_pages(pfn);
+	if (likely(tag_claim(pfn, TAG_PAGES)))
+		free_pages(pfn);
+	else /* another thread has freed it meanwhile */
+		report_bad_pointer(call, pfn_to_addr(pfn));
 }
 
 static inline void free_order(const char *call, void *addr, unsigned order)
@@ -183,7 +185,7 @@ static inline void free_order(const char *call, void *addr, unsigned order)
 				  addr, (unsigned long)nr, order);
 		return;
 	}
-	put_pages(pfn);
+	put_pages(call, pfn);
 }
 
 BM_EXPORT void bm_free_pages(void *addr, unsigned order)
@@ -211,7 +213,7 @@ BM_EXPORT void bm_free_pages_exact(void *addr, size_t size)
 				  addr, (unsigned long)nr, (unsigned long)size);
 		return;
 	}
-	put_pages(pfn);
+	put_pages("bm_free_pages_exact", pfn);
 }
 
 BM_EXPORT void bm_split_page(struct bm_page *page, unsigned order)

@@ -165,6 +165,27 @@ static fast_inline void tag_write(u64 pfn, u16 tag)
 	__atomic_store_n(tag_of(pfn), tag, __ATOMIC_RELAXED);
 }
 
+/* Takes the tag of a block's first page away, if it is this one: of two who free it at once one may. */
+static inline bool tag_claim(u64 pfn, u16 tag)
+{
+#ifdef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_2
+	return __atomic_compare_exchange_n(tag_of(pfn), &tag, TAG_NONE, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+#else
+	/* gcc would call libatomic for two bytes (riscv64): the neighbour's tag goes along. */
+	u32 *pair = (u32 *)(void *)tag_of(round_down(pfn, (u64)2));
+	u32 old = __atomic_load_n(pair, __ATOMIC_RELAXED);
+	const unsigned shift = 16 * (unsigned)((pfn & 1) ^ (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__));
+
+	do {
+		if ((u16)(old >> shift) != tag)
+			return false;
+	} while (!__atomic_compare_exchange_n(pair, &old, old & ~((u32)0xffff << shift), true,
+					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	return true;
+#endif
+}
+
 /* True for any address whose tag may be read. */
 static fast_inline bool in_window(const void *p)
 {
