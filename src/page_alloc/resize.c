@@ -98,7 +98,7 @@ bool resize_pages(u64 pfn, u64 nr)
 
 	if (likely(!owner))
 		return resize_block(pfn, nr);
-	if (nr > old && !owner_charge(owner, nr - old, GFP_INSTEAD))
+	if (nr > old && !owner_charge(owner, nr - old, scope_gfp(BM_GFP_KERNEL) | GFP_INSTEAD))
 		return false;
 	if (!resize_block(pfn, nr)) {
 		owner_uncharge(owner, nr > old ? nr - old : 0);

@@ -35,7 +35,8 @@ bool owner_charge(u16 owner, u64 nr, bm_gfp_t gfp)
 	if (!g || try_charge(g, nr, false))
 		return true;
 	if (!(gfp & (GFP_ROOMY | GFP_MORE))) {
-		owner_reclaim(owner);
+		if (gfp_may_reclaim(gfp))
+			owner_reclaim(owner);
 		if (try_charge(g, nr, gfp & BM_GFP_NOFAIL))
 			return true;
 		__atomic_fetch_add(&g->failures, !(gfp & GFP_INSTEAD), __ATOMIC_RELAXED);

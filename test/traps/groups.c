@@ -492,10 +492,13 @@ static void group_limit(void)
 	bm_group_leave(inner);
 	CHECK(!malloc(3 * MIB));
 	free(p[n]);
-	/* What is freed, though cached, makes room for other sizes. */
+	/* What is freed, though cached, makes room for other sizes: of who may give it back. */
 	for (i = 0; i < n; i++)
 		free(p[i]);
-	CHECK((p[0] = malloc(MIB + MIB / 2)));
+	inner = bm_scope_save(BM_SCOPE_NORECLAIM, -1, NULL);
+	CHECK(!malloc(2 * MIB));
+	bm_scope_restore(inner);
+	CHECK((p[0] = malloc(2 * MIB)));
 	free(p[0]);
 	bm_group_leave(scope);
 	CHECK((p[0] = malloc(3 * MIB)));
