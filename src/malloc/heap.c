@@ -24,14 +24,16 @@ BM_EXPORT struct bm_heap *bm_heap_create(void)
 	return (struct bm_heap *)(void *)shard_create_private();
 }
 
-static void *slab_object(struct shard *shard, unsigned class)
+/* Sets *zeroed if the object is known to hold zeroes; NULL: nobody asks. */
+static void *slab_object(struct shard *shard, unsigned class, bool *zeroed)
 {
 	void *object = NULL;
 
 	if (class >= NR_SHEAVES)
-		return slab_alloc_single(shard, class, NULL);
-	if (slab_alloc(shard, class, &object, 1))
-		stat_add_shared(objects_refilled, 1);
+		object = slab_alloc_single(shard, class, zeroed);
+	else
+		slab_alloc(shard, class, &object, 1);
+	stat_add_shared(objects_refilled, object != NULL);
 	return object;
 }
 
@@ -42,7 +44,7 @@ void *heap_alloc(struct shard *heap, size_t size)
 		return do_malloc(size);
 	if (size > MAX_CLASS_SIZE)
 		return large_alloc_owned(heap->owner, size, 0, 0);
-	return slab_object(heap, size_to_class(size ? size : 1));
+	return slab_object(heap, size_to_class(size ? size : 1), NULL);
 }
 
 BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
@@ -63,7 +65,7 @@ BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 	if (bytes > MAX_CLASS_SIZE)
 		return large_alloc_owned(heap_shard(heap)->owner, bytes, 0, BM_GFP_ZERO);
 	if (bytes > MAX_PACKED_SIZE)
-		p = slab_alloc_single(heap_shard(heap), size_to_class(bytes), &zeroed);
+		p = slab_object(heap_shard(heap), size_to_class(bytes), &zeroed);
 	else
 		p = bm_heap_malloc(heap, bytes);
 	if (p && !zeroed)
@@ -90,7 +92,7 @@ BM_EXPORT void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size
 		return bm_heap_malloc(heap, size);
 	class = size_to_class_aligned(size, align);
 	if (class >= 0)
-		return slab_object(heap_shard(heap), (unsigned)class);
+		return slab_object(heap_shard(heap), (unsigned)class, NULL);
 	return large_alloc_owned(heap_shard(heap)->owner, size ? size : 1,
 				 ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, 0);
 }

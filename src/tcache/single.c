@@ -78,13 +78,21 @@ static void *take_kept(struct tcache *tc, unsigned class)
 
 static out_of_line void *alloc_slow(struct tcache *tc, unsigned class, bool *zeroed)
 {
-	void *p = NULL;
+	void *p;
 
 	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
 		tc = tcache_get();
-	if (likely(tc->state == TCACHE_LIVE))
-		p = take_kept(tc, class);
-	return p ? p : slab_alloc_single(tcache_shard(tc), class, zeroed);
+	if (unlikely(tc->state != TCACHE_LIVE)) {
+		p = slab_alloc_single(tcache_shard(tc), class, zeroed);
+		stat_add_shared(objects_refilled, p != NULL);
+		return p;
+	}
+	p = take_kept(tc, class);
+	if (!p) {
+		p = slab_alloc_single(tcache_shard(tc), class, zeroed);
+		stat_add(&tc->stats, objects_refilled, p != NULL);
+	}
+	return p;
 }
 
 void *tcache_alloc_single(struct tcache *tc, unsigned class)

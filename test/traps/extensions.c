@@ -7,6 +7,7 @@
 #include <buddymalloc/malloc.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,30 @@ static void figures_have_the_report_s_names(void)
 	CHECK(bm_stat_get("", &value) == -1 && bm_stat_get("class 48", &value) == -1);
 }
 
+/* What comes out of slabs and what goes back is counted alike, however large. */
+static void objects_add_up(void)
+{
+	static const size_t sizes[] = { 100, 5000, 40000, 600000 };
+	enum { NR = 200 };
+	void *p[NR];
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		uint64_t refilled = figure("objects_refilled"), flushed = figure("objects_flushed");
+		int n;
+
+		for (n = 0; n < NR; n++)
+			p[n] = malloc(sizes[i]);
+		refilled = figure("objects_refilled") - refilled;
+		CHECK(refilled >= NR, "%zu bytes: %" PRIu64, sizes[i], refilled);
+		while (n)
+			free(p[--n]);
+		malloc_trim(0);
+		flushed = figure("objects_flushed") - flushed;
+		CHECK(flushed == refilled, "%zu bytes: %" PRIu64 " came, %" PRIu64 " went", sizes[i],
+		      refilled, flushed);
+	}
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "sizes_are_those_of_malloc", .run = sizes_are_those_of_malloc },
 	{ .name = "small_objects_keep_their_size", .run = small_objects_keep_their_size },
@@ -160,6 +185,7 @@ static const struct trap_case cases[] = {
 	  .conf = "hardened:true" },
 	{ .name = "large_blocks_grow_and_shrink", .run = large_blocks_grow_and_shrink },
 	{ .name = "a_group_s_limit_holds", .run = a_group_s_limit_holds },
+	{ .name = "objects_add_up", .run = objects_add_up, .conf = "decay_ms:-1" },
 	{ .name = "no_pointer_is_no_block", .run = no_pointer_is_no_block },
 	{ .name = "foreign_pointers_are_reported", .run = foreign_pointers_are_reported,
 	  .dies = "^buddymalloc: invalid bm_expand of 0x[0-9a-f]+: not memory of this allocator\n$" },
