@@ -20,13 +20,20 @@
 extern "C" {
 #endif
 
+/* For the compiler's own checks: new memory, whose size is the product of these parameters. */
+#ifdef __GNUC__
+#define BM_NEW_MEMORY(...) __attribute__((__malloc__, __alloc_size__(__VA_ARGS__)))
+#else
+#define BM_NEW_MEMORY(...)
+#endif
+
 struct bm_heap;
 
 /* NULL with errno ENOMEM, or EAGAIN when there are too many heaps and groups. */
 struct bm_heap *bm_heap_create(void);
 
-void *bm_heap_malloc(struct bm_heap *heap, size_t size);
-void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size);
+void *bm_heap_malloc(struct bm_heap *heap, size_t size) BM_NEW_MEMORY(2);
+void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size) BM_NEW_MEMORY(2, 3);
 
 /*
  * What p pointed to, if it has to move, moves into the heap. NULL: bm_heap_malloc. A
@@ -36,7 +43,7 @@ void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size);
 void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size);
 
 /* At a multiple of align, which is rounded up to a power of two. */
-void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size);
+void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size) BM_NEW_MEMORY(3);
 
 /*
  * malloc and its kin serve the calling thread from the heap, up to
@@ -54,6 +61,8 @@ bm_scope_t bm_heap_set_default(struct bm_heap *heap);
  * its place). Takes a look at two bytes for each page of the process's heap.
  */
 int bm_heap_destroy(struct bm_heap *heap);
+
+#undef BM_NEW_MEMORY
 
 #ifdef __cplusplus
 }
