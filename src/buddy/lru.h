@@ -1,7 +1,7 @@
 /*
  * rank 3: the pageblocks with dirty free pages, in the order of the last free of one: what
  * ageing gives back, oldest first. Those that the system refused to take (locked pages) are
- * set aside until something is freed in them, or somebody is in need.
+ * set aside until something is freed in them, somebody is in need, or ageing tries again.
  *
  * Zone lock.
  */

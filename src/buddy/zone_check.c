@@ -1,4 +1,4 @@
-/* rank 3: the walk over a zone's invariants, for debug builds and tests. */
+/* rank 3: the walk over a zone's invariants, for tests. */
 #include "base/report.h"
 #include "buddy/run.h"
 

@@ -60,6 +60,8 @@ BM_EXPORT bm_scope_t bm_scope_save(unsigned flags, int node, struct bm_group *gr
 	}
 	if (group && !scope_enter_owner(group->shard->owner, &before))
 		return before;
+	static_assert(BM_SCOPE_NORECLAIM == SCOPE_NORECLAIM && BM_SCOPE_NOSYSCALL == SCOPE_NOSYSCALL,
+		      "the header repeats these");
 	this_scope.flags |= (u8)flags;
 	if (node != NODE_NONE)
 		this_scope.node = (u8)(node + 1);

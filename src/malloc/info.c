@@ -1,8 +1,8 @@
 /*
  * rank 7: what the allocator tells of itself: mallinfo and mallinfo2,
  * malloc_info, malloc_stats, malloc_trim, mallopt, bm_stat_get, and the report at
- * exit; and bm_reclaim, which asks malloc_trim's question the other way round. The other
- * calls are glibc's (see mallinfo(3), malloc_info(3), malloc_stats(3),
+ * exit; and bm_reclaim, which asks malloc_trim's question the other way round. Those
+ * without bm_ are glibc's (see mallinfo(3), malloc_info(3), malloc_stats(3),
  * malloc_trim(3), mallopt(3)); the figures are this allocator's.
  *
  * Figures are read without stopping the program, so under load they are close

@@ -1,9 +1,12 @@
 /*
  * rank 7: the public page interface, the kernel's alloc_pages family. Each call
- * is a thin one of the next: zeroed and single pages of bm_get_free_pages, that
- * and bm_alloc_page of bm_alloc_pages, of bm_alloc_pages_node, of
- * bm_alloc_pages_nodemask, and that of alloc_pages_nodemask, which malloc's own
- * requests come to as well.
+ * adds its defaults and calls the next:
+ *
+ *   bm_get_zeroed_page -> bm_get_free_page -> bm_get_free_pages -+
+ *                                                bm_alloc_page -+-> bm_alloc_pages
+ *   -> bm_alloc_pages_node -> bm_alloc_pages_nodemask -> alloc_pages_nodemask
+ *
+ * and the last, of rank 4, is what malloc's own requests come to as well.
  *
  * The tag of a block's first page is TAG_PAGES from the moment it is handed
  * out until it is freed: the funnel (head_of) accepts nothing else, and free()
@@ -15,7 +18,9 @@
 #include "malloc/internal.h"
 #include "page_alloc/scope.h"
 
-static_assert(BM_PAGE_SIZE == PAGE_SIZE && BM_MAX_ORDER == MAX_ORDER, "the header repeats these");
+static_assert(BM_PAGE_SIZE == PAGE_SIZE && BM_MAX_ORDER == MAX_ORDER && BM_NO_NODE == NODE_NONE &&
+		      BM_ALL_NODES == NODES_ALL,
+	      "the header repeats these");
 
 static inline const struct page *page_of(const struct bm_page *page)
 {

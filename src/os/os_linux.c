@@ -19,9 +19,7 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#if __has_include(<sys/single_threaded.h>)
 #include <sys/single_threaded.h>
-#endif
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -264,11 +262,7 @@ void os_thread_join(void)
 
 bool os_has_one_thread(void)
 {
-#if __has_include(<sys/single_threaded.h>)
 	return __libc_single_threaded;
-#else
-	return false;
-#endif
 }
 
 int os_tid(void)

@@ -46,7 +46,7 @@ void in_flight_end(bool found)
 		os_futex_wake(&arrivals, INT32_MAX);
 }
 
-u32 in_flight_seen(void)
+u32 in_flight_arrivals(void)
 {
 	return __atomic_load_n(&arrivals, __ATOMIC_SEQ_CST);
 }
@@ -58,7 +58,7 @@ bool in_flight_wait(u32 seen)
 {
 	u64 now, end;
 
-	if (in_flight_seen() != seen)
+	if (in_flight_arrivals() != seen)
 		return true;
 	/* The forking thread holds the locks under which they come back. */
 	if (lock_is_forking())
@@ -67,13 +67,13 @@ bool in_flight_wait(u32 seen)
 	end = now + WAIT_MOST_MS;
 	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
 	/* Whoever is the last after this look sees that somebody waits. A signal ends no wait. */
-	while (now < end && in_flight_seen() == seen &&
+	while (now < end && in_flight_arrivals() == seen &&
 	       __atomic_load_n(&underway, __ATOMIC_SEQ_CST)) {
 		os_futex_wait_ms(&arrivals, seen, end - now);
 		now = os_now_ms();
 	}
 	count_down(&waiters);
-	return in_flight_seen() != seen;
+	return in_flight_arrivals() != seen;
 }
 
 void in_flight_reinit(void)

@@ -67,7 +67,7 @@ void in_flight_begin(void);
 /* Not `found`: there were none, or the system refused. */
 void in_flight_end(bool found);
 /* How often pages have arrived: to be noted before a look for them. */
-u32 in_flight_seen(void);
+u32 in_flight_arrivals(void);
 /*
  * Whether that is `seen` no more, so that another look is worth while. As long as some
  * are in flight it waits for them, but not long.

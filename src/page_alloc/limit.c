@@ -177,7 +177,7 @@ bool limit_has_room(u64 nr)
 /* Times we give back what is missing, while others take it. */
 #define GIVE_TRIES 100
 
-/* Gives back what the request would be too much by; false: it is so still. */
+/* Gives back until `need` more pages fit below `most`; false if they still do not. */
 static bool reclaim_below(u64 need, u64 most, u64 excess)
 {
 	unsigned tries, vain = 0;
@@ -189,7 +189,7 @@ static bool reclaim_below(u64 need, u64 most, u64 excess)
 	give_back_everything();
 	/* What others have freed meanwhile; and what they are giving back is backed until then. */
 	for (tries = 0; tries < GIVE_TRIES; tries++) {
-		u32 seen = in_flight_seen();
+		u32 seen = in_flight_arrivals();
 		u64 backed = pages_nr_backed();
 
 		if (backed + need <= most)
@@ -202,7 +202,7 @@ static bool reclaim_below(u64 need, u64 most, u64 excess)
 	return pages_nr_backed() + need <= most;
 }
 
-/* What a request gives back that is not refused, but beyond a mark. */
+/* What an allowed request gives back because it passes the soft or the low mark. */
 static void give_for_allowed(u64 want, u64 need, bm_gfp_t gfp)
 {
 	bool may_reclaim = gfp_may_reclaim(gfp);

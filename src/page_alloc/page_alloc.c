@@ -253,7 +253,10 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 	return pfn;
 }
 
-/* True when all of these up to 64 pages, naturally aligned, are dirty already. */
+/* Pages whose dirty bits lie in one word. */
+#define ORDER_OF_A_WORD 6
+
+/* True when all of these pages, naturally aligned and of that order at most, are dirty already. */
 static inline bool all_dirty(u64 pfn, u64 nr)
 {
 	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
@@ -298,7 +301,7 @@ static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned or
 	u64 pfn;
 
 	if (unlikely(gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) ||
-		     order > 6 || nr != (u64)1 << order || !(nodemask >> node & 1)))
+		     order > ORDER_OF_A_WORD || nr != (u64)1 << order || !(nodemask >> node & 1)))
 		return alloc_pages_full(node, gfp, nr, order, nodemask);
 	pfn = pcp_take(nodes[node]->zones[ZONE_NORMAL], order, gfp_migratetype(gfp));
 	if (unlikely(!pfn))

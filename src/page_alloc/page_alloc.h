@@ -47,9 +47,9 @@ static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
 }
 
 /*
- * What all others come to: nr pages as alloc_pages_exact says, from the nodes of nodemask,
- * from node nid (or NODE_NONE) rather than from others; zones below the window
- * may serve. All other calls are this one.
+ * The general call, of which the others are this one with defaults: nr pages as
+ * alloc_pages_exact says, from the nodes of nodemask, from node nid (or NODE_NONE) rather than
+ * from others; zones below the window may serve.
  */
 u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u64 nodemask);
 #define NODES_ALL (~(u64)0)
@@ -170,7 +170,7 @@ void kswapd_start(void);
 cold_path void kswapd_stop(void);
 void kswapd_after_fork(void);
 
-/* Who may not reclaim lets the next who may do it at once. */
+/* For requests that may not reclaim: ageing is due now, for the next thread that may. */
 void reclaim_wake(void);
 
 /*

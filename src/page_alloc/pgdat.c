@@ -104,9 +104,6 @@ void page_alloc_init(void)
 	first_pgdat.zones[ZONE_DMA32] = &dma32_zone;
 	first_pgdat.zones[ZONE_DMA] = &dma_zone;
 	nodes[first_node] = &first_pgdat;
-	first_pgdat.zonelist[0] = &normal_zone;
-	/* The other nodes' structures come from the first, before it has company. */
-	nr_nodes = (unsigned)__builtin_popcountll(mask);
 	for (n = first_node + 1; n < MAX_NODES; n++)
 		if (mask >> n & 1 && !add_node(n, nr_cpus))
 			break;

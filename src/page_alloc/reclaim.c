@@ -29,8 +29,8 @@
 
 static struct {
 	u32 busy;	/* 1 = some thread is ageing; acquire/release */
-	u64 next_ms;	/* when there is something to do; relaxed atomic */
-	u64 step_ms;	/* when the next step is due; relaxed atomic */
+	u64 look_due_ms;	/* when there is something to do; relaxed atomic */
+	u64 step_due_ms;	/* when the next step is due; relaxed atomic */
 	u64 rest;	/* pages that are still to go of this step's */
 	u64 last_idle;
 	u64 stuck;	/* of last_idle, what the system would not take */
@@ -204,20 +204,20 @@ static void purge_rest(u64 most)
 /* The thread that has decay.busy: a step if one is due, or some more of the last one's pages. */
 static void decay_look(u64 now, bool in_background)
 {
-	u64 due = __atomic_load_n(&decay.step_ms, __ATOMIC_RELAXED), every = reclaim_step_ms();
+	u64 due = __atomic_load_n(&decay.step_due_ms, __ATOMIC_RELAXED), every = reclaim_step_ms();
 	/* The first call counts as one step, not as all the time before. */
 	u64 steps = now < due ? 0 : due ? (now - due) / every + 1 : 1;
 
 	if (steps) {
 		due = now + every;
-		__atomic_store_n(&decay.step_ms, due, __ATOMIC_RELAXED);
+		__atomic_store_n(&decay.step_due_ms, due, __ATOMIC_RELAXED);
 		/* Before it takes long: other threads need not try. */
-		__atomic_store_n(&decay.next_ms, due, __ATOMIC_RELAXED);
+		__atomic_store_n(&decay.look_due_ms, due, __ATOMIC_RELAXED);
 		decay.rest = decay_step(steps, in_background);
 	}
 	/* A program that comes back after a pause pays for all of it. */
 	purge_rest(in_background || steps > DECAY_STEPS ? UINT64_MAX : BITE_PAGES);
-	__atomic_store_n(&decay.next_ms, decay.rest ? MIN(now + BITE_EVERY_MS, due) : due,
+	__atomic_store_n(&decay.look_due_ms, decay.rest ? MIN(now + BITE_EVERY_MS, due) : due,
 			 __ATOMIC_RELAXED);
 }
 
@@ -231,13 +231,13 @@ void reclaim_age_now(bool in_background)
 	u64 now = os_now_ms();
 	int saved;
 
-	if (likely(now < __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)))
+	if (likely(now < __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED)))
 		return;
 	if (__atomic_exchange_n(&decay.busy, 1, __ATOMIC_ACQUIRE))
 		return;
 	saved = errno;
 	/* Another may have made the step since we looked at the clock. */
-	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED))
+	if (now >= __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED))
 		decay_look(now, in_background);
 	errno = saved; /* the system refuses to take what is locked */
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
@@ -249,8 +249,8 @@ static void age_at_once(void)
 	u64 now = os_now_ms();
 	int saved = errno;
 
-	if (now >= __atomic_load_n(&decay.next_ms, __ATOMIC_RELAXED)) {
-		__atomic_store_n(&decay.next_ms, now + RETRY_MS, __ATOMIC_RELAXED);
+	if (now >= __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&decay.look_due_ms, now + RETRY_MS, __ATOMIC_RELAXED);
 		purge_retry();
 	}
 	purge(UINT64_MAX, true);
@@ -278,9 +278,9 @@ void reclaim_wake(void)
 		return;
 	}
 	/* 0: there was none yet; the first comes in any case. */
-	if (options.decay_ms > 0 && __atomic_load_n(&decay.step_ms, __ATOMIC_RELAXED) > now) {
-		__atomic_store_n(&decay.step_ms, now, __ATOMIC_RELAXED);
-		__atomic_store_n(&decay.next_ms, now, __ATOMIC_RELAXED);
+	if (options.decay_ms > 0 && __atomic_load_n(&decay.step_due_ms, __ATOMIC_RELAXED) > now) {
+		__atomic_store_n(&decay.step_due_ms, now, __ATOMIC_RELAXED);
+		__atomic_store_n(&decay.look_due_ms, now, __ATOMIC_RELAXED);
 	}
 }
 

@@ -164,7 +164,7 @@ static unsigned gfp_to_alloc_flags(bm_gfp_t gfp)
  */
 static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 {
-	u32 seen = in_flight_seen();
+	u32 seen = in_flight_arrivals();
 	u64 pfn;
 	int tries;
 
@@ -175,7 +175,7 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 		pfn = grow_and_take(ac);
 	/* What is free, or what could be mapped, may be in the hands of others. */
 	for (tries = 0; !pfn && tries < VAIN_TRIES && in_flight_wait(seen); tries++) {
-		seen = in_flight_seen();
+		seen = in_flight_arrivals();
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		if (!pfn)
 			pfn = grow_and_take(ac);
@@ -210,6 +210,7 @@ static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
 	bool may_reclaim = gfp_may_reclaim(ac->gfp);
+	bool is_urgent = ac->gfp & BM_GFP_HIGH && !(ac->gfp & BM_GFP_DIRECT_RECLAIM);
 	u64 pfn;
 
 	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM) {
@@ -218,13 +219,8 @@ static u64 try_everything(const struct alloc_context *ac)
 		else
 			reclaim_wake();
 	}
-	if (has_plenty_warm(ac->preferred)) {
-		pfn = get_page_from_freelist(ac, alloc_flags);
-		if (pfn)
-			return pfn;
-	}
-	/* Urgent: what is at hand, the reserve too, before any system call. */
-	if (ac->gfp & BM_GFP_HIGH && !(ac->gfp & BM_GFP_DIRECT_RECLAIM)) {
+	/* What others have warm; and for who is urgent the reserve too, before any system call. */
+	if (is_urgent || has_plenty_warm(ac->preferred)) {
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		if (pfn)
 			return pfn;

@@ -90,6 +90,7 @@ bool thp_differs(u64 a, u64 b, u64 nr)
 	u8 thp = pfn_to_block(a)->thp;
 	u64 at = 0;
 
+	/* One page of each pageblock, then the last page. */
 	for (; at < nr; at = MIN(at + PAGEBLOCK_PAGES, MAX(nr - 1, at + 1)))
 		if (pfn_to_block(a + at)->thp != thp || pfn_to_block(b + at)->thp != thp)
 			return true;

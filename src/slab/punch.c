@@ -61,17 +61,13 @@ static bool is_hole(const u64 *map, const struct size_class *sc, u64 at, u64 nr)
 {
 	u32 first = object_index(sc, (u32)(at << PAGE_SHIFT));
 	u32 last = object_index(sc, (u32)(((at + nr) << PAGE_SHIFT) - 1));
-	u32 i;
+	u32 i, n; /* an object, and how many from there on lie in its word of the map */
 
 	last = MIN(last, (u32)sc->nr_objects - 1);
-	for (i = first; i <= last; i++) {
-		u64 bits = map[i / 64] >> i % 64;
-		u64 rest = ~bits;
-
-		/* On to the first object in use of this word. */
-		if (rest && i + (u32)__builtin_ctzll(rest) < MIN(round_up(i + 1, 64u), last + 1))
+	for (i = first; i <= last; i += n) {
+		n = MIN(last + 1 - i, 64 - i % 64);
+		if (~(map[i / 64] >> i % 64) & ~(u64)0 >> (64 - n))
 			return false;
-		i = round_up(i + 1, 64u) - 1;
 	}
 	return true;
 }

@@ -1,6 +1,8 @@
 /* rank 5: the table of size classes; see size_class.h. */
 #include "slab/size_class.h"
 
+#include "memmap/memmap.h"
+
 const struct size_class size_classes[NR_CLASSES] = {
 #define CLASS(size, objects, order, pages)                                   \
 	{ size, objects, order, (objects) > 1 && (pages) > 1 << (order), pages, \
@@ -13,7 +15,7 @@ const struct size_class size_classes[NR_CLASSES] = {
 	static_assert((u64)(objects) * (size) <= (u64)(pages) << PAGE_SHIFT, "objects fit");    \
 	static_assert((pages) == 1 << (order) || (order) == 0, "a block, or as many as needed"); \
 	static_assert((pages) < 256 || (objects) == 1, "page->from_head and nr_clean are bytes"); \
-	static_assert((objects) <= 256 && (size) % MIN_ALIGN == 0, "bitmap and alignment");
+	static_assert((objects) <= SLAB_MAX_OBJECTS && (size) % MIN_ALIGN == 0, "bitmap and alignment");
 #include "slab/size_class.def"
 #undef CLASS
 

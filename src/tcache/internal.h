@@ -58,7 +58,7 @@ static inline u32 tcache_enter(struct tcache *tc)
 }
 
 /* single.c */
-/* Frees an object of the cache's shard and of a class above NR_SHEAVES; the cache is live. */
+/* Frees an object of the cache's shard and of class NR_SHEAVES and up; the cache is live. */
 void tcache_free_single(struct tcache *tc, void *p, unsigned class);
 /* Gives back all that the thread keeps of these. */
 void tcache_drop_kept(struct tcache *tc);

@@ -126,7 +126,7 @@ static cold_path void report_kept(const void *p, unsigned class)
 			  size_classes[class].size);
 }
 
-/* Whether another one freed last, with kept[0] as it is, is within the bound. */
+/* Whether an object of the class fits in KEPT_BYTES beside the older ones. */
 static fast_inline bool has_room(const struct tcache *tc, unsigned class)
 {
 	return tc->kept_older + size_classes[class].size <= KEPT_BYTES;

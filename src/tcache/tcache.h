@@ -148,7 +148,7 @@ extern const struct tcache tcache_boot HIDDEN, tcache_none HIDDEN, tcache_sealed
 
 /* Slow paths: out of line, one tail call away. */
 void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf);
-/* Of a class above NR_SHEAVES (single.c). */
+/* Of class NR_SHEAVES and up (single.c). */
 void *tcache_alloc_single(struct tcache *tc, unsigned class);
 /* The same, its first `size` bytes zero. */
 void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size);

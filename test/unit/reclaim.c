@@ -310,7 +310,7 @@ static void all_is_there_in_the_child(void)
 	page_alloc_after_fork();
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), NR_PAGES);
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 	reclaim_purge(UINT64_MAX);
 	assert_int_equal(reclaim_nr_dirty(), 0);
 	assert_int_equal(pages_nr_backed(), 0);
@@ -339,13 +339,13 @@ static void who_never_arrives(void)
 	u64 before;
 
 	start();
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 	in_flight_begin();
 	before = fake.now_ms;
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 	assert_in_range(fake.now_ms - before, 1, 1000);
 	in_flight_end(false);
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 }
 
 /* Whoever looked before pages arrived looks again, without a wait; in vain nobody does. */
@@ -356,7 +356,7 @@ static void nobody_arrives_in_the_child(void)
 
 	page_alloc_reinit_locks();
 	page_alloc_after_fork();
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), waits);
 }
 
@@ -373,23 +373,23 @@ static void arrivals_are_told(void)
 	u32 seen;
 
 	start();
-	seen = in_flight_seen();
+	seen = in_flight_arrivals();
 	in_flight_begin();
 	in_flight_end(true);
 	assert_true(in_flight_wait(seen));
-	seen = in_flight_seen();
+	seen = in_flight_arrivals();
 	assert_false(in_flight_wait(seen));
 	/* Another one is on the way still. */
 	in_flight_begin();
 	in_flight_begin();
 	in_flight_end(false);
-	assert_int_equal(in_flight_seen(), seen);
+	assert_int_equal(in_flight_arrivals(), seen);
 	in_flight_begin();
 	in_flight_end(true);
 	assert_true(in_flight_wait(seen));
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), 0);
 	in_flight_end(false);
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 }
 
 /* A signal that the waiting thread handles ends no wait. */
@@ -425,7 +425,7 @@ static void signals_end_no_wait(void)
 	sigaction(SIGUSR1, &action, NULL);
 	in_flight_begin();
 	assert_int_equal(pthread_create(&thread, NULL, signal_and_arrive, NULL), 0);
-	assert_true(in_flight_wait(in_flight_seen()));
+	assert_true(in_flight_wait(in_flight_arrivals()));
 	pthread_join(thread, NULL);
 }
 
@@ -445,9 +445,9 @@ static void the_last_arrives_with_nothing(void)
 	start();
 	in_flight_begin();
 	assert_int_equal(pthread_create(&thread, NULL, come_with_nothing, NULL), 0);
-	assert_true(in_flight_wait(in_flight_seen()));
+	assert_true(in_flight_wait(in_flight_arrivals()));
 	pthread_join(thread, NULL);
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 }
 
 /* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
@@ -475,7 +475,7 @@ static void a_child_goes_on_purging(void)
 	reclaim_purge(UINT64_MAX);
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), 0);
-	assert_false(in_flight_wait(in_flight_seen()));
+	assert_false(in_flight_wait(in_flight_arrivals()));
 	if (in_child)
 		_exit(0);
 	assert_true(wait(&status) > 0);
