@@ -5,7 +5,7 @@
  * meaning beside ours.
  *
  * A combination that contradicts itself, or a bit that is not here, is refused
- * with EINVAL: nothing is accepted and then ignored.
+ * with EINVAL. bm_gfp(7) says where a flag has no effect.
  */
 #ifndef BUDDYMALLOC_GFP_H
 #define BUDDYMALLOC_GFP_H

@@ -451,12 +451,12 @@ void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migra
 		change_type(zone, pfn, mt);
 }
 
-void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt)
 {
 	lock(&zone->lock, LOCK_ZONE);
-	set_migratetype(pfn, nr << PAGEBLOCK_ORDER, mt);
-	__atomic_store_n(&zone->managed, zone->managed + (nr << PAGEBLOCK_ORDER),
+	set_migratetype(pfn, nr_blocks << PAGEBLOCK_ORDER, mt);
+	__atomic_store_n(&zone->managed, zone->managed + (nr_blocks << PAGEBLOCK_ORDER),
 			 __ATOMIC_RELAXED);
-	zone_free_range_locked(zone, pfn, nr << PAGEBLOCK_ORDER);
+	zone_free_range_locked(zone, pfn, nr_blocks << PAGEBLOCK_ORDER);
 	unlock(&zone->lock, LOCK_ZONE);
 }

@@ -113,8 +113,8 @@ static inline bool zone_ages(const struct zone *zone)
 
 void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus);
 
-/* Hands nr freshly mapped pageblocks to the zone. */
-void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
+/* Hands nr_blocks freshly mapped pageblocks to the zone. */
+void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt);
 
 /*
  * Takes a block of 1 << order pages from the zone's lists of migratetype mt,

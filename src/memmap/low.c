@@ -158,18 +158,18 @@ static u64 search(u64 from, u64 to, u64 nr, u64 align, enum pageblock_state stat
 	return 0;
 }
 
-u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
+u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
 {
-	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT, block = 0;
+	u64 bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT, block = 0;
 	bool full = false;
 	int saved = errno;
 
 	memmap_lock();
-	if (nr <= LOW_BLOCKS && align <= LOW_BLOCKS && memmap_charge_locked(bytes, 0)) {
+	if (nr_blocks <= LOW_BLOCKS && align <= LOW_BLOCKS && memmap_charge_locked(bytes, 0)) {
 		if (map_block_array()) {
-			block = search(low.start, LOW_BLOCKS, nr, align, state, zone, &full);
+			block = search(low.start, LOW_BLOCKS, nr_blocks, align, state, zone, &full);
 			if (!block)
-				block = search(LOW_FIRST, LOW_BLOCKS, nr, align, state, zone,
+				block = search(LOW_FIRST, LOW_BLOCKS, nr_blocks, align, state, zone,
 					       &full);
 		}
 		if (!block)
@@ -185,12 +185,12 @@ u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 	return window.low + (block << PAGEBLOCK_ORDER);
 }
 
-void section_forget(u64 pfn, u64 nr)
+void section_forget(u64 pfn, u64 nr_blocks)
 {
-	u64 pages = nr << PAGEBLOCK_ORDER, i;
+	u64 pages = nr_blocks << PAGEBLOCK_ORDER, i;
 
 	memmap_lock();
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr_blocks; i++)
 		memset(pfn_to_block(pfn) + i, 0, sizeof(struct pageblock));
 	memset(pfn_to_page(pfn), 0, pages * sizeof(struct page));
 	memset(tag_of(pfn), 0, pages * sizeof(u16));

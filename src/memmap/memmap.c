@@ -286,7 +286,7 @@ static void unlock_and_tell(void)
 		       (void *)blocked);
 }
 
-u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone)
+u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
 {
 	u64 block = 0;
 	u64 from;
@@ -296,18 +296,18 @@ u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 		map.hint++;
 	from = map.hint;
 	for (;;) {
-		block = find_absent(from, nr, align);
+		block = find_absent(from, nr_blocks, align);
 		if (!block) {
 			errno = ENOMEM;
 			break;
 		}
-		if (map_blocks(block, nr, state, zone))
+		if (map_blocks(block, nr_blocks, state, zone))
 			break;
 		if (errno != EEXIST) {
 			block = 0;
 			break;
 		}
-		note_foreign(block, nr);
+		note_foreign(block, nr_blocks);
 		from = block + 1;
 	}
 	unlock_and_tell();
@@ -316,16 +316,16 @@ u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 	return block << PAGEBLOCK_ORDER;
 }
 
-bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone)
+bool section_map_at(u64 at, u64 nr_blocks, enum pageblock_state state, u8 zone)
 {
 	u64 block = at >> PAGEBLOCK_ORDER, i;
 	bool done;
 
 	lock(&map.lock, LOCK_SECTION);
-	done = block + nr <= window.limit >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
-	for (i = block; done && i < block + nr && i < map.end; i++)
+	done = block + nr_blocks <= window.limit >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+	for (i = block; done && i < block + nr_blocks && i < map.end; i++)
 		done = block_state(i) == BLOCK_ABSENT;
-	done = done && map_blocks(block, nr, state, zone);
+	done = done && map_blocks(block, nr_blocks, state, zone);
 	unlock_and_tell();
 	if (done)
 		stat_add_shared(zone_grown, 1);
@@ -382,10 +382,10 @@ void *record_alloc(size_t bytes, bool may_map)
 	return record;
 }
 
-bool section_unmap(u64 pfn, u64 nr)
+bool section_unmap(u64 pfn, u64 nr_blocks)
 {
 	u64 block = pfn >> PAGEBLOCK_ORDER;
-	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
+	u64 bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT;
 
 	/* Until the state changes nobody else may map here, so the system call
 	 * can go before the lock is taken. */
@@ -397,17 +397,17 @@ bool section_unmap(u64 pfn, u64 nr)
 		return false;
 	}
 	lock(&map.lock, LOCK_SECTION);
-	set_state(block, nr, BLOCK_ABSENT);
+	set_state(block, nr_blocks, BLOCK_ABSENT);
 	map.heap_bytes -= bytes;
 	map.hint = MIN(map.hint, block);
 	unlock(&map.lock, LOCK_SECTION);
 	return true;
 }
 
-void section_adopt(u64 pfn, u64 nr)
+void section_adopt(u64 pfn, u64 nr_blocks)
 {
 	lock(&map.lock, LOCK_SECTION);
-	set_state(pfn >> PAGEBLOCK_ORDER, nr, BLOCK_PRESENT);
+	set_state(pfn >> PAGEBLOCK_ORDER, nr_blocks, BLOCK_PRESENT);
 	unlock(&map.lock, LOCK_SECTION);
 }
 

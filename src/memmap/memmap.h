@@ -274,36 +274,36 @@ static inline void page_set_kind(struct page *page, enum page_kind kind)
 bool memmap_init(void);
 
 /*
- * Maps nr pageblocks of heap with their mem_map, each in the given state, the
+ * Maps nr_blocks pageblocks of heap with their mem_map, each in the given state, the
  * first at a multiple of `align` pageblocks (a power of two). Returns the first
  * pfn, or 0 with errno ENOMEM. The new pages are zero; their struct pages, tags
  * and bitmaps are zero too.
  */
-u64 section_map(u64 nr, u64 align, enum pageblock_state state, u8 zone);
+u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone);
 
 /*
- * Extends the heap by nr pageblocks right behind pfn `at` if nothing lies
+ * Extends the heap by nr_blocks pageblocks right behind pfn `at` if nothing lies
  * there; false otherwise. For blocks that grow in place.
  */
-bool section_map_at(u64 at, u64 nr, enum pageblock_state state, u8 zone);
+bool section_map_at(u64 at, u64 nr_blocks, enum pageblock_state state, u8 zone);
 
 /*
- * As section_map, below 4 GiB: nr and align at most a GiB of pageblocks. The
+ * As section_map, below 4 GiB: nr_blocks and align at most a GiB of pageblocks. The
  * place is random as far as other mappings leave a choice.
  */
-u64 section_map_low(u64 nr, u64 align, enum pageblock_state state, u8 zone);
+u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone);
 
 /* In a child after fork: pageblocks that the system did not give to it are gone. */
-void section_forget(u64 pfn, u64 nr);
+void section_forget(u64 pfn, u64 nr_blocks);
 
 /*
- * Unmaps nr pageblocks; their struct pages and tags must be zero again. False
+ * Unmaps nr_blocks pageblocks; their struct pages and tags must be zero again. False
  * when the system refuses: they stay as they are, given back unless they are locked.
  */
-bool section_unmap(u64 pfn, u64 nr);
+bool section_unmap(u64 pfn, u64 nr_blocks);
 
 /* Pageblocks mapped as BLOCK_HIGHMEM belong to their zone from now on. */
-void section_adopt(u64 pfn, u64 nr);
+void section_adopt(u64 pfn, u64 nr_blocks);
 
 /*
  * Zeroed pages for a record, for good: whoever needs it no more keeps it for the next.

@@ -181,25 +181,25 @@ void zones_set_reserves(void)
 	}
 }
 
-u64 zone_map(struct zone *zone, u64 nr, u64 align)
+u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align)
 {
-	size_t bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
+	size_t bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT;
 	u64 pfn;
 
 	if (zone->type == ZONE_NORMAL) {
-		pfn = section_map(nr, align, BLOCK_PRESENT, zone->index);
+		pfn = section_map(nr_blocks, align, BLOCK_PRESENT, zone->index);
 		if (pfn)
-			zone_advise(zone, pfn, nr);
+			zone_advise(zone, pfn, nr_blocks);
 		return pfn;
 	}
-	pfn = section_map_low(nr, align, BLOCK_PRESENT, zone->index);
+	pfn = section_map_low(nr_blocks, align, BLOCK_PRESENT, zone->index);
 	if (pfn && zone->type == ZONE_DMA && !os_lock_pages(pfn_to_addr(pfn), bytes)) {
 		report_verbose("%lu bytes could not be locked in memory", (unsigned long)bytes);
-		section_unmap(pfn, nr);
+		section_unmap(pfn, nr_blocks);
 		return 0;
 	}
 	if (pfn)
-		zone_advise(zone, pfn, nr);
+		zone_advise(zone, pfn, nr_blocks);
 	return pfn;
 }
 
@@ -209,18 +209,18 @@ void pages_bind(u64 pfn, u64 nr)
 		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
 }
 
-void zone_advise(const struct zone *zone, u64 pfn, u64 nr)
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
-	thp_choose(zone, pfn, nr);
-	pages_bind(pfn, nr << PAGEBLOCK_ORDER);
+	thp_choose(zone, pfn, nr_blocks);
+	pages_bind(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }
 
-bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt)
 {
-	if (!section_map_at(pfn, nr, BLOCK_PRESENT, zone->index))
+	if (!section_map_at(pfn, nr_blocks, BLOCK_PRESENT, zone->index))
 		return false;
-	zone_advise(zone, pfn, nr);
-	zone_add_blocks(zone, pfn, nr, mt);
+	zone_advise(zone, pfn, nr_blocks);
+	zone_add_blocks(zone, pfn, nr_blocks, mt);
 	return true;
 }
 

@@ -57,14 +57,14 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 	return system_always && managed + (nr << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN : THP_SMALL;
 }
 
-void thp_choose(const struct zone *zone, u64 pfn, u64 nr)
+void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
-	enum thp thp = choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr);
+	enum thp thp = choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr_blocks);
 	u64 i;
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr_blocks; i++)
 		pfn_to_block(pfn + (i << PAGEBLOCK_ORDER))->thp = (u8)thp;
-	thp_repeat(pfn, nr << PAGEBLOCK_ORDER);
+	thp_repeat(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }
 
 void thp_repeat(u64 pfn, u64 nr)

@@ -246,7 +246,10 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 	return n - left;
 }
 
-/* In search of memory, caches were emptied, perhaps into our slabs; and some of those may be off their list. */
+/*
+ * In search of memory, caches were emptied, perhaps into our slabs; and some of those may be
+ * off their list.
+ */
 static cold_path unsigned alloc_again(struct shard *shard, unsigned class, void **out, unsigned n)
 {
 	unsigned got = alloc_partial(shard, class, out, n), waits = PUNCH_WAITS;

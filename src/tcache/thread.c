@@ -149,7 +149,7 @@ static void tcache_setup(struct tcache *tc)
 	sheaf_setup(tc);
 }
 
-/* Starts the library if nobody has, and makes the thread its cache. errno stays: to work without is no failure. */
+/* Starts the library if nobody has, and makes the thread its cache, if there is memory for one. */
 static cold_path struct tcache *first_cache(void)
 {
 	struct tcache *tc;
@@ -186,6 +186,7 @@ struct tcache *tcache_get(void)
 	}
 	if (tc->state != TCACHE_BOOT)
 		return tc;
+	/* To work without a cache is no failure. */
 	saved = errno;
 	tc = first_cache();
 	errno = saved;
