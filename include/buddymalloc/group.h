@@ -53,8 +53,8 @@ void bm_scope_restore(bm_scope_t scope);
  * copied, cut at 31 characters; NULL: none. NULL with errno ENOMEM, or EAGAIN when
  * there are too many heaps and groups (some hundreds).
  *
- * At the limit the calling thread gives back what it keeps of the group's; then requests
- * fail with ENOMEM.
+ * At the limit the calling thread, unless it may not reclaim, gives back what it keeps of the
+ * group's; then requests fail with ENOMEM.
  */
 struct bm_group *bm_group_create(const char *name, size_t limit);
 

@@ -20,11 +20,11 @@
 extern "C" {
 #endif
 
-/* For the compiler's own checks: new memory, whose size is the product of these parameters. */
+/* What no other pointer points to. Not its size: bm_expand changes that. */
 #ifdef __GNUC__
-#define BM_NEW_MEMORY(...) __attribute__((__malloc__, __alloc_size__(__VA_ARGS__)))
+#define BM_NEW_MEMORY __attribute__((__malloc__))
 #else
-#define BM_NEW_MEMORY(...)
+#define BM_NEW_MEMORY
 #endif
 
 struct bm_heap;
@@ -32,8 +32,8 @@ struct bm_heap;
 /* NULL with errno ENOMEM, or EAGAIN when there are too many heaps and groups. */
 struct bm_heap *bm_heap_create(void);
 
-void *bm_heap_malloc(struct bm_heap *heap, size_t size) BM_NEW_MEMORY(2);
-void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size) BM_NEW_MEMORY(2, 3);
+void *bm_heap_malloc(struct bm_heap *heap, size_t size) BM_NEW_MEMORY;
+void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size) BM_NEW_MEMORY;
 
 /*
  * What p pointed to, if it has to move, moves into the heap. NULL: bm_heap_malloc. A
@@ -43,7 +43,7 @@ void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size) BM_NEW_MEMORY
 void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size);
 
 /* At a multiple of align, which is rounded up to a power of two. */
-void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size) BM_NEW_MEMORY(3);
+void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size) BM_NEW_MEMORY;
 
 /*
  * malloc and its kin serve the calling thread from the heap, up to

@@ -30,7 +30,7 @@
 #include "memmap/memmap.h"
 
 enum migratetype {
-	MIGRATE_UNMOVABLE,	/* slabs, and pages asked for without a mobility flag */
+	MIGRATE_UNMOVABLE,	/* slabs of many objects, and pages asked for without a mobility flag */
 	MIGRATE_MOVABLE,	/* large blocks: freed whole, their owner can be moved */
 	MIGRATE_RECLAIMABLE,	/* caches that a shrinker can empty */
 	MIGRATE_PCPTYPES,

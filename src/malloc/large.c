@@ -48,11 +48,12 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 {
 	u64 pfn;
 
-	if (unlikely(size > MAX_REQUEST)) {
+	tcache_get(); /* the first call of all may be a large one */
+	/* No search is made for what cannot be. */
+	if (unlikely(size > MAX_REQUEST || size > window.limit)) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	tcache_get(); /* the first call of all may be a large one */
 	pfn = alloc_pages_owned(owner, BM_GFP_HIGHUSER_MOVABLE | more, pages_for(size),
 				align_order);
 	if (unlikely(!pfn)) {

@@ -3,14 +3,14 @@
  * adds its defaults and calls the next:
  *
  *   bm_get_zeroed_page -> bm_get_free_page -> bm_get_free_pages -+
- *                                                bm_alloc_page -+-> bm_alloc_pages
+ *                                                 bm_alloc_page -+-> bm_alloc_pages
  *   -> bm_alloc_pages_node -> bm_alloc_pages_nodemask -> alloc_pages_nodemask
  *
  * and the last, of rank 4, is what malloc's own requests come to as well.
  *
  * The tag of a block's first page is TAG_PAGES from the moment it is handed
- * out until it is freed: the funnel (head_of) accepts nothing else, and free()
- * does not accept that. A struct bm_page is the struct page.
+ * out until it is freed, which exchanges it, so that of two who free it at once one
+ * finds nothing: the funnel (head_of) accepts nothing else, and free() does not accept that. A struct bm_page is the struct page.
  */
 #include <buddymalloc/page_alloc.h>
 
@@ -171,8 +171,9 @@ static void put_pages(const char *call, u64 pfn)
 {
 	if (likely(tag_claim(pfn, TAG_PAGES)))
 		free_pages(pfn);
-	else /* another thread has freed it meanwhile */
-		report_bad_pointer(call, pfn_to_addr(pfn));
+	else
+		report_corruption("double free of %p: %s, while another thread frees it",
+				  (void *)pfn_to_addr(pfn), call);
 }
 
 static inline void free_order(const char *call, void *addr, unsigned order)

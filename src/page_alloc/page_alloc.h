@@ -47,7 +47,7 @@ static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
 }
 
 /*
- * The general call, of which the others are this one with defaults: nr pages as
+ * The general call; the others are this one with defaults: nr pages as
  * alloc_pages_exact says, from the nodes of nodemask, from node nid (or NODE_NONE) rather than
  * from others; zones below the window may serve.
  */

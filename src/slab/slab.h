@@ -195,7 +195,8 @@ void slab_shrink(bool all);
  * Gives the pages of partial slabs that hold no live object back to the system:
  * all of them, or with GIVE_IDLE those of slabs that nobody used since the last
  * call, a bounded number of slabs at a time; no further slab once `most` pages are
- * given. Pages given. One thread at a time; others return at once.
+ * given. Pages given. One thread at a time; others return at once, or with GIVE_ALL wait
+ * for a while.
  */
 u64 slab_punch(enum give how, u64 most);
 

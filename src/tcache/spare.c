@@ -69,6 +69,7 @@ static struct tcache *begin_give(void)
 	if (tc) {
 		spare.warm = tc->next_free;
 		spare.nr_warm--;
+		spare.least_warm = MIN(spare.least_warm, spare.nr_warm);
 		tc->leaving = true;
 		push(&spare.cold, tc);
 	}
@@ -89,9 +90,10 @@ static u64 nr_to_give(enum give how)
 	u64 nr = UINT64_MAX;
 
 	lock(&threads_lock, LOCK_THREADS);
-	if (how == GIVE_IDLE)
+	if (how == GIVE_IDLE) {
 		nr = MIN(spare.least_warm, (u64)GIVE_SOME);
-	spare.least_warm = spare.nr_warm - MIN(nr, spare.nr_warm);
+		spare.least_warm = spare.nr_warm - MIN(nr, spare.nr_warm);
+	}
 	unlock(&threads_lock, LOCK_THREADS);
 	return nr;
 }
