@@ -140,6 +140,12 @@ static inline bool gfp_may_reclaim(bm_gfp_t gfp)
 	return gfp & BM_GFP_DIRECT_RECLAIM && !(gfp & BM_GFP_NORETRY);
 }
 
+/* Who may not wait for reclaim gets deeper into the reserve, and at once. */
+static inline bool gfp_is_urgent(bm_gfp_t gfp)
+{
+	return gfp & BM_GFP_HIGH && !(gfp & BM_GFP_DIRECT_RECLAIM);
+}
+
 /* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
 static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
 {

@@ -151,8 +151,7 @@ static unsigned gfp_to_alloc_flags(bm_gfp_t gfp)
 		return flags | ALLOC_NO_WATERMARKS;
 	if (gfp & BM_GFP_HIGH)
 		flags |= ALLOC_HIGH;
-	/* Who may not wait for reclaim either gets deeper into the reserve. */
-	if (gfp & BM_GFP_HIGH && !(gfp & BM_GFP_DIRECT_RECLAIM))
+	if (gfp_is_urgent(gfp))
 		flags |= ALLOC_HARDER;
 	return flags;
 }
@@ -210,7 +209,6 @@ static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
 	bool may_reclaim = gfp_may_reclaim(ac->gfp);
-	bool is_urgent = ac->gfp & BM_GFP_HIGH && !(ac->gfp & BM_GFP_DIRECT_RECLAIM);
 	u64 pfn;
 
 	if (ac->gfp & BM_GFP_KSWAPD_RECLAIM) {
@@ -220,7 +218,7 @@ static u64 try_everything(const struct alloc_context *ac)
 			reclaim_wake();
 	}
 	/* What others have warm; and for who is urgent the reserve too, before any system call. */
-	if (is_urgent || has_plenty_warm(ac->preferred)) {
+	if (gfp_is_urgent(ac->gfp) || has_plenty_warm(ac->preferred)) {
 		pfn = get_page_from_freelist(ac, alloc_flags);
 		if (pfn)
 			return pfn;

@@ -599,21 +599,13 @@ static void steps_in_the_child(void)
 	assert_int_equal(nr_dirty(), 0);
 }
 
-static void fork_at_purge(void *addr, size_t len)
-{
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
-	unit_in_child(steps_in_the_child);
-}
-
 static void a_child_ages(void)
 {
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	pass(500);
 	free_nr(9000);
-	fake_on_purge = fork_at_purge;
+	unit_fork_at_purge(steps_in_the_child);
 	pass(DECAY_MS / 2);
 	assert_null(fake_on_purge);
 }

@@ -228,21 +228,13 @@ static void take_above_the_soft_limit(void)
 	assert_int_equal(stats_shared.direct_reclaims, tries + 1);
 }
 
-static void fork_at_purge(void *addr, size_t len)
-{
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
-	unit_in_child(take_above_the_soft_limit);
-}
-
 static void a_child_gives_back_for_the_soft_limit(void)
 {
 	start(0, 32 << 20, UINT64_MAX);
 	while (nr_blocks < 31)
 		assert_true(take(BM_GFP_KERNEL));
 	give(30);
-	fake_on_purge = fork_at_purge;
+	unit_fork_at_purge(take_above_the_soft_limit);
 	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 40 * BLOCK, 0), 0);
 	assert_null(fake_on_purge);
 }

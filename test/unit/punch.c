@@ -229,11 +229,8 @@ static void huge_pages_stay_whole_while_busy(void)
 }
 
 /* What happens while the pages are with the system. */
-static void free_the_rest(void *addr, size_t len)
+static void free_the_rest(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	slab_free(shards[0], CLASS_A, objects + 8, size_classes[CLASS_A].nr_objects - 8u);
 }
 
@@ -242,7 +239,7 @@ static void a_slab_that_becomes_empty_meanwhile_goes(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_purge = free_the_rest;
+	unit_at_purge(free_the_rest);
 	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
 	slabs_check_gone(shards[0]);
 }
@@ -260,9 +257,9 @@ static void an_empty_slab_in_the_child(void)
 	slabs_check_gone(shards[0]);
 }
 
-static void free_the_rest_and_fork(void *addr, size_t len)
+static void free_the_rest_and_fork(void)
 {
-	free_the_rest(addr, len);
+	free_the_rest();
 	unit_in_child(an_empty_slab_in_the_child);
 }
 
@@ -271,7 +268,7 @@ static void a_child_keeps_a_slab_that_became_empty(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_purge = free_the_rest_and_fork;
+	unit_at_purge(free_the_rest_and_fork);
 	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
 	slabs_check_gone(shards[0]);
 }
@@ -280,11 +277,8 @@ static void a_child_keeps_a_slab_that_became_empty(void)
  * What is freed meanwhile has holes for the next time: nothing orders what its last owner wrote
  * before a page is given back now.
  */
-static void free_more(void *addr, size_t len)
+static void free_more(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	slab_free(shards[0], CLASS_A, objects + 16, 8);
 }
 
@@ -293,7 +287,7 @@ static void what_is_freed_meanwhile_stays_for_now(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_purge = free_more;
+	unit_at_purge(free_more);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
@@ -352,11 +346,8 @@ static void nap(void)
 	usleep(20000);
 }
 
-static void start_needy(void *addr, size_t len)
+static void start_needy(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	assert_int_equal(pthread_create(&needy, NULL, allocate_in_need, NULL), 0);
 	usleep(20000);
 }
@@ -374,7 +365,7 @@ static void who_finds_nothing_waits(void)
 	while (nr < ARRAY_SIZE(rest) - MOST && (n = slab_alloc(shards[0], CLASS_A, rest + nr, MOST)))
 		nr += n;
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_purge = start_needy;
+	unit_at_purge(start_needy);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	pthread_join(needy, NULL);
 	assert_int_equal(needy_got, 4);
@@ -389,20 +380,12 @@ static void goes_on_in_the_child(void)
 	slabs_check(shards[0]);
 }
 
-static void fork_meanwhile(void *addr, size_t len)
-{
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
-	unit_in_child(goes_on_in_the_child);
-}
-
 static void a_child_finds_the_slab_in_use(void)
 {
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_purge = fork_meanwhile;
+	unit_fork_at_purge(goes_on_in_the_child);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }

@@ -287,11 +287,8 @@ static void allocations_go_on_meanwhile(void)
 /* fork while pages are given back: those the other thread has in its hands are the child's too. */
 static u32 stage; /* of the purging thread: 1 at it, 2 may go on; sequentially consistent */
 
-static void wait_at_purge(void *addr, size_t len)
+static void wait_at_purge(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	__atomic_store_n(&stage, 1, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&stage, __ATOMIC_SEQ_CST) != 2)
 		os_yield();
@@ -322,7 +319,7 @@ static void a_child_has_what_another_thread_purged(void)
 
 	start();
 	free_pages(first);
-	fake_on_purge = wait_at_purge;
+	unit_at_purge(wait_at_purge);
 	assert_int_equal(pthread_create(&thread, NULL, purge_all, NULL), 0);
 	while (__atomic_load_n(&stage, __ATOMIC_SEQ_CST) != 1)
 		os_yield();
@@ -453,11 +450,8 @@ static void the_last_arrives_with_nothing(void)
 /* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
 static bool in_child;
 
-static void fork_at_purge(void *addr, size_t len)
+static void fork_and_go_on(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	in_child = !fork();
 	if (!in_child)
 		return;
@@ -471,7 +465,7 @@ static void a_child_goes_on_purging(void)
 
 	start();
 	free_pages(first);
-	fake_on_purge = fork_at_purge;
+	unit_at_purge(fork_and_go_on);
 	reclaim_purge(UINT64_MAX);
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), 0);

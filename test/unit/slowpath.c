@@ -244,11 +244,8 @@ static void growth_falls_back_to_the_need(void)
  */
 static bool other_is_done;
 
-static void wait_for_other(void *addr, size_t len)
+static void wait_for_other(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	while (!fake_calls(FAKE_FUTEX_WAIT) &&
 	       !__atomic_load_n(&other_is_done, __ATOMIC_RELAXED))
 		usleep(100);
@@ -273,7 +270,7 @@ static void pages_being_purged_are_waited_for(void)
 	/* 6 MiB come free, and go to the other thread. */
 	put(live[0]);
 	live[0] = live[--nr_live];
-	fake_on_purge = wait_for_other;
+	unit_at_purge(wait_for_other);
 	assert_int_equal(pthread_create(&thread, NULL, purge_all, NULL), 0);
 	while (__atomic_load_n(&zone_table[0]->nr_free, __ATOMIC_RELAXED))
 		usleep(100);

@@ -435,11 +435,8 @@ static void no_object_is_cached_and_free(void)
 	tcache_check(this_tcache);
 }
 
-static void fork_at_flush(void *addr, size_t len)
+static void fork_at_flush(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	fork_and(no_object_is_cached_and_free);
 }
 
@@ -463,7 +460,7 @@ static void a_fork_while_a_sheaf_is_flushed(void)
 	while (i)
 		cache_free(p[--i]);
 	assert_true(sheaf_used(this_tcache, CLASS_1024) > 0);
-	fake_on_purge = fork_at_flush;
+	unit_at_purge(fork_at_flush);
 	tcache_flush(this_tcache);
 	assert_null(fake_on_purge);
 }
@@ -473,7 +470,7 @@ static void *free_strangers(void *arg)
 	unsigned i;
 
 	cache_free(cache_alloc(0));
-	fake_on_purge = fork_at_flush;
+	unit_at_purge(fork_at_flush);
 	for (i = 0; i < 64; i++)
 		cache_free(from_parent[i]);
 	assert_null(fake_on_purge);
@@ -504,11 +501,8 @@ static void use_what_was_given_back(void)
 	assert_non_null(tc);
 }
 
-static void fork_at_purge(void *addr, size_t len)
+static void fork_at_purge(void)
 {
-	(void)addr;
-	(void)len;
-	fake_on_purge = NULL;
 	fork_and(use_what_was_given_back);
 }
 
@@ -519,7 +513,7 @@ static void a_spare_cache_in_the_child(void)
 	use_cache();
 	assert_int_equal(pthread_create(&thread, NULL, one_thread, NULL), 0);
 	pthread_join(thread, NULL);
-	fake_on_purge = fork_at_purge;
+	unit_at_purge(fork_at_purge);
 	assert_true(tcache_give_spare(GIVE_ALL, UINT64_MAX) > 0);
 	assert_null(fake_on_purge);
 }

@@ -116,6 +116,33 @@ void unit_in_child(void (*f)(void))
 	assert_int_equal(wait_for(pid), 0);
 }
 
+static void (*at_purge)(void), (*in_child_at_purge)(void);
+
+static void run_at_purge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	fake_on_purge = NULL;
+	at_purge();
+}
+
+void unit_at_purge(void (*f)(void))
+{
+	at_purge = f;
+	fake_on_purge = run_at_purge;
+}
+
+static void fork_now(void)
+{
+	unit_in_child(in_child_at_purge);
+}
+
+void unit_fork_at_purge(void (*f)(void))
+{
+	in_child_at_purge = f;
+	unit_at_purge(fork_now);
+}
+
 /* The exit status of a child that calls f(arg) and may abort. */
 static int try_in_child(void (*f)(void *), void *arg)
 {

@@ -69,4 +69,9 @@ void unit_said(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Runs f() in a child that must come to its end, with the caller's state. */
 void unit_in_child(void (*f)(void));
 
+/* Calls f() once, the next time that pages are given back: in the midst of it. */
+void unit_at_purge(void (*f)(void));
+/* The same in a child forked there. */
+void unit_fork_at_purge(void (*f)(void));
+
 #endif
