@@ -37,7 +37,8 @@ MALLOC_SOURCES = \
 LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include config.h
 
 lib_LTLIBRARIES += libbuddymalloc.la
-libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/dlopen.c
+libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/atfork.c \
+	src/malloc/dlopen.c
 libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
 # nodelete: pointers into the heap outlive any dlclose. Not initfirst: that runs our constructor
 # before a program's .preinit_array, where clang's thread sanitizer readies its open and read.

@@ -144,8 +144,7 @@ static void thread_exits(void *arg)
 	tcache_exit(tc);
 }
 
-/* Handlers that are registered first run last before a fork and first after it. */
-static cold_path void watch_fork(void)
+cold_path void watch_fork(void)
 {
 	static u32 done;
 

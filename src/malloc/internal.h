@@ -122,6 +122,8 @@ void groups_reinit_lock(void);
 /* bringup.c */
 void bringup(void);
 bool watch_exit(struct tcache *tc);
+/* Registers our handlers of fork, once: those registered first run last before it and first after. */
+void watch_fork(void);
 
 /* info.c */
 void print_report(void);

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fork-early.h"
 #include "helpers.h"
 #include "trap.h"
 
@@ -226,32 +227,21 @@ static void handler_forks(void)
 }
 
 /*
- * Registered before any constructor, these run between the library's own handlers:
+ * Registered before the library's own, and without its knowledge, these run between them:
  * prepare after it took its locks, parent and child before it lets go of them. They
  * allocate all the same.
  */
-static bool first_handlers_allocate;
 static unsigned first_handled;
 static size_t first_handler_bytes; /* 0: some objects of all sizes */
 
 static void first_handler(void)
 {
-	if (!first_handlers_allocate)
-		return;
 	first_handled++;
 	if (first_handler_bytes)
 		free(malloc(hide_size(first_handler_bytes)));
 	else
 		handler_allocates();
 }
-
-static void register_first(void)
-{
-	pthread_atfork(first_handler, first_handler, first_handler);
-}
-
-__attribute__((section(".preinit_array"), used))
-static void (*const first_handlers)(void) = register_first;
 
 static void fork_and_check(unsigned times)
 {
@@ -282,11 +272,40 @@ static void first_handlers_may_allocate(void)
 {
 	pthread_t threads[3];
 
-	first_handlers_allocate = true;
+	early_unseen = first_handler;
 	start_busy(threads, 3);
 	fork_and_check(20);
 	end_busy(threads, 3);
 	CHECK(first_handled == 20 * 2, "%u", first_handled);
+}
+
+/* A handler that waits for a mutex, whose holder allocates. */
+static pthread_mutex_t held_while_allocating = PTHREAD_MUTEX_INITIALIZER;
+
+static void *allocates_with_a_mutex(void *unused)
+{
+	for (uint64_t i = 1; !atomic_load(&stop); i++) {
+		const char *wrong;
+
+		pthread_mutex_lock(&held_while_allocating);
+		wrong = churn(i, 400, 60, i % 4 ? 3000 : 600000);
+		pthread_mutex_unlock(&held_while_allocating);
+		CHECK(!wrong, "%s", wrong);
+		/* The mutex is not fair: fork must get it now and then. */
+		usleep(10);
+	}
+	return unused;
+}
+
+static void early_handlers_may_wait(void)
+{
+	pthread_t thread;
+
+	early_mutex = &held_while_allocating;
+	CHECK(pthread_create(&thread, NULL, allocates_with_a_mutex, NULL) == 0);
+	fork_and_check(100);
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
 }
 
 static void prepare_handler_forks(void)
@@ -590,7 +609,7 @@ static void first_handlers_want_too_much(void)
 	pid_t pid;
 	int i;
 
-	first_handlers_allocate = true;
+	early_unseen = first_handler;
 	first_handler_bytes = 100 << 20;
 	CHECK(pthread_create(&thread, NULL, trims, NULL) == 0);
 	for (i = 0; i < 150; i++) {
@@ -642,6 +661,7 @@ static const struct trap_case cases[] = {
 	  .conf = "hard_limit:128M" },
 	{ .name = "free_pages_are_the_child_s_too", .run = free_pages_are_the_child_s_too,
 	  .conf = "hard_limit:128M" },
+	{ .name = "early_handlers_may_wait", .run = early_handlers_may_wait },
 	{ .name = "prepare_handler_forks", .run = prepare_handler_forks },
 	{ .name = "parent_handler_forks", .run = parent_handler_forks },
 	{ .name = "child_handler_forks", .run = child_handler_forks },

@@ -63,10 +63,18 @@ test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
 test_traps_extensions_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_extensions_LDADD = test/lib/libtest.a
 
-test_traps_fork_SOURCES = test/traps/fork.c
+test_traps_fork_SOURCES = test/traps/fork.c test/traps/fork-early.h
 test_traps_fork_CFLAGS = $(TEST_CFLAGS)
 test_traps_fork_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_fork_LDADD = test/lib/libtest.a
+# By the file, as libtool would make a script of the program otherwise.
+test_traps_fork_LDADD = test/lib/libtest.a test/traps/.libs/fork-early.so
+test_traps_fork_DEPENDENCIES = test/lib/libtest.a test/traps/fork-early.la
+test_traps_fork_LDFLAGS = -Wl,-rpath,$(abs_top_builddir)/test/traps/.libs
+
+check_LTLIBRARIES += test/traps/fork-early.la
+test_traps_fork_early_la_SOURCES = test/traps/fork-early.c test/traps/fork-early.h
+test_traps_fork_early_la_CFLAGS = $(TEST_CFLAGS)
+test_traps_fork_early_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
 test_traps_interface_SOURCES = test/traps/interface.c
 test_traps_interface_CFLAGS = $(TEST_CFLAGS)
