@@ -27,6 +27,9 @@ struct bm_group;
 /* A scope as it was before, for bm_scope_restore. */
 typedef uint64_t bm_scope_t;
 
+/* None: the call failed, nothing changed and errno tells why. To restore that does nothing. */
+#define BM_SCOPE_FAILED (~(bm_scope_t)0)
+
 #define BM_SCOPE_NORECLAIM 1u /* requests do not reclaim: they fail sooner */
 #define BM_SCOPE_NOSYSCALL 2u /* nor grow, move or age anything: no memory system call */
 
@@ -34,9 +37,8 @@ typedef uint64_t bm_scope_t;
  * Adds constraints to those of the calling thread, up to bm_scope_restore:
  * flags of the above; node, unless it is -1, on which all memory must lie;
  * group, unless NULL, which is charged. A request with BM_GFP_NOFAIL keeps to the
- * flags and still waits until others free memory. Returns what was before, on failure too:
- * then nothing changes and errno is set, else errno is left alone, so who wants to
- * know sets it to 0 first. EINVAL for an unknown flag or node, EAGAIN for a group in
+ * flags and still waits until others free memory. Returns what was before, or
+ * BM_SCOPE_FAILED with errno EINVAL for an unknown flag or node, EAGAIN for a group in
  * a thread that is ending, ENOMEM when there is no memory for the thread's cache.
  * Kernel: memalloc_noreclaim_save() and its kin, set_active_memcg().
  */
@@ -58,9 +60,7 @@ void bm_scope_restore(bm_scope_t scope);
  */
 struct bm_group *bm_group_create(const char *name, size_t limit);
 
-/*
- * bm_scope_save(0, -1, group), whose errors are told by errno alone; and bm_scope_restore.
- */
+/* bm_scope_save(0, -1, group), and bm_scope_restore. */
 bm_scope_t bm_group_enter(struct bm_group *group);
 void bm_group_leave(bm_scope_t scope);
 

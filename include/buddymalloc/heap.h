@@ -47,9 +47,8 @@ void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size) BM_NEW_M
 
 /*
  * malloc and its kin serve the calling thread from the heap, up to
- * bm_scope_restore with what this returns. On failure (errno EAGAIN: the thread
- * is ending; ENOMEM: there is no memory for its cache) nothing changes and what was before
- * is returned all the same: set errno to 0 first and look at it.
+ * bm_scope_restore with what this returns. BM_SCOPE_FAILED with errno EAGAIN: the thread
+ * is ending; or ENOMEM: there is no memory for its cache.
  */
 bm_scope_t bm_heap_set_default(struct bm_heap *heap);
 

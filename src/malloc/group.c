@@ -39,26 +39,28 @@ static struct shard *owners_shard(u16 owner)
 	return owner ? shards[owner] : NULL;
 }
 
-bool scope_enter_owner(u16 owner, bm_scope_t *before)
+bm_scope_t scope_enter_owner(u16 owner)
 {
-	*before = scope_word();
+	bm_scope_t before = scope_word();
+
 	if (!tcache_rebind(owners_shard(owner)))
-		return false;
+		return BM_SCOPE_FAILED;
 	this_scope.owner = owner;
-	return true;
+	return before;
 }
 
 BM_EXPORT bm_scope_t bm_scope_save(unsigned flags, int node, struct bm_group *group)
 {
-	bm_scope_t before = scope_word();
+	bm_scope_t before;
 
 	tcache_get();
 	if (flags & ~(BM_SCOPE_NORECLAIM | BM_SCOPE_NOSYSCALL) ||
 	    (node != NODE_NONE && !node_exists((unsigned)node))) {
 		errno = EINVAL;
-		return before;
+		return BM_SCOPE_FAILED;
 	}
-	if (group && !scope_enter_owner(group->shard->owner, &before))
+	before = group ? scope_enter_owner(group->shard->owner) : scope_word();
+	if (before == BM_SCOPE_FAILED)
 		return before;
 	static_assert(BM_SCOPE_NORECLAIM == SCOPE_NORECLAIM && BM_SCOPE_NOSYSCALL == SCOPE_NOSYSCALL,
 		      "the header repeats these");
@@ -73,6 +75,8 @@ BM_EXPORT void bm_scope_restore(bm_scope_t scope)
 	struct scope to;
 	int saved = errno;
 
+	if (scope == BM_SCOPE_FAILED)
+		return;
 	memcpy(&to, &scope, sizeof(to));
 	/* What the cache cannot serve (the thread is ending) is not to be the owner's either. */
 	if (to.owner != this_scope.owner && !tcache_rebind(owners_shard(to.owner)))

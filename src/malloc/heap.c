@@ -99,10 +99,7 @@ BM_EXPORT void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size
 
 BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)
 {
-	bm_scope_t before;
-
-	scope_enter_owner(heap_shard(heap)->owner, &before);
-	return before;
+	return scope_enter_owner(heap_shard(heap)->owner);
 }
 
 /* Gives back what begins at pfn if it is the heap's; pages to go on by. */

@@ -112,8 +112,11 @@ void *do_memalign(size_t align, size_t size);
 /* Rounds it up to one; false with errno EINVAL where there is none. */
 bool round_up_alignment(size_t *align);
 
-/* group.c. The thread's malloc serves from the owner's shard, 0: its home; false as tcache_rebind. */
-bool scope_enter_owner(u16 owner, u64 *before);
+/*
+ * group.c. The thread's malloc serves from the owner's shard. The scope before, or
+ * BM_SCOPE_FAILED with errno as of tcache_rebind.
+ */
+u64 scope_enter_owner(u16 owner);
 /* fork */
 void groups_lock_all(void);
 void groups_unlock_all(void);

@@ -28,6 +28,8 @@ int main(void)
 	if (!plugin)
 		return 1;
 	before = bm_group_enter(plugin);
+	if (before == BM_SCOPE_FAILED)
+		return 1;
 	bytes = greedy(&last);
 	bm_group_leave(before);
 	if (errno != ENOMEM || bytes > 1 << 20 || bm_group_failures(plugin) == 0)

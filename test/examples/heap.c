@@ -22,7 +22,7 @@ int main(void)
 	}
 	/* Code that only knows malloc. */
 	before = bm_heap_set_default(heap);
-	if (!strdup("a copy in the heap"))
+	if (before == BM_SCOPE_FAILED || !strdup("a copy in the heap"))
 		return 1;
 	bm_scope_restore(before);
 	if (bm_heap_destroy(heap) != 0)

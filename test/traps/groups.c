@@ -567,14 +567,11 @@ static void scopes(void)
 	bm_scope_t outer, inner;
 	char *p;
 
-	errno = 0;
-	bm_scope_save(4, -1, NULL);
-	CHECK(errno == EINVAL);
-	errno = 0;
-	bm_scope_save(0, 62, NULL);
-	CHECK(errno == EINVAL);
-	errno = 0;
+	CHECK(bm_scope_save(4, -1, NULL) == BM_SCOPE_FAILED && errno == EINVAL);
+	CHECK(bm_scope_save(0, 62, NULL) == BM_SCOPE_FAILED && errno == EINVAL);
 	outer = bm_scope_save(BM_SCOPE_NORECLAIM, 0, NULL);
+	/* Nothing that failed is gone back to. */
+	bm_scope_restore(BM_SCOPE_FAILED);
 	CHECK((p = malloc(3 * MIB)));
 	inner = bm_scope_save(BM_SCOPE_NOSYSCALL, -1, NULL);
 	/* What is at hand serves; nothing is mapped. */
@@ -705,37 +702,56 @@ static void heaps_destroyed_beside_others(void)
 		CHECK(bm_heap_destroy(first[i]) == 0);
 }
 
-/* The calls fail if errno is set, and only then. */
-static void *enter_without_a_cache(void *no_room)
+/*
+ * Threads for whose caches there is no room in the address space work without. What needs no
+ * cache succeeds and leaves errno alone; a group needs one. The first threads may find room.
+ */
+#define CACHELESS 64
+
+static struct bm_group *cacheless_group;
+static pthread_barrier_t no_room, all_have_entered;
+static unsigned nr_refused; /* atomic */
+
+static void *enter_without_a_cache(void *unused)
 {
 	bm_scope_t scope, inner;
 
-	while (!*(volatile bool *)no_room)
-		sched_yield();
+	pthread_barrier_wait(&no_room);
 	errno = 0;
 	scope = bm_scope_save(BM_SCOPE_NORECLAIM, -1, NULL);
-	CHECK(errno == 0);
+	CHECK(scope != BM_SCOPE_FAILED && errno == 0);
 	inner = bm_scope_save(0, -1, NULL);
-	CHECK(inner != scope);
+	CHECK(inner != BM_SCOPE_FAILED && inner != scope && errno == 0);
+	if (bm_group_enter(cacheless_group) == BM_SCOPE_FAILED) {
+		CHECK(errno == ENOMEM);
+		__atomic_fetch_add(&nr_refused, 1, __ATOMIC_RELAXED);
+	}
+	/* Nobody leaves a cache to another before that. */
+	pthread_barrier_wait(&all_have_entered);
 	bm_scope_restore(scope);
-	return NULL;
+	return unused;
 }
 
-/* A thread for whose cache there is no room in the address space works without one. */
 static void scopes_without_a_cache(void)
 {
 	struct rlimit none = { 0, 0 }, old;
-	bool no_room = false;
-	pthread_t thread;
+	pthread_t thread[CACHELESS];
 
-	free(malloc(1));
+	CHECK((cacheless_group = bm_group_create(NULL, 0)));
+	CHECK(!pthread_barrier_init(&no_room, NULL, CACHELESS + 1));
+	CHECK(!pthread_barrier_init(&all_have_entered, NULL, CACHELESS));
 	CHECK(!getrlimit(RLIMIT_AS, &old));
 	none.rlim_max = old.rlim_max;
-	CHECK(!pthread_create(&thread, NULL, enter_without_a_cache, &no_room));
+	for (int i = 0; i < CACHELESS; i++)
+		CHECK(!pthread_create(&thread[i], NULL, enter_without_a_cache, NULL));
 	CHECK(!setrlimit(RLIMIT_AS, &none));
-	*(volatile bool *)&no_room = true;
-	pthread_join(thread, NULL);
+	pthread_barrier_wait(&no_room);
+	for (int i = 0; i < CACHELESS; i++)
+		pthread_join(thread[i], NULL);
 	CHECK(!setrlimit(RLIMIT_AS, &old));
+	CHECK(nr_refused > 0);
+	/* All are out of it, or never were in. */
+	CHECK(bm_group_destroy(cacheless_group) == 0);
 }
 
 static const struct trap_case cases[] = {
