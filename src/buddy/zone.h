@@ -13,7 +13,7 @@
  * and the clearing of dirty bits. Callers hold it for functions that end in
  * _locked; all others take it themselves.
  *
- * Invariants (zone_check walks them):
+ * Invariants (test/unit/invariants.c walks them):
  *  1. a free block of order o starts at a multiple of 1 << o; no two buddies
  *     of the same order (below MAX_ORDER) and zone are both free;
  *  2. pageblock.free has exactly the bits of pages in free blocks;
@@ -244,9 +244,6 @@ void pages_count_backed(long nr);
 u64 pages_give_back(u64 pfn, u64 nr, bool aged);
 /* Zeroes what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
 void pages_clear(u64 pfn, u64 nr);
-
-/* Aborts with a message if an invariant does not hold. Slow; zone lock held. */
-void zone_check_locked(struct zone *zone);
 
 /* fork */
 void zone_lock_all(struct zone *zone);

@@ -206,9 +206,6 @@ struct class_totals {
 };
 void slab_class_totals(unsigned class, struct class_totals *t);
 
-/* Aborts with a message if an invariant of the shard does not hold. Takes locks. */
-void slab_check(struct shard *shard);
-
 /* fork */
 void slab_lock_all(void);
 void slab_unlock_all(void);

@@ -6,6 +6,7 @@
 #ifndef BM_TEST_BUDDY_MODEL_H
 #define BM_TEST_BUDDY_MODEL_H
 
+#include "invariants.h"
 #include "unit.h"
 
 #include "buddy/zone.h"

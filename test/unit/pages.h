@@ -2,6 +2,7 @@
 #ifndef BM_TEST_PAGES_H
 #define BM_TEST_PAGES_H
 
+#include "invariants.h"
 #include "unit.h"
 
 #include "base/options.h"

@@ -1,4 +1,5 @@
 /* The per-CPU page lists: what comes and goes, counts, draining, contention. */
+#include "invariants.h"
 #include "unit.h"
 
 #include <pthread.h>

@@ -1,6 +1,10 @@
-/* rank 3: the walk over a zone's invariants, for tests. */
+/* The walks over the invariants of a zone, and of a shard's slabs; see invariants.h. */
+#include "invariants.h"
+
 #include "base/report.h"
 #include "buddy/run.h"
+
+/* -------------------------------------------------------------------- zones */
 
 /* Pageblocks by number, then those below 4 GiB; 0: no more. */
 static u64 next_pageblock(u64 pfn)
@@ -143,4 +147,44 @@ void zone_check_locked(struct zone *zone)
 			     zone->name, (unsigned long)zone->nr_free, (unsigned long)nr_free,
 			     (unsigned long)nr_bits, (unsigned long)zone->nr_dirty,
 			     (unsigned long)nr_dirty);
+}
+
+/* -------------------------------------------------------------------- slabs */
+
+static void check_node(const struct shard *shard, unsigned class)
+{
+	const struct cache_node *node = &shard->nodes[class];
+	const struct size_class *sc = &size_classes[class];
+	u64 nr_free = 0, nr_empty = 0, pfn;
+	unsigned i;
+
+	for (pfn = node->partial_first; pfn; pfn = pfn_to_page(pfn)->next) {
+		const struct page *page = pfn_to_page(pfn);
+		unsigned bits = 0;
+
+		for (i = 0; i < ARRAY_SIZE(page->map); i++)
+			bits += (unsigned)__builtin_popcountll(page->map[i]);
+		if (page->kind != PAGE_SLAB || bits != page->nr_free || !bits ||
+		    bits > sc->nr_objects || tag_read(pfn) != shard->tag_base + class)
+			report_fatal("slab %#lx: kind %u, %u bits, nr_free %u, tag %u",
+				     (unsigned long)pfn, page->kind, bits, page->nr_free,
+				     tag_read(pfn));
+		nr_free += bits;
+		nr_empty += bits == sc->nr_objects;
+	}
+	if (nr_free != node->nr_free || nr_empty != node->nr_empty)
+		report_fatal("shard %u class %u: free %lu, counted %lu; empty %u, counted %lu",
+			     shard->id, class, (unsigned long)node->nr_free,
+			     (unsigned long)nr_free, node->nr_empty, (unsigned long)nr_empty);
+}
+
+void slab_check(struct shard *shard)
+{
+	unsigned class;
+
+	for (class = 0; class < NR_CLASSES; class++) {
+		lock(&shard->nodes[class].lock, LOCK_NODE);
+		check_node(shard, class);
+		unlock(&shard->nodes[class].lock, LOCK_NODE);
+	}
 }
