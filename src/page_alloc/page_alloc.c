@@ -336,18 +336,3 @@ u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u6
 		return alloc_pages_bound(nid, gfp, nr, align_order, nodemask);
 	return alloc_on_node(first_node, gfp, nr, align_order, nodemask);
 }
-
-u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order)
-{
-	if (unlikely(order > MAX_ORDER)) {
-		warn_order(gfp, order);
-		errno = EINVAL;
-		return 0;
-	}
-	return alloc_pages_nodemask(nid, gfp, (u64)1 << order, order, NODES_ALL);
-}
-
-u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order)
-{
-	return alloc_pages_owned(0, gfp, nr, align_order);
-}

@@ -35,21 +35,11 @@ void page_alloc_init(void);
 void nodes_check_option(void);
 
 /*
- * 1 << order pages, naturally aligned, order up to MAX_ORDER, from node nid
- * (or NODE_NONE). 0 with errno ENOMEM when there is no memory, EINVAL for a
- * larger order.
- */
-u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order);
-
-static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
-{
-	return alloc_pages_node(NODE_NONE, gfp, order);
-}
-
-/*
- * The general call; the others are this one with defaults: nr pages as
- * alloc_pages_exact says, from the nodes of nodemask, from node nid (or NODE_NONE) rather than
- * from others; zones below the window may serve.
+ * The heart, to which all ways lead: exactly nr pages, the first at a multiple of
+ * 1 << align_order pages, from the nodes of nodemask, from node nid (or NODE_NONE) rather than
+ * from others. Any nr: blocks of more than 1 << MAX_ORDER pages are pageblocks in a row, or,
+ * with BM_GFP_HIGHMEM, mapped for themselves. Zones below the window may serve, unless
+ * GFP_WINDOW is there. 0 with errno ENOMEM when there is no memory.
  */
 u64 alloc_pages_nodemask(int nid, bm_gfp_t gfp, u64 nr, unsigned align_order, u64 nodemask);
 #define NODES_ALL (~(u64)0)
@@ -72,14 +62,6 @@ void split_pages(u64 pfn);
 /* The node of an allocated block's pages; whether there is such a node. */
 unsigned page_node(u64 pfn);
 bool node_exists(unsigned nid);
-
-/*
- * Exactly nr pages, the first at a multiple of 1 << align_order pages; what a
- * block of 1 << order has beyond is given back at once. Any nr: blocks of more than
- * 1 << MAX_ORDER pages are pageblocks in a row, or, with BM_GFP_HIGHMEM, mapped for
- * themselves.
- */
-u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order);
 
 /* Gives back a block with the nr_pages its head says. */
 void free_pages(u64 pfn);

@@ -85,7 +85,10 @@ static inline void page_disown(struct page *page, u64 nr)
 	page->owner = 0;
 }
 
-/* As alloc_pages_exact and alloc_pages_nodemask, charged to the owner and marked as its. */
+/*
+ * As alloc_pages_nodemask, charged to the owner and marked as its; the first from any node,
+ * within the window, for malloc.
+ */
 u64 alloc_pages_owned(u16 owner, bm_gfp_t gfp, u64 nr, unsigned align_order);
 u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned align_order,
 			   u64 nodemask);

@@ -8,6 +8,23 @@
 #include "base/options.h"
 #include "buddy/zone.h"
 #include "page_alloc/page_alloc.h"
+#include "page_alloc/scope.h"
+
+/* The kernel's short forms, which programs have as bm_alloc_pages and so on, and malloc's own. */
+static inline u64 alloc_pages_node(int nid, bm_gfp_t gfp, unsigned order)
+{
+	return alloc_pages_nodemask(nid, gfp, (u64)1 << order, order, NODES_ALL);
+}
+
+static inline u64 alloc_pages(bm_gfp_t gfp, unsigned order)
+{
+	return alloc_pages_node(NODE_NONE, gfp, order);
+}
+
+static inline u64 alloc_pages_exact(bm_gfp_t gfp, u64 nr, unsigned align_order)
+{
+	return alloc_pages_owned(0, gfp, nr, align_order);
+}
 
 /* Brings up ranks 2 to 4. */
 static inline void pages_start(void)
