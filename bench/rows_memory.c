@@ -199,6 +199,28 @@ static void idle_pass(void *ctx)
  */
 #define SERVER_PHASES 100
 
+/*
+ * One phase: half of its objects have nearly one size. `first`: it fills all slots, else it
+ * replaces objects at random. Keeps the sizes of the slots, and the sum.
+ */
+static void server_phase(struct heap *h, bool first, uint32_t replaced, uint32_t *size,
+			 uint64_t *live)
+{
+	uint32_t favourite = 16u << rng_below(&h->rng, 8);
+
+	for (uint32_t i = 0; i < replaced; i++) {
+		uint32_t k = first ? i : rng_below(&h->rng, h->count);
+		uint32_t bytes = rng_below(&h->rng, 2) ?
+			favourite + rng_below(&h->rng, favourite / 4) :
+			16 + rng_below(&h->rng, 1008);
+		free(h->slot[k]);
+		h->slot[k] = bench_malloc(bytes);
+		memset(h->slot[k], 1, bytes);
+		*live += (uint64_t)bytes - size[k];
+		size[k] = bytes;
+	}
+}
+
 /* Bytes of the 4 KiB pages that hold at least part of a live object. */
 static uint64_t live_pages(const struct heap *h, const uint32_t *size)
 {
@@ -228,26 +250,35 @@ static void server_pass(void *ctx)
 	uint64_t live = 0;
 
 	for (int phase = 0; phase < SERVER_PHASES; phase++) {
-		/* Half of the objects of a phase have nearly one size. */
-		uint32_t favourite = 16u << rng_below(&h->rng, 8);
-		uint32_t replaced = phase ? h->count / 3 : h->count;
-		for (uint32_t i = 0; i < replaced; i++) {
-			uint32_t k = phase ? rng_below(&h->rng, h->count) : i;
-			uint32_t bytes = rng_below(&h->rng, 2) ?
-				favourite + rng_below(&h->rng, favourite / 4) :
-				16 + rng_below(&h->rng, 1008);
-			free(h->slot[k]);
-			h->slot[k] = bench_malloc(bytes);
-			memset(h->slot[k], 1, bytes);
-			live += (uint64_t)bytes - size[k];
-			size[k] = bytes;
-		}
+		server_phase(h, !phase, phase ? h->count / 3 : h->count, size, &live);
 		if (phase == SERVER_PHASES / 2)
 			row_report_rss("rss_middle", process_rss_bytes());
 	}
 	report(h, process_rss_bytes(), live);
 	rest();
 	row_report_rss("rss_rest", process_rss_bytes());
+	row_report_rss("live_pages", live_pages(h, size));
+	bench_unmap(size, h->count * sizeof(*size));
+}
+
+/*
+ * The same where each phase replaces nearly all objects, one after another at random. What a
+ * phase leaves of its favourite size is spread over all that it had; whether the objects that
+ * come and go later stay spread, or gather, is what this row shows. Memory has time to age.
+ */
+#define LONG_PHASES 20
+#define LONG_PHASE_TURNS 3 /* for each object, on average */
+
+static void phases_pass(void *ctx)
+{
+	struct heap *h = ctx;
+	uint32_t *size = bench_map(h->count * sizeof(*size));
+	uint64_t live = 0;
+
+	for (int phase = 0; phase < LONG_PHASES; phase++)
+		server_phase(h, !phase, phase ? h->count * LONG_PHASE_TURNS : h->count, size, &live);
+	rest();
+	report(h, process_rss_bytes(), live);
 	row_report_rss("live_pages", live_pages(h, size));
 	bench_unmap(size, h->count * sizeof(*size));
 }
@@ -268,5 +299,7 @@ const struct row rows_memory[] = {
 	       idle, 1),
 	MEMORY("server", "RSS after 100 phases of changing sizes, 100 000 objects",
 	       server, 100000),
+	MEMORY("phases", "RSS 2 s after 20 phases that each replace all of 100 000 objects",
+	       phases, 100000),
 	{ .name = NULL },
 };

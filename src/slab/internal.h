@@ -64,15 +64,6 @@ static inline void node_forget_empty(struct cache_node *node, const struct size_
 	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
 }
 
-/* Slabs of the node, for any thread. One may be gone before it was counted. */
-static inline u64 node_nr_slabs(const struct cache_node *node)
-{
-	u64 gone = __atomic_load_n(&node->nr_gone, __ATOMIC_RELAXED);
-	u64 made = __atomic_load_n(&node->nr_made, __ATOMIC_RELAXED);
-
-	return made - MIN(gone, made);
-}
-
 /*
  * The first page of the slab that an object of the class lies in. Of an object
  * that may be free already only while its own page has the class's tag.

@@ -34,7 +34,7 @@ struct cache_node {
 	u32 empty_low;	/* the least nr_empty since the last ageing */
 	u64 nr_made;	/* slabs; relaxed atomic */
 	u64 nr_gone;	/* of these; others read it, relaxed */
-	u64 nr_free;	/* objects in partial and isolated slabs */
+	u64 nr_free;	/* objects in partial and isolated slabs; others read it, relaxed */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Objects of the shard that strangers freed, for its threads (transfer.c). */
@@ -168,6 +168,34 @@ static inline bool slab_has_transferred(const struct shard *shard)
 }
 /* Adds the number and bytes of these; unlocked, so approximate. */
 void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes);
+
+/* Slabs of the node, for any thread. One may be gone before it was counted. */
+static inline u64 node_nr_slabs(const struct cache_node *node)
+{
+	u64 gone = __atomic_load_n(&node->nr_gone, __ATOMIC_RELAXED);
+	u64 made = __atomic_load_n(&node->nr_made, __ATOMIC_RELAXED);
+
+	return made - MIN(gone, made);
+}
+
+/* Bytes for which it is worth while to gather a class's objects in fewer slabs. */
+#define SPARSE_LEAST ((u64)256 << 10)
+
+/*
+ * Whether more of the class's slabs is free than in use, but for those without a used object.
+ * For any thread, so close rather than exact.
+ */
+static inline bool slab_is_sparse(const struct shard *shard, unsigned class)
+{
+	const struct cache_node *node = &shard->nodes[class];
+	const struct size_class *sc = &size_classes[class];
+	u64 in_empty = (u64)__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED) * sc->nr_objects;
+	u64 nr_free = MAX(__atomic_load_n(&node->nr_free, __ATOMIC_RELAXED), in_empty);
+	u64 objects = MAX(node_nr_slabs(node) * sc->nr_objects, nr_free);
+
+	return (nr_free - in_empty) * sc->size >= SPARSE_LEAST &&
+	       nr_free - in_empty > objects - nr_free;
+}
 
 /* What waits for a shard without threads goes to its slabs; its last thread calls this. */
 void slab_forsake(struct shard *shard);

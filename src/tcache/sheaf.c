@@ -7,6 +7,13 @@
  * all sheaves of limit times object size stays within capacity_bytes(). When it
  * would not, now and then another sheaf that had grown is emptied and shrunk:
  * capacity moves to the classes in use.
+ *
+ * Sparse classes. After a peak of one class what is left of it is spread over all the slabs
+ * there were. Objects that are freed and allocated in turns would stay spread for good, as a
+ * sheaf hands out again what it took; by way of the slabs they gather in the first few, and
+ * the others become empty. So the sheaf of such a class is kept as small as at first, unless
+ * it runs empty, or overflows, time and again: then the program does no more than allocate,
+ * or free, and the larger the batch, the better.
  */
 #include <errno.h>
 
@@ -39,6 +46,9 @@
 /* Where a sheaf's limit begins: a page worth, none for larger objects. */
 #define FIRST_BYTES ((size_t)4 << 10)
 #define FIRST_MOST 32
+
+/* So many refills or overflows in a row are no coincidence where both are as likely. */
+#define STREAK_MOST 8
 
 /* A sheaf that is as full as so long ago is out of use. */
 #define LOOK_EVERY_MS 4
@@ -193,11 +203,21 @@ static void take_capacity(struct tcache *tc, unsigned class)
 	}
 }
 
+/* Whether it neither ran empty nor overflowed in a row since the last look, and is too large for that. */
+static bool is_lazy(struct tcache *tc, unsigned class)
+{
+	bool steady = tc->streak[class] == STREAK_MOST || tc->streak[class] == -STREAK_MOST;
+
+	tc->streak[class] = 0;
+	return !steady && sheaf_limit(tc, class) > first_limit[class] &&
+	       slab_is_sparse(tc->shard, class);
+}
+
 /*
  * Each refill or flush of one class looks at one other, in rounds that begin
  * LOOK_EVERY_MS apart at least. A sheaf that is as full as in the round before is
  * out of use: its objects go home, for each of them may be all that keeps a slab
- * from becoming empty.
+ * from becoming empty. So do those of a sparse class.
  */
 static void look_at_next(struct tcache *tc, unsigned class)
 {
@@ -208,7 +228,7 @@ static void look_at_next(struct tcache *tc, unsigned class)
 		return;
 	tc->look = (u8)(next + 1);
 	used = (u32)(tc->sheaf[next].top - sheaf_bottom(tc, next));
-	if (used && used == tc->seen[next] && next != class)
+	if (next != class && ((used && used == tc->seen[next]) || is_lazy(tc, next)))
 		sheaf_drop(tc, next);
 	else
 		tc->seen[next] = (u16)used;
@@ -264,6 +284,19 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 }
 
 /*
+ * The sheaf ran empty (way 1) or overflowed (-1): whether it is to be small, as its class is
+ * sparse and the program both allocates and frees of it.
+ */
+static bool is_for_slabs(struct tcache *tc, unsigned class, int way)
+{
+	int streak = tc->streak[class] * way;
+
+	streak = streak > 0 ? MIN(streak + 1, STREAK_MOST) : 1;
+	tc->streak[class] = (signed char)(streak * way);
+	return streak < STREAK_MOST && unlikely(slab_is_sparse(tc->shard, class));
+}
+
+/*
  * What strangers freed of the shard goes into sheaves that have room, the first of it
  * to be handed out first. An object of the class; NULL if there was none.
  */
@@ -296,6 +329,7 @@ static out_of_line void *take_transferred(struct tcache *tc, unsigned class)
 static void *refill_live(struct tcache *tc, unsigned class)
 {
 	void **bottom, *object;
+	bool small;
 	u32 n;
 
 	if (unlikely(!--tc->age_in)) {
@@ -304,9 +338,13 @@ static void *refill_live(struct tcache *tc, unsigned class)
 		look_again(tc);
 	}
 	look_at_next(tc, class);
+	small = is_for_slabs(tc, class, 1);
+	if (unlikely(small))
+		sheaf_set_limit(tc, class, first_limit[class]);
 	/* Half of what it may hold: the other half is room for frees. */
 	n = MAX(sheaf_limit(tc, class) / 2, 1u);
-	sheaf_grow(tc, class);
+	if (likely(!small))
+		sheaf_grow(tc, class);
 	if (slab_has_transferred(tc->shard)) {
 		object = take_transferred(tc, class);
 		if (object)
@@ -350,11 +388,20 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	return object;
 }
 
+/* In a full sheaf, without a flush of half of it; false if that cannot be. */
+static bool make_room(struct tcache *tc, unsigned class)
+{
+	if (likely(!is_for_slabs(tc, class, -1)))
+		return sheaf_grow(tc, class);
+	sheaf_drop(tc, class);
+	return first_limit[class];
+}
+
 void sheaf_push_full(struct tcache *tc, unsigned class, void *p)
 {
 	u32 before = tcache_enter(tc);
 
-	if (tc->sheaf[class].top == tc->sheaf[class].limit && !sheaf_grow(tc, class)) {
+	if (tc->sheaf[class].top == tc->sheaf[class].limit && !make_room(tc, class)) {
 		if (sheaf_limit(tc, class) < 2) {
 			tcache_leave(tc, before);
 			tcache_free_direct(p, (u16)(tc->tag_base + class));

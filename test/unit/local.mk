@@ -48,6 +48,7 @@ UNIT_TESTS += \
 	test/unit/punch \
 	test/unit/shard \
 	test/unit/checks \
+	test/unit/sparse \
 	test/unit/stack \
 	test/unit/tcache \
 	test/unit/tcache_threads \
@@ -109,6 +110,8 @@ test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_shard_LDADD = $(UNIT_LDADD)
 test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_checks_LDADD = $(UNIT_LDADD)
+test_unit_sparse_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_sparse_LDADD = $(UNIT_LDADD)
 test_unit_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_stack_LDADD = $(UNIT_LDADD)
 test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
