@@ -63,22 +63,10 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class);
 /* Gives back all that the thread keeps of these. */
 void tcache_drop_kept(struct tcache *tc);
 /*
- * Empties slot i: what it has, NULL if nothing, and of what class. Entered, or with the
+ * Empties place i: what it has, NULL if nothing, and of what class. Entered, or with the
  * cache sealed and its lock held.
  */
 void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class);
-/* Fills an empty slot, and empties one. A child of fork finds NULL, or an object with its class. */
-static inline void kept_put(struct tcache *tc, unsigned i, void *p, unsigned class)
-{
-	__atomic_store_n(&tc->kept_class[i], (u8)class, __ATOMIC_RELAXED);
-	__atomic_store_n(&tc->kept[i], p, __ATOMIC_RELEASE);
-}
-
-static inline void kept_clear(struct tcache *tc, unsigned i)
-{
-	__atomic_store_n(&tc->kept[i], NULL, __ATOMIC_RELAXED);
-	__atomic_store_n(&tc->kept_class[i], 0, __ATOMIC_RELEASE);
-}
 
 /* Refills, and frees of single objects, between two looks at the clock. */
 #define AGE_EVERY 64

@@ -3,11 +3,11 @@
  * that it freed, since so many are freed and wanted again at once (buffers for
  * each request or file): the pair then costs no lock and no atomic operation.
  *
- * kept[0] is the one freed last, unless that is in use again; short code looks at it
- * alone. The others are older ones, which go by turns. A slab holds them for allocated,
- * as it does all that is cached. They are touched between tcache_enter and tcache_leave
- * only, so who reclaims from an idle thread may take them once the cache is sealed
- * (idle.c). Only a live cache has any.
+ * They stand in a ring: kept_last is the place of the one freed last, unless that is in use
+ * again, and short code looks at it alone; those that follow are older, the oldest first. A
+ * slab holds them for allocated, as it does all that is cached. They are touched between
+ * tcache_enter and tcache_leave only, so who reclaims from an idle thread may take them once
+ * the cache is sealed (idle.c). Only a live cache has any.
  */
 #include <errno.h>
 #include <string.h>
@@ -32,9 +32,19 @@ static fast_inline void *take(struct tcache *tc, unsigned i, unsigned *class)
 	*class = tc->kept_class[i];
 	if (!p)
 		return NULL;
-	kept_clear(tc, i);
-	tc->kept_older -= i ? size_classes[*class].size : 0;
+	__atomic_store_n(&tc->kept[i], NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&tc->kept_class[i], 0, __ATOMIC_RELEASE);
+	tc->kept_bytes -= size_classes[*class].size;
 	return p;
+}
+
+/* At an empty place. As in take, a child of fork finds there NULL, or an object with its class. */
+static fast_inline void put(struct tcache *tc, unsigned i, void *p, unsigned class)
+{
+	__atomic_store_n(&tc->kept_class[i], (u8)class, __ATOMIC_RELAXED);
+	__atomic_store_n(&tc->kept[i], p, __ATOMIC_RELEASE);
+	tc->kept_bytes += size_classes[class].size;
+	tc->kept_last = (u8)i;
 }
 
 void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class)
@@ -45,14 +55,14 @@ void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class)
 /* The last object freed, if it serves the class; else NULL. */
 static fast_inline void *take_last(struct tcache *tc, unsigned class)
 {
+	unsigned last = tc->kept_last;
 	void *p = NULL;
 	u32 before;
 
-	if (unlikely(tc->kept_class[0] - class > SINGLE_REACH || !try_enter(tc, &before)))
+	if (unlikely(tc->kept_class[last] - class > SINGLE_REACH || !try_enter(tc, &before)))
 		return NULL;
 	/* Until then somebody may have reclaimed it. */
-	p = tc->kept[0];
-	kept_clear(tc, 0);
+	p = take(tc, last, &class);
 	tcache_leave(tc, before);
 	return p;
 }
@@ -126,10 +136,10 @@ static cold_path void report_kept(const void *p, unsigned class)
 			  size_classes[class].size);
 }
 
-/* Whether an object of the class fits in KEPT_BYTES beside the older ones. */
-static fast_inline bool has_room(const struct tcache *tc, unsigned class)
+/* Whether an object of the class may be kept at place i beside what there is. */
+static fast_inline bool has_room(const struct tcache *tc, unsigned i, unsigned class)
 {
-	return tc->kept_older + size_classes[class].size <= KEPT_BYTES;
+	return !tc->kept[i] && tc->kept_bytes + size_classes[class].size <= KEPT_BYTES;
 }
 
 /* Objects that make_room put out; they are freed when the cache has been left. */
@@ -139,50 +149,30 @@ struct gone {
 	unsigned class[KEPT_MOST];
 };
 
-static void let_go(struct tcache *tc, unsigned i, struct gone *gone)
+/* Anew: a fork may have come between an object and its bytes. */
+static u32 kept_bytes(const struct tcache *tc)
 {
-	gone->p[gone->nr] = take(tc, i, &gone->class[gone->nr]);
-	gone->nr += gone->p[gone->nr] != NULL;
-}
-
-/* Of the slots for the older ones; 0: none is empty. */
-static unsigned empty_slot(const struct tcache *tc)
-{
+	u32 bytes = 0;
 	unsigned i;
 
-	for (i = 1; i < KEPT_MOST; i++)
-		if (!tc->kept[i])
-			return i;
-	return 0;
+	for (i = 0; i < KEPT_MOST; i++)
+		bytes += tc->kept[i] ? size_classes[tc->kept_class[i]].size : 0;
+	return bytes;
 }
 
-/*
- * Makes kept[0] empty: what is there becomes one of the older ones, and as many of these go
- * as slots and bytes, with an object of the class to come, ask for. Entered.
- */
-static void make_room(struct tcache *tc, unsigned class, struct gone *gone)
+/* A place for an object of the class: as many go, the oldest first, as it takes. Entered. */
+static unsigned make_room(struct tcache *tc, unsigned class, struct gone *gone)
 {
-	unsigned last_class, tries;
-	void *last = take(tc, 0, &last_class);
-	u32 bytes = last ? size_classes[last_class].size : 0;
+	unsigned i = tc->kept_last, oldest;
 
-	if (bytes + size_classes[class].size > KEPT_BYTES) {
-		gone->p[gone->nr] = last;
-		gone->class[gone->nr++] = last_class;
-		last = NULL;
-		bytes = 0;
+	tc->kept_bytes = kept_bytes(tc);
+	if (tc->kept[i])
+		i = (i + 1) % KEPT_MOST;
+	for (oldest = i; !has_room(tc, i, class); oldest = (oldest + 1) % KEPT_MOST) {
+		gone->p[gone->nr] = take(tc, oldest, &gone->class[gone->nr]);
+		gone->nr += gone->p[gone->nr] != NULL;
 	}
-	for (tries = 1; tries < KEPT_MOST; tries++) {
-		if ((!last || empty_slot(tc)) &&
-		    tc->kept_older + bytes + size_classes[class].size <= KEPT_BYTES)
-			break;
-		let_go(tc, 1 + tc->kept_turn, gone);
-		tc->kept_turn = (u8)((tc->kept_turn + 1) % (KEPT_MOST - 1));
-	}
-	if (last) {
-		kept_put(tc, empty_slot(tc), last, last_class);
-		tc->kept_older += bytes;
-	}
+	return i;
 }
 
 static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
@@ -203,9 +193,7 @@ static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
 		report_kept(p, class);
 		return;
 	}
-	if (tc->kept[0] || !has_room(tc, class))
-		make_room(tc, class, &gone);
-	kept_put(tc, 0, p, class);
+	put(tc, make_room(tc, class, &gone), p, class);
 	tcache_leave(tc, before);
 	stat_add(&tc->stats, objects_flushed, gone.nr);
 	/* As of the class each had: freed twice, its pages may be something else by now. */
@@ -227,8 +215,8 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 
 	if (likely(class <= KEPT_CLASS_MOST && !shard_is_private(tc->shard) && slab_is_single(p) &&
 		   try_enter(tc, &before))) {
-		if (likely(!tc->kept[0] && has_room(tc, class) && !is_kept(tc, p))) {
-			kept_put(tc, 0, p, class);
+		if (likely(has_room(tc, tc->kept_last, class) && !is_kept(tc, p))) {
+			put(tc, tc->kept_last, p, class);
 			tcache_leave(tc, before);
 			if (unlikely(!--tc->age_in))
 				age(tc);

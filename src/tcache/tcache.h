@@ -95,9 +95,9 @@ struct tcache {
 	/* From here on only slow paths look. */
 	/* The last objects freed that were too large for a sheaf, see single.c. */
 	void *kept[KEPT_MOST];		/* NULL: none */
-	u32 kept_older;			/* bytes of all but kept[0] */
+	u32 kept_bytes;			/* of these */
 	u8 kept_class[KEPT_MOST];	/* of none: 0, which is none of these */
-	u8 kept_turn;			/* which of the older ones goes next */
+	u8 kept_last;			/* the place of the last one freed */
 	u32 busy;			/* the thread is in a slow path, see idle.c; its thread's, acquire/release */
 	u64 round_ms;			/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */

@@ -137,7 +137,7 @@ static void tcache_setup(struct tcache *tc)
 	tc->remote_bytes = 0;
 	__builtin_memset(tc->kept, 0, sizeof(tc->kept));
 	__builtin_memset(tc->kept_class, 0, sizeof(tc->kept_class));
-	tc->kept_older = 0;
+	tc->kept_bytes = 0;
 	tc->busy = 0;
 	tc->slot = NULL;
 	tc->sealable = false;
