@@ -1,6 +1,6 @@
 /*
- * What goes beyond malloc(3): options that a program brings along, sizes, growth without a
- * move, and the figures of the report one by one. bm_malloc(3).
+ * What goes beyond malloc(3): the version, options that a program brings along, sizes,
+ * growth without a move, and the figures of the report one by one. bm_malloc(3).
  */
 #ifndef BUDDYMALLOC_MALLOC_H
 #define BUDDYMALLOC_MALLOC_H
@@ -11,6 +11,15 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Of these headers: 10000 * major + 100 * minor + patch. */
+#define BM_VERSION 100
+
+/*
+ * The same of the library that serves the program, which may be another one. Thread-safe
+ * and async-signal-safe. mimalloc: mi_version().
+ */
+int bm_version(void);
 
 /*
  * The program may define this: options as in the environment variable BUDDYMALLOC_CONF,

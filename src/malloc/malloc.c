@@ -93,6 +93,12 @@ BM_EXPORT size_t malloc_usable_size(void *p)
 	return likely(size) ? size : usable_size_of_any(p);
 }
 
+BM_EXPORT int bm_version(void)
+{
+	static_assert(BM_VERSION == VERSION_NUMBER, "the header says what configure.ac says");
+	return VERSION_NUMBER;
+}
+
 BM_EXPORT size_t bm_good_size(size_t size)
 {
 	return size <= MAX_CLASS_SIZE ? size_classes[size_to_class(MAX(size, (size_t)1))].size :

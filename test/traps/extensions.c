@@ -16,6 +16,7 @@
 #include "helpers.h"
 #include "trap.h"
 
+#pragma weak bm_version
 #pragma weak bm_good_size
 #pragma weak bm_expand
 #pragma weak bm_stat_get
@@ -24,6 +25,12 @@
 #pragma weak bm_group_leave
 
 #define MIB ((size_t)1 << 20)
+
+/* The library is of these sources. */
+static void version_is_that_of_the_headers(void)
+{
+	CHECK(bm_version() == BM_VERSION);
+}
 
 /* --------------------------------------------------------------------- sizes */
 
@@ -179,6 +186,7 @@ static void objects_add_up(void)
 }
 
 static const struct trap_case cases[] = {
+	{ .name = "version_is_that_of_the_headers", .run = version_is_that_of_the_headers },
 	{ .name = "sizes_are_those_of_malloc", .run = sizes_are_those_of_malloc },
 	{ .name = "small_objects_keep_their_size", .run = small_objects_keep_their_size },
 	{ .name = "small_objects_keep_their_size_hardened", .run = small_objects_keep_their_size,
