@@ -131,65 +131,100 @@ void memmap_set_budget(void)
 	map.budget = os_rlimit_bytes();
 }
 
-bool memmap_init(void)
+/* What lies where, from the window's base on, in bytes. */
+struct layout {
+	u64 nr_window;	/* pages that have a place in it */
+	u64 nr_pages;	/* those below 4 GiB as well */
+	u64 pages;	/* the struct pages, behind the window; the pageblocks follow */
+	u64 records, extent;
+	u64 first;	/* the heap, after the tags */
+};
+
+static struct layout plan_window(void)
 {
-	u64 size = window_size();
+	u64 size = window_size(), describes;
 	/* pfns have 32 bits, those below 4 GiB of address included. */
 	u64 nr_window = MIN(size >> PAGE_SHIFT, ((u64)1 << 32) - LOW_PAGES);
-	u64 nr_pages = nr_window + LOW_PAGES;
-	u64 describes = nr_pages * sizeof(struct page) +
-			(nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
-	u64 records = size + round_up(describes, PAGEBLOCK_SIZE), extent = records + size / 16;
-	/*
-	 * Programs load at 0x55.. or low, the system maps from 0x7f.. downward:
-	 * from 1/16 to 9/16 of the address space lies what neither uses. 1 GiB
-	 * alignment makes pfn alignment address alignment for every order.
-	 */
-	u64 unit = (u64)1 << (PAGE_SHIFT + MAX_ORDER);
-	u64 space = (u64)1 << os_address_bits();
-	u64 choices = MAX(space / 2 / unit, (u64)1);
-	u64 seed = os_random();
-	u64 first, before;
-	int tries, error;
+	struct layout l = { .nr_window = nr_window, .nr_pages = nr_window + LOW_PAGES, .pages = size };
 
-	memmap_set_budget();
+	describes = l.nr_pages * sizeof(struct page) +
+		    (l.nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
+	l.records = size + round_up(describes, PAGEBLOCK_SIZE);
+	l.extent = l.records + size / 16;
 	/*
 	 * The tags of the tag array itself: nothing of the heap is there. The
 	 * heap begins at a rounder place, where larger blocks are aligned too.
 	 */
-	first = round_up(nr_pages * sizeof(u16), (u64)64 << 20);
-	for (tries = 0; tries < 64; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
+	l.first = round_up(l.nr_pages * sizeof(u16), (u64)64 << 20);
+	return l;
+}
+
+/* Nothing is mapped yet. */
+static void place_window(const struct layout *l, u64 at)
+{
+	/* What describes the tag array's own pages is never touched. */
+	u64 before = round_down((l->first >> PAGE_SHIFT) * sizeof(struct page), (u64)os_page_size());
+
+	window_base = (char *)at;
+	window.pages = (struct page *)(at + l->pages);
+	window.blocks = (struct pageblock *)(void *)(window.pages + l->nr_pages);
+	window.limit = l->nr_window << PAGE_SHIFT;
+	window.low = l->nr_window;
+	window.first = l->first;
+	map.tags = (struct array){ window_base, 0, 0 };
+	map.pages = (struct array){ (char *)window.pages, before, before };
+	/* Pageblocks have a state from 0 on: the buddy of a large block
+	 * at the heap's start lies before it. */
+	map.blocks = (struct array){ (char *)window.blocks, 0, 0 };
+	map.records = (struct array){ window_base + l->records, 0, 0 };
+	map.record_bytes = 0;
+	map.record_room = l->extent - l->records;
+	map.hint = map.end = l->first >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
+	map.meta_bytes = 0;
+}
+
+/* Maps what describes the heap's first pageblock; errno EEXIST when another's mapping is in the way. */
+static bool map_first_steps(void)
+{
+	int error;
+
+	if (mem_map_grow(map.end + 1, 0))
+		return true;
+	error = errno;
+	array_drop(&map.tags);
+	array_drop(&map.pages);
+	array_drop(&map.blocks);
+	errno = error;
+	return false;
+}
+
+/* Places that are tried before it is given up. */
+#define PLACE_TRIES 64
+
+/*
+ * Programs load at 0x55.. or low, the system maps from 0x7f.. downward: from 1/16 to 9/16 of
+ * the address space lies what neither uses. 1 GiB alignment makes pfn alignment address
+ * alignment for every order.
+ */
+bool memmap_init(void)
+{
+	const struct layout l = plan_window();
+	u64 unit = (u64)1 << (PAGE_SHIFT + MAX_ORDER);
+	u64 space = (u64)1 << os_address_bits();
+	u64 choices = MAX(space / 2 / unit, (u64)1);
+	u64 seed = os_random();
+	int tries;
+
+	memmap_set_budget();
+	for (tries = 0; tries < PLACE_TRIES; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
 		u64 at = space / 16 + (seed >> 20) % choices * unit;
 
-		if (at + extent > space)
+		if (at + l.extent > space)
 			continue;
-		window_base = (char *)at;
-		window.pages = (struct page *)(at + size);
-		window.blocks = (struct pageblock *)(void *)(window.pages + nr_pages);
-		map.tags = (struct array){ window_base, 0, 0 };
-		/* What describes the tag array's own pages is never touched. */
-		before = round_down((first >> PAGE_SHIFT) * sizeof(struct page),
-				    (u64)os_page_size());
-		map.pages = (struct array){ (char *)window.pages, before, before };
-		/* Pageblocks have a state from 0 on: the buddy of a large block
-		 * at the heap's start lies before it. */
-		map.blocks = (struct array){ (char *)window.blocks, 0, 0 };
-		map.records = (struct array){ window_base + records, 0, 0 };
-		map.record_bytes = 0;
-		map.record_room = extent - records;
-		window.limit = nr_window << PAGE_SHIFT;
-		window.low = nr_window;
-		window.first = first;
-		map.hint = map.end = first >> PAGE_SHIFT >> PAGEBLOCK_ORDER;
-		map.meta_bytes = 0;
-		if (mem_map_grow(map.end + 1, 0))
+		place_window(&l, at);
+		if (map_first_steps())
 			return true;
-		error = errno;
-		array_drop(&map.tags);
-		array_drop(&map.pages);
-		array_drop(&map.blocks);
-		errno = error;
-		if (error != EEXIST)
+		if (errno != EEXIST)
 			return false;
 	}
 	return false;
