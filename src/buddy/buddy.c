@@ -83,32 +83,39 @@ static u64 turn_whole_block(struct pageblock *block, bool free)
 	return pages_nr_dirty((u64)(block - window.blocks) << PAGEBLOCK_ORDER, PAGEBLOCK_PAGES);
 }
 
-/* Sets or clears the free bits of [pfn, pfn + nr) and keeps the counts. */
+/* Turns those of [pfn, end), within the pageblock; of these pages, how many are dirty. */
+static inline u64 turn_free_bits(struct pageblock *block, u64 pfn, u64 end, bool free)
+{
+	u64 dirty = 0;
+
+	if (begins_whole_block(pfn, end - pfn))
+		return turn_whole_block(block, free);
+	while (pfn < end) {
+		struct piece p = first_piece(pfn, end - pfn);
+
+		bm_assert((block->free[p.word] & p.mask) == (free ? 0 : p.mask));
+		block->free[p.word] ^= p.mask;
+		dirty += count_bits(__atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED),
+				    p.mask, p.nr);
+		pfn += p.nr;
+	}
+	return dirty;
+}
+
+/* Sets or clears the free bits of [pfn, pfn + nr), with what goes by them: runs, lru, counts. */
 static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 {
-	u64 end = pfn + nr;
+	u64 end = pfn + nr, stop;
 	u64 dirty_total = 0;
 
-	while (pfn < end) {
+	for (; pfn < end; pfn = stop) {
 		struct pageblock *block = pfn_to_block(pfn);
-		u64 stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
-		u64 dirty = 0;
+		u64 dirty;
 
+		stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
 		if (block->migratetype == MIGRATE_MOVABLE)
 			(free ? runs_join : runs_part)(zone, pfn, stop);
-		if (begins_whole_block(pfn, stop - pfn)) {
-			dirty = turn_whole_block(block, free);
-			pfn = stop;
-		}
-		while (pfn < stop) {
-			struct piece p = first_piece(pfn, stop - pfn);
-
-			bm_assert((block->free[p.word] & p.mask) == (free ? 0 : p.mask));
-			block->free[p.word] ^= p.mask;
-			dirty += count_bits(__atomic_load_n(&block->dirty[p.word],
-							    __ATOMIC_RELAXED), p.mask, p.nr);
-			pfn += p.nr;
-		}
+		dirty = turn_free_bits(block, pfn, stop, free);
 		if (dirty && free)
 			lru_touch(zone, block);
 		else if (dirty)
