@@ -203,13 +203,13 @@ static void take_capacity(struct tcache *tc, unsigned class)
 	}
 }
 
-/* Whether it neither ran empty nor overflowed in a row since the last look, and is too large for that. */
-static bool is_lazy(struct tcache *tc, unsigned class)
+/* Whether a sparse class has a sheaf that has grown, and no streak since the last look that tells why. */
+static bool is_too_large(struct tcache *tc, unsigned class)
 {
-	bool steady = tc->streak[class] == STREAK_MOST || tc->streak[class] == -STREAK_MOST;
+	bool in_streak = tc->streak[class] == STREAK_MOST || tc->streak[class] == -STREAK_MOST;
 
 	tc->streak[class] = 0;
-	return !steady && sheaf_limit(tc, class) > first_limit[class] &&
+	return !in_streak && sheaf_limit(tc, class) > first_limit[class] &&
 	       slab_is_sparse(tc->shard, class);
 }
 
@@ -228,7 +228,7 @@ static void look_at_next(struct tcache *tc, unsigned class)
 		return;
 	tc->look = (u8)(next + 1);
 	used = (u32)(tc->sheaf[next].top - sheaf_bottom(tc, next));
-	if (next != class && ((used && used == tc->seen[next]) || is_lazy(tc, next)))
+	if (next != class && ((used && used == tc->seen[next]) || is_too_large(tc, next)))
 		sheaf_drop(tc, next);
 	else
 		tc->seen[next] = (u16)used;
@@ -287,7 +287,7 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
  * The sheaf ran empty (way 1) or overflowed (-1): whether it is to be small, as its class is
  * sparse and the program both allocates and frees of it.
  */
-static bool is_for_slabs(struct tcache *tc, unsigned class, int way)
+static bool should_be_small(struct tcache *tc, unsigned class, int way)
 {
 	int streak = tc->streak[class] * way;
 
@@ -338,7 +338,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 		look_again(tc);
 	}
 	look_at_next(tc, class);
-	small = is_for_slabs(tc, class, 1);
+	small = should_be_small(tc, class, 1);
 	if (unlikely(small))
 		sheaf_set_limit(tc, class, first_limit[class]);
 	/* Half of what it may hold: the other half is room for frees. */
@@ -391,7 +391,7 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 /* In a full sheaf, without a flush of half of it; false if that cannot be. */
 static bool make_room(struct tcache *tc, unsigned class)
 {
-	if (likely(!is_for_slabs(tc, class, -1)))
+	if (likely(!should_be_small(tc, class, -1)))
 		return sheaf_grow(tc, class);
 	sheaf_drop(tc, class);
 	return first_limit[class];
