@@ -105,6 +105,21 @@ BM_EXPORT size_t bm_good_size(size_t size)
 					large_good_size(size);
 }
 
+/* Whether an object that is a slab of its own has grown where it lies. */
+static bool expand_single(void *p, u16 tag, size_t size)
+{
+	return tag_class(tag) >= NR_PACKED_CLASSES && size <= MAX_CLASS_SIZE &&
+	       slab_grow_single(p, size_to_class(size));
+}
+
+/* The same for any object or block by its tag: it holds `size` bytes now. */
+static bool expand(void *p, u16 tag, size_t size)
+{
+	if (!tag_is_slab(tag))
+		return large_expand(virt_to_pfn(p), size);
+	return size <= usable_size(p, tag) || expand_single(p, tag, size);
+}
+
 BM_EXPORT void *bm_expand(void *p, size_t size)
 {
 	u16 tag = p ? tag_of_live("bm_expand", p) : TAG_NONE;
@@ -113,7 +128,7 @@ BM_EXPORT void *bm_expand(void *p, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	if (tag_is_slab(tag) ? size <= usable_size(p, tag) : large_expand(virt_to_pfn(p), size))
+	if (expand(p, tag, size))
 		return p;
 	errno = ENOMEM;
 	return NULL;
@@ -180,7 +195,9 @@ out_of_line void *do_realloc(const char *call, struct shard *heap, void *p, size
 		return large_realloc(owner, p, virt_to_pfn(p), size);
 	/* A small block with a large alignment may be smaller than what it becomes. */
 	old = usable_size(p, tag);
-	return size <= old && size > old / 2 ? p : realloc_moving(heap, owner, p, old, size);
+	if (size <= old ? size > old / 2 : tag_is_slab(tag) && expand_single(p, tag, size))
+		return p;
+	return realloc_moving(heap, owner, p, old, size);
 }
 
 BM_EXPORT void *realloc(void *p, size_t size)

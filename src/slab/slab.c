@@ -337,6 +337,27 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	return pfn_to_virt(pfn);
 }
 
+bool slab_grow_single(void *p, unsigned class)
+{
+	u64 pfn = virt_to_pfn(p);
+	u16 tag = tag_read(pfn);
+	struct shard *shard = shards[tag_shard(tag)];
+	struct cache_node *node = &shard->nodes[tag_class(tag)];
+	int saved = errno;
+
+	if (!slab_is_single(p) || !resize_pages(pfn, size_classes[class].nr_pages)) {
+		errno = saved;
+		return false;
+	}
+	tag_write(pfn, (u16)(shard->tag_base + class));
+	count_new(shard, class, 1);
+	lock(&node->lock, LOCK_NODE);
+	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
+	unlock(&node->lock, LOCK_NODE);
+	stat_add_shared(slabs_freed, 1);
+	return true;
+}
+
 void slab_class_totals(unsigned class, struct class_totals *t)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s;

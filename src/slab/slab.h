@@ -146,6 +146,14 @@ unsigned slab_alloc(struct shard *shard, unsigned class, void **out, unsigned n)
 void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed);
 
 /*
+ * Makes the object p, which is a slab of its own by its tag, one of a larger such class where
+ * it lies: the slab takes the pages behind it, if they are free. Else false, and nothing has
+ * changed; also for what is no allocated object. (Not smaller: what was freed already and waits
+ * in a thread's cache may be handed out as larger than it is, but not as smaller.)
+ */
+bool slab_grow_single(void *p, unsigned class);
+
+/*
  * Gives n objects of this shard and class back.
  * A pointer that is no allocated object of the class is reported as corruption
  * and skipped.

@@ -63,7 +63,7 @@ static void small_objects_keep_their_size(void)
 {
 	size_t size;
 
-	for (size = 1; size <= MIB; size = size * 5 / 4 + 1) {
+	for (size = 1; size <= 32 << 10; size = size * 5 / 4 + 1) {
 		char *p = malloc(size);
 		size_t usable = malloc_usable_size(p);
 
@@ -75,6 +75,41 @@ static void small_objects_keep_their_size(void)
 		CHECK(malloc_usable_size(p) == usable && is_filled(p, usable, size));
 		free(p);
 	}
+}
+
+/* Objects above 32 KiB take the pages behind them, up to 1 MiB. */
+static void objects_of_pages_grow(void)
+{
+	char *p = malloc(1), *fence;
+	size_t size = 40000;
+
+	free(p);
+	p = malloc(size);
+	CHECK(p);
+	fill(p, size, 1);
+	/* The heap is fresh, and free behind it. */
+	for (; size <= MIB; size += size / 2) {
+		CHECK(bm_expand(p, size) == p && malloc_usable_size(p) >= size, "to %zu", size);
+		CHECK(is_filled(p, 40000, 1));
+		CHECK(realloc(p, malloc_usable_size(p) - 1) == p);
+	}
+	errno = 0;
+	CHECK(!bm_expand(p, MIB + 1) && errno == ENOMEM);
+	free(p);
+	/* Not when what is behind is used. */
+	p = malloc(100000);
+	do {
+		fence = malloc(100000);
+		CHECK(fence);
+	} while (fence != p + malloc_usable_size(p) && fence < p + (64 << 20));
+	if (fence == p + malloc_usable_size(p)) {
+		errno = 0;
+		CHECK(!bm_expand(p, 200000) && errno == ENOMEM);
+		CHECK(malloc_usable_size(p) < 200000);
+	}
+	/* It stays whole, and is freed as what it was before. */
+	free(fence);
+	free(p);
 }
 
 static void large_blocks_grow_and_shrink(void)
@@ -190,6 +225,9 @@ static const struct trap_case cases[] = {
 	{ .name = "sizes_are_those_of_malloc", .run = sizes_are_those_of_malloc },
 	{ .name = "small_objects_keep_their_size", .run = small_objects_keep_their_size },
 	{ .name = "small_objects_keep_their_size_hardened", .run = small_objects_keep_their_size,
+	  .conf = "hardened:true" },
+	{ .name = "objects_of_pages_grow", .run = objects_of_pages_grow },
+	{ .name = "objects_of_pages_grow_hardened", .run = objects_of_pages_grow,
 	  .conf = "hardened:true" },
 	{ .name = "large_blocks_grow_and_shrink", .run = large_blocks_grow_and_shrink },
 	{ .name = "a_group_s_limit_holds", .run = a_group_s_limit_holds },

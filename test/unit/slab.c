@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "base/stats.h"
+#include "page_alloc/internal.h"
 
 #define MOST 256
 
@@ -385,6 +386,39 @@ static void single_objects(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* One grows into what is free behind it, and is of another class then. */
+static void single_objects_grow(void)
+{
+	struct class_totals t;
+	void *p, *behind;
+	u64 nr_free;
+
+	slabs_start(1);
+	p = slab_alloc_single(shards[0], CLASS_40960, NULL);
+	nr_free = zone_table[0]->nr_free;
+	memset(p, 1, 40960);
+	assert_true(slab_grow_single(p, CLASS_65536));
+	assert_int_equal(zone_table[0]->nr_free, nr_free - 6);
+	assert_int_equal(tag_read(virt_to_pfn(p)), shards[0]->tag_base + CLASS_65536);
+	assert_int_equal(pfn_to_page(virt_to_pfn(p))->nr_pages, 16);
+	slab_class_totals(CLASS_40960, &t);
+	assert_int_equal(t.slabs, 0);
+	slab_class_totals(CLASS_65536, &t);
+	assert_int_equal(t.slabs, 1);
+	slabs_check(shards[0]);
+	/* What is behind it now is another's, or it is a slab no more: nothing changes. */
+	behind = pfn_to_virt(virt_to_pfn(p) + 16);
+	assert_true(zone_take_range_locked(zone_table[0], virt_to_pfn(behind), 1));
+	errno = 0;
+	assert_false(slab_grow_single(p, CLASS_73728));
+	assert_int_equal(errno, 0);
+	assert_int_equal(tag_read(virt_to_pfn(p)), shards[0]->tag_base + CLASS_65536);
+	zone_free_range_locked(zone_table[0], virt_to_pfn(behind), 1);
+	slab_free(shards[0], CLASS_65536, &p, 1);
+	assert_false(slab_grow_single(p, CLASS_73728));
+	slabs_check_gone(shards[0]);
+}
+
 /* Pages taken for zeroed memory are zero, known to be so or cleared; what was kept is not. */
 static void zeroed_single_objects(void)
 {
@@ -493,6 +527,7 @@ UNIT_MAIN(CASE(slabs_are_cut_from_the_bottom),
 	  CASE(several_new_slabs),
 	  CASE(empty_slabs_are_kept_for_a_while),
 	  CASE(single_objects),
+	  CASE(single_objects_grow),
 	  CASE(zeroed_single_objects),
 	  CASE(short_memory),
 	  CASE(objects_that_come_back_in_need))
