@@ -7,6 +7,9 @@
  * multiple of 2 s. Where it is refused (a read-only file in a container, a kernel
  * before 6.5 without privilege) the average over ten seconds is read instead.
  *
+ * It is set after a second only: to close a file with a trigger took 16 ms (Linux 6.18), and
+ * each child of a server that forks for each connection would wait for that at its end.
+ *
  * Which file that is a service manager tells in MEMORY_PRESSURE_WATCH (the protocol is
  * systemd's, "Memory Pressure Handling"); what it tells to write there is not used, since
  * the threshold is ours. So a FIFO or socket, which it may name too, is not for us.
@@ -30,6 +33,7 @@
 #define THRESHOLD_US "150000"
 #define WINDOW_US "2000000"
 #define READ_EVERY_MS 2000
+#define SET_AFTER_MS 1000
 /* The threshold's share of the window, in hundredths of a percent. */
 #define AVERAGE_LEAST 750
 
@@ -41,6 +45,7 @@ static struct {
 	char path[OS_PATH_MOST]; /* what file may point to: the environment may be written over */
 	int fd;		/* with the trigger; -1: the average is read */
 	struct stat stat;
+	uint64_t set_at;  /* when the trigger is to be set; UINT64_MAX: that was tried */
 	uint64_t read_at; /* when the average is due */
 } watch = { .fd = -1 };
 
@@ -126,7 +131,7 @@ const char *os_pressure_open(bool group)
 
 	watch.file = NULL;
 	watch.fd = -1;
-	watch.read_at = 0;
+	watch.set_at = watch.read_at = os_now_ms() + SET_AFTER_MS;
 	if (told && !strcmp(told, "/dev/null"))
 		return NULL;
 	if (told && tells_of_pressure(told) && strlen(told) < sizeof(watch.path)) {
@@ -137,8 +142,6 @@ const char *os_pressure_open(bool group)
 		watch.file = find_group_file();
 	if (!watch.file)
 		watch.file = if_readable("/proc/pressure/memory");
-	if (watch.file)
-		set_trigger(watch.file);
 	errno = saved;
 	return watch.file;
 }
@@ -155,12 +158,17 @@ static bool look(void)
 
 bool os_pressure_wait(uint64_t ms)
 {
-	struct pollfd p = { .fd = watch.fd, .events = POLLPRI };
 	struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+	struct pollfd p = { .events = POLLPRI };
 	int saved = errno;
 	bool pressure = false;
 
+	if (watch.file && os_now_ms() >= watch.set_at) {
+		watch.set_at = UINT64_MAX;
+		set_trigger(watch.file);
+	}
 	/* A negative descriptor is none: then this only sleeps. */
+	p.fd = watch.fd;
 	if (ppoll(&p, 1, &t, NULL) > 0) {
 		if (p.revents & ~POLLPRI || !is_ours())
 			/* The group is gone, or somebody closed what he did not open. */

@@ -108,12 +108,19 @@ static void a_trigger_is_set_and_polled(void)
 	start();
 	write_to(ALL, "");
 	assert_string_equal(pressure_open(true), ALL);
+	/* Not of a process that ends within a second. */
+	assert_false(pressure_wait(100));
+	assert_false(pressure_wait(899));
+	assert_int_equal(polled_fd, -1);
 	f = fopen(real_path(ALL), "r");
+	assert_int_equal(fread(text, 1, sizeof(text), f), 0);
+	assert_false(pressure_wait(1));
+	assert_false(pressure_wait(1234));
+	assert_int_equal(polled_ms, 1234);
+	rewind(f);
 	assert_int_equal(fread(text, 1, sizeof(text), f), sizeof("some 150000 2000000"));
 	fclose(f);
 	assert_string_equal(text, "some 150000 2000000");
-	assert_false(pressure_wait(1234));
-	assert_int_equal(polled_ms, 1234);
 	assert_true(polled_fd >= 500);
 	revents = POLLPRI;
 	assert_true(pressure_wait(10));
@@ -244,6 +251,13 @@ static void else_the_average_is_read(void)
 	clean_up();
 }
 
+/* So that the next wait sets the trigger. */
+static void open_long_ago(void)
+{
+	assert_string_equal(pressure_open(false), ALL);
+	fake.now_ms += 1000;
+}
+
 /* The group went, or the program closed the descriptor, or has another by its number. */
 static void a_lost_descriptor(void)
 {
@@ -251,7 +265,7 @@ static void a_lost_descriptor(void)
 
 	start();
 	write_to(ALL, "");
-	pressure_open(false);
+	open_long_ago();
 	pressure_wait(10);
 	fd = polled_fd;
 	close(fd);
@@ -262,7 +276,7 @@ static void a_lost_descriptor(void)
 	assert_int_equal(polled_fd, -1);
 	/* Another's file is left alone, and so is what it says. */
 	revents = POLLPRI;
-	pressure_open(false);
+	open_long_ago();
 	assert_true(pressure_wait(10));
 	fd = polled_fd;
 	other = open("/dev/null", O_RDONLY);
@@ -275,12 +289,12 @@ static void a_lost_descriptor(void)
 	assert_int_not_equal(fcntl(fd, F_GETFD), -1);
 	close(fd);
 	revents = POLLHUP;
-	pressure_open(false);
+	open_long_ago();
 	assert_false(pressure_wait(10));
 	assert_false(pressure_wait(10));
 	assert_int_equal(polled_fd, -1);
 	revents = 0;
-	pressure_open(false);
+	open_long_ago();
 	pressure_wait(10);
 	other = open("/dev/null", O_RDONLY);
 	assert_int_equal(dup2(other, polled_fd), polled_fd);
