@@ -28,6 +28,12 @@ static inline u32 pcp_high(unsigned order)
 	return order <= 4 ? 32u >> order : order <= PCP_MAX_ORDER ? 2 : 1;
 }
 
+/* Pages that go to the zone when a list is full. */
+static inline u64 pcp_nr_drained(unsigned order)
+{
+	return (u64)(pcp_high(order) + 1 - pcp_high(order) / 2) << order;
+}
+
 static inline struct pcp *this_pcp(struct zone *zone)
 {
 	return &zone->pcps[os_cpu() & (zone->nr_pcps - 1)];

@@ -74,8 +74,11 @@ void free_pages(u64 pfn)
 	}
 	page_set_kind(page, PAGE_NONE);
 	order = ilog2(nr);
-	if (nr != (u64)1 << order || pcp_order_index(order) < 0 || pfn & (nr - 1))
+	if (nr != (u64)1 << order || pcp_order_index(order) < 0 || pfn & (nr - 1)) {
 		free_range(pfn, nr);
-	else if (unlikely(pcp_free(pfn_zone(pfn), pfn, order, pfn_to_block(pfn)->migratetype)))
+		reclaim_pages_dropped(nr);
+	} else if (unlikely(pcp_free(pfn_zone(pfn), pfn, order, pfn_to_block(pfn)->migratetype))) {
 		reclaim_age();
+		reclaim_pages_dropped(pcp_nr_drained(order));
+	}
 }

@@ -164,8 +164,12 @@ static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 	return limit_make_room(nr - pages_nr_dirty(pfn, nr), gfp);
 }
 
-/* reclaim.c: the heap is about to grow by nr pages; as many of those free longest go back. */
+/* reclaim.c: nr more pages are about to be backed; as many of those free longest go back. */
 void reclaim_for_growth(u64 nr);
+
+/* The same file: pages were taken from a zone; or nr came to one. */
+void reclaim_pages_taken(void);
+void reclaim_pages_dropped(u64 nr);
 
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
 bool kswapd_is_running(void);

@@ -187,6 +187,22 @@ static u64 take_block(const struct alloc_context *ac)
 	return pfn;
 }
 
+/*
+ * What blocks of 64 MiB and more leave is seldom of use to the next of them, and as much as the
+ * program itself: where one is not warm, as much of what else is free and warm goes.
+ */
+#define EXCHANGE_PAGES (((u64)64 << 20) >> PAGE_SHIFT)
+
+static void exchange_for_clean(u64 pfn, const struct alloc_context *ac)
+{
+	u64 clean = ac->nr - pages_nr_dirty(pfn, ac->nr);
+	int saved = errno;
+
+	if (clean && gfp_may_reclaim(ac->gfp) && !(ac->gfp & GFP_ROOMY))
+		reclaim_for_growth(clean);
+	errno = saved; /* the system refuses to take what is locked */
+}
+
 /* How long who must not fail waits for others to free, growing. */
 #define WAIT_FIRST_MS 1
 #define WAIT_MOST_MS 100
@@ -244,9 +260,12 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 	if (unlikely(!pfn))
 		pfn = alloc_failed(ac);
 	if (likely(pfn)) {
+		if (unlikely(ac->nr >= EXCHANGE_PAGES))
+			exchange_for_clean(pfn, ac);
 		prep_new_page(pfn, ac);
 		TRACE(MM_PAGE_ALLOC, mm_page_alloc, pfn, nr, ac->gfp, page_node(pfn));
 	}
+	reclaim_pages_taken();
 	/* A program that only allocates now may have had a peak before. */
 	if (ac->nr >= AGE_PAGES && (ac->gfp & BM_GFP_RECLAIM) == BM_GFP_RECLAIM)
 		reclaim_age();

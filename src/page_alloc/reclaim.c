@@ -294,12 +294,52 @@ void reclaim_reinit(void)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
 }
 
-void reclaim_for_growth(u64 nr)
+/* Of nr pages, those that are dirty, free and above what ageing leaves, where it may give any back. */
+static u64 nr_may_go(u64 nr)
 {
 	u64 dirty = reclaim_nr_dirty(), floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 
-	if (options.decay_ms >= 0 && dirty > floor && scope_may_map())
-		reclaim_purge(MIN(nr, dirty - floor));
+	if (options.decay_ms < 0 || dirty <= floor || !scope_may_map())
+		return 0;
+	return MIN(nr, dirty - floor);
+}
+
+void reclaim_for_growth(u64 nr)
+{
+	u64 may_go = nr_may_go(nr);
+
+	if (may_go)
+		reclaim_purge(may_go);
+}
+
+/*
+ * A program that drops its data, and then waits or computes, makes no call on which ageing could
+ * ride. So of what comes to the zones while nothing is taken from them only so much waits to age.
+ */
+#define DROPPED_MOST (((u64)256 << 20) >> PAGE_SHIFT)
+
+static u64 dropped; /* pages that came since then and were not given back; relaxed atomic */
+
+void reclaim_pages_taken(void)
+{
+	if (__atomic_load_n(&dropped, __ATOMIC_RELAXED))
+		__atomic_store_n(&dropped, 0, __ATOMIC_RELAXED);
+}
+
+void reclaim_pages_dropped(u64 nr)
+{
+	u64 all = __atomic_add_fetch(&dropped, nr, __ATOMIC_RELAXED), may_go, given;
+	int saved = errno;
+
+	/* The background thread needs no call. */
+	if (likely(all <= DROPPED_MOST) || kswapd_is_running())
+		return;
+	may_go = nr_may_go(all - DROPPED_MOST);
+	given = may_go ? purge(may_go, true) : 0;
+	/* More than asked for, as pageblocks go whole; somebody may have taken pages meanwhile. */
+	if (given)
+		__atomic_store_n(&dropped, all - MIN(given, all), __ATOMIC_RELAXED);
+	errno = saved; /* the system refuses to take what is locked */
 }
 
 u64 reclaim_trim(u64 pad)

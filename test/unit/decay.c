@@ -65,7 +65,7 @@ static void peak_melts_evenly(void)
 /* Of a large one no call gives more than 16 MiB back, and it is gone in time all the same. */
 static void large_peaks_go_in_bites(void)
 {
-	u64 peak = 200000, last = peak, ms;
+	u64 peak = 60000, last = peak, ms;
 
 	options.decay_ms = DECAY_MS;
 	pages_start();

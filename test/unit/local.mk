@@ -36,6 +36,7 @@ UNIT_TESTS += \
 	test/unit/slowpath \
 	test/unit/reclaim \
 	test/unit/decay \
+	test/unit/dropped \
 	test/unit/thp \
 	test/unit/limit \
 	test/unit/cgroup \
@@ -112,6 +113,8 @@ test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_checks_LDADD = $(UNIT_LDADD)
 test_unit_sparse_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_sparse_LDADD = $(UNIT_LDADD)
+test_unit_dropped_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_dropped_LDADD = $(UNIT_LDADD)
 test_unit_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_stack_LDADD = $(UNIT_LDADD)
 test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)

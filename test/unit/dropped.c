@@ -1,0 +1,151 @@
+/*
+ * What is given back without a time to age: of much that is freed with nothing taken between,
+ * and in exchange for large blocks that are not warm.
+ */
+#include "pages.h"
+
+#include <errno.h>
+
+#include "base/stats.h"
+
+#define MIB ((u64)256) /* in pages */
+#define BLOCKS 300
+
+static u64 block[BLOCKS];
+
+static u64 nr_dirty(void)
+{
+	struct page_totals t;
+
+	page_alloc_totals(&t);
+	return t.dirty + t.pcp;
+}
+
+static void start(long decay_ms)
+{
+	options.decay_ms = decay_ms;
+	pages_start();
+}
+
+static void take(u64 nr)
+{
+	unsigned i;
+
+	for (i = 0; i < BLOCKS; i++) {
+		block[i] = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, nr, 0);
+		assert_int_not_equal(block[i], 0);
+	}
+}
+
+static void drop(void)
+{
+	unsigned i;
+
+	errno = 77;
+	for (i = 0; i < BLOCKS; i++)
+		free_pages(block[i]);
+	assert_int_equal(errno, 77);
+}
+
+/* Of blocks of any size 256 MiB stay. */
+static void what_is_dropped_goes(void)
+{
+	static const u64 sizes[] = { 2 * MIB, 3 * MIB + 5, 4 * MIB };
+	size_t i;
+
+	start(1000);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		take(sizes[i]);
+		drop();
+		assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+		reclaim_trim(0);
+		assert_int_equal(nr_dirty(), 0);
+	}
+	pages_check(0);
+}
+
+/* The same in small pieces; and one of all of it. */
+static void however_large_the_pieces(void)
+{
+	static u64 page[400 * 256];
+	size_t i;
+
+	start(1000);
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		page[i] = alloc_pages(BM_GFP_KERNEL, 0);
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		free_pages(page[i]);
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+	reclaim_trim(0);
+	free_pages(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 700 * MIB, 0));
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+}
+
+/* Who goes on to allocate, or has another way, finds all of it. */
+static void what_may_be_of_use_stays(void)
+{
+	unsigned i;
+
+	start(1000);
+	take(2 * MIB);
+	for (i = 0; i < BLOCKS; i++) {
+		free_pages(block[i]);
+		if (i == BLOCKS / 3 || i == BLOCKS * 2 / 3)
+			free_pages(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 3, 0));
+	}
+	assert_in_range(nr_dirty(), 599 * MIB, 601 * MIB);
+	reclaim_trim(0);
+	reclaim_set_floor(500 << 20);
+	take(2 * MIB);
+	drop();
+	assert_in_range(nr_dirty(), 500 * MIB, 512 * MIB);
+}
+
+static void never_is_never(void)
+{
+	start(-1);
+	take(2 * MIB);
+	drop();
+	assert_in_range(nr_dirty(), 600 * MIB, 601 * MIB);
+}
+
+/* 100 MiB that are free and warm, and 130 free and clean, with a page in use between. */
+static void warm_and_clean(void)
+{
+	u64 warm, clean;
+
+	start(1000);
+	warm = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 100 * MIB, 0);
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 300, 0), 0);
+	clean = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 130 * MIB, 0);
+	free_pages(clean);
+	reclaim_trim(0);
+	free_pages(warm);
+	assert_in_range(nr_dirty(), 100 * MIB, 101 * MIB);
+}
+
+/* What is free and warm is of no use to a block that is larger: so as much of it goes. */
+static void large_blocks_are_exchanged(void)
+{
+	warm_and_clean();
+	errno = 77;
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 120 * MIB, 0), 0);
+	assert_int_equal(errno, 77);
+	assert_in_range(nr_dirty(), 0, MIB);
+}
+
+/* Not for who may not reclaim, nor for smaller ones. */
+static void others_are_not(void)
+{
+	u64 purged;
+
+	warm_and_clean();
+	purged = stats_shared.purged_pages;
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | BM_GFP_NORETRY, 120 * MIB, 0), 0);
+	assert_int_not_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 60 * MIB, 0), 0);
+	assert_int_equal(stats_shared.purged_pages, purged);
+}
+
+UNIT_MAIN(CASE(what_is_dropped_goes), CASE(however_large_the_pieces),
+	  CASE(what_may_be_of_use_stays), CASE(never_is_never), CASE(large_blocks_are_exchanged),
+	  CASE(others_are_not))
