@@ -11,9 +11,10 @@
  * Sparse classes. After a peak of one class what is left of it is spread over all the slabs
  * there were. Objects that are freed and allocated in turns would stay spread for good, as a
  * sheaf hands out again what it took; by way of the slabs they gather in the first few, and
- * the others become empty. So the sheaf of such a class is kept as small as at first, unless
- * it runs empty, or overflows, time and again: then the program does no more than allocate,
- * or free, and the larger the batch, the better.
+ * the others become empty. So a look that finds a class sparse makes its sheaf as small as at
+ * first, for so many refills and overflows; then it grows as any other, until the next look.
+ * That gathers some hundred objects in each round, and costs some microseconds of its
+ * milliseconds, whatever the program does.
  */
 #include <errno.h>
 
@@ -47,8 +48,8 @@
 #define FIRST_BYTES ((size_t)4 << 10)
 #define FIRST_MOST 32
 
-/* So many refills or overflows in a row are no coincidence where both are as likely. */
-#define STREAK_MOST 8
+/* Refills and overflows in each round for which the sheaf of a sparse class stays small. */
+#define SMALL_FOR 64
 
 /* A sheaf that is as full as so long ago is out of use. */
 #define LOOK_EVERY_MS 4
@@ -203,16 +204,6 @@ static void take_capacity(struct tcache *tc, unsigned class)
 	}
 }
 
-/* Whether a sparse class has a sheaf that has grown, and no streak since the last look that tells why. */
-static bool is_too_large(struct tcache *tc, unsigned class)
-{
-	bool in_streak = tc->streak[class] == STREAK_MOST || tc->streak[class] == -STREAK_MOST;
-
-	tc->streak[class] = 0;
-	return !in_streak && sheaf_limit(tc, class) > first_limit[class] &&
-	       slab_is_sparse(tc->shard, class);
-}
-
 /*
  * Each refill or flush of one class looks at one other, in rounds that begin
  * LOOK_EVERY_MS apart at least. A sheaf that is as full as in the round before is
@@ -222,13 +213,17 @@ static bool is_too_large(struct tcache *tc, unsigned class)
 static void look_at_next(struct tcache *tc, unsigned class)
 {
 	unsigned next = tc->look;
+	bool sparse;
 	u32 used;
 
 	if (next == NR_SHEAVES)
 		return;
 	tc->look = (u8)(next + 1);
 	used = (u32)(tc->sheaf[next].top - sheaf_bottom(tc, next));
-	if (next != class && ((used && used == tc->seen[next]) || is_too_large(tc, next)))
+	sparse = slab_is_sparse(tc->shard, next);
+	tc->small_for[next] = sparse ? SMALL_FOR : 0;
+	if (next != class && ((used && used == tc->seen[next]) ||
+			      (sparse && sheaf_limit(tc, next) > first_limit[next])))
 		sheaf_drop(tc, next);
 	else
 		tc->seen[next] = (u16)used;
@@ -283,17 +278,13 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	return true;
 }
 
-/*
- * The sheaf ran empty (way 1) or overflowed (-1): whether it is to be small, as its class is
- * sparse and the program both allocates and frees of it.
- */
-static bool should_be_small(struct tcache *tc, unsigned class, int way)
+/* It ran empty, or overflowed: whether it is to be small this time. */
+static inline bool should_be_small(struct tcache *tc, unsigned class)
 {
-	int streak = tc->streak[class] * way;
-
-	streak = streak > 0 ? MIN(streak + 1, STREAK_MOST) : 1;
-	tc->streak[class] = (signed char)(streak * way);
-	return streak < STREAK_MOST && unlikely(slab_is_sparse(tc->shard, class));
+	if (likely(!tc->small_for[class]))
+		return false;
+	tc->small_for[class]--;
+	return true;
 }
 
 /*
@@ -338,7 +329,8 @@ static void *refill_live(struct tcache *tc, unsigned class)
 		look_again(tc);
 	}
 	look_at_next(tc, class);
-	small = should_be_small(tc, class, 1);
+	small = should_be_small(tc, class);
+	/* The caller's own class may have grown: now the sheaf is empty. */
 	if (unlikely(small))
 		sheaf_set_limit(tc, class, first_limit[class]);
 	/* Half of what it may hold: the other half is room for frees. */
@@ -388,20 +380,12 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	return object;
 }
 
-/* In a full sheaf, without a flush of half of it; false if that cannot be. */
-static bool make_room(struct tcache *tc, unsigned class)
-{
-	if (likely(!should_be_small(tc, class, -1)))
-		return sheaf_grow(tc, class);
-	sheaf_drop(tc, class);
-	return first_limit[class];
-}
-
 void sheaf_push_full(struct tcache *tc, unsigned class, void *p)
 {
 	u32 before = tcache_enter(tc);
 
-	if (tc->sheaf[class].top == tc->sheaf[class].limit && !make_room(tc, class)) {
+	if (tc->sheaf[class].top == tc->sheaf[class].limit &&
+	    (should_be_small(tc, class) || !sheaf_grow(tc, class))) {
 		if (sheaf_limit(tc, class) < 2) {
 			tcache_leave(tc, before);
 			tcache_free_direct(p, (u16)(tc->tag_base + class));

@@ -101,7 +101,7 @@ struct tcache {
 	u32 busy;			/* the thread is in a slow path, see idle.c; its thread's, acquire/release */
 	u64 round_ms;			/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
-	signed char streak[NR_SHEAVES];	/* refills in a row, or overflows, negative; see sheaf.c */
+	u8 small_for[NR_SHEAVES];	/* refills and overflows for which a sheaf stays small; see sheaf.c */
 	u64 grown[(NR_SHEAVES + 63) / 64]; /* bit: the sheaf had its full place; see sheaves_touched */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */

@@ -1,6 +1,6 @@
 /*
- * What is left of a class after its peak: objects that come and go gather in few slabs, and
- * who only allocates, or only frees, does so in large batches all the same.
+ * What is left of a class after its peak: objects that come and go gather in few slabs, but
+ * no round of looks costs more than so many small batches.
  */
 #include "tcaches.h"
 
@@ -54,6 +54,15 @@ static void use_another_class(void)
 	fake.now_ms += 10;
 }
 
+static void wait_for_a_look(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 1000 && !this_tcache->small_for[CLASS]; i++)
+		use_another_class();
+	assert_int_not_equal(this_tcache->small_for[CLASS], 0);
+}
+
 /* As many are freed as allocated, in random order, so that some 30 are freed for each there was. */
 static void what_comes_and_goes_gathers(void)
 {
@@ -83,19 +92,33 @@ static void what_comes_and_goes_gathers(void)
 	slabs_check_gone(shards[0]);
 }
 
-/* Refills by so many objects, and flushes, as if the class were not sparse. */
-static void batches_stay_large(void)
+/* The first batches after a look are as small as those of a new thread. */
+static void a_refill_is_small(void)
+{
+	struct stats before;
+
+	after_a_peak();
+	wait_for_a_look();
+	before = events();
+	assert_non_null(cache_alloc(CLASS));
+	assert_int_equal(events().refills - before.refills, 1);
+	assert_int_equal(events().objects_refilled - before.objects_refilled, 4);
+}
+
+/* After 64 of them, and as many if a look comes between, they are as if the class were not sparse. */
+static void batches_become_large(void)
 {
 	static void *more[SLABS * SLAB_OBJECTS / 4];
 	struct stats before;
 	unsigned i;
 
 	after_a_peak();
+	wait_for_a_look();
 	before = events();
 	for (i = 0; i < ARRAY_SIZE(more); i++)
 		more[i] = cache_alloc(CLASS);
 	assert_true(slab_is_sparse(shards[0], CLASS));
-	assert_in_range(events().refills - before.refills, 1, ARRAY_SIZE(more) / 32);
+	assert_in_range(events().refills - before.refills, 64, 2 * 64 + ARRAY_SIZE(more) / 32);
 	before = events();
 	for (i = 0; i < ARRAY_SIZE(more); i++)
 		cache_free(more[i]);
@@ -103,21 +126,35 @@ static void batches_stay_large(void)
 	tcache_check(this_tcache);
 }
 
-/* A class of little memory is none, nor one of which only unused slabs are free. */
-static void little_is_not_sparse(void)
+/* A class of little memory is none, nor one of which a third is free, nor only unused slabs. */
+static void others_are_not_sparse(void)
 {
-	static void *objects[64];
+	static void *objects[SLABS * SLAB_OBJECTS];
 	unsigned i;
 
 	for (i = 0; i < ARRAY_SIZE(objects); i++)
 		objects[i] = cache_alloc(CLASS);
-	for (i = 1; i < ARRAY_SIZE(objects); i++)
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		if (i % 3 == 0)
+			cache_free(objects[i]);
+	tcache_flush(this_tcache);
+	assert_true(shards[0]->nodes[CLASS].nr_free * 512 > SPARSE_LEAST);
+	assert_false(slab_is_sparse(shards[0], CLASS));
+	shards[0]->empty_budget = 2 * SPARSE_LEAST;
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		if (i % 3)
+			cache_free(objects[i]);
+	tcache_flush(this_tcache);
+	assert_int_equal(shards[0]->nodes[CLASS].nr_free * 512, 2 * SPARSE_LEAST);
+	assert_false(slab_is_sparse(shards[0], CLASS));
+	slab_shrink(true);
+	for (i = 0; i < SLAB_OBJECTS; i++)
+		objects[i] = cache_alloc(CLASS);
+	while (--i)
 		cache_free(objects[i]);
 	tcache_flush(this_tcache);
 	assert_false(slab_is_sparse(shards[0], CLASS));
-	cache_free(objects[0]);
-	for (i = 0; i < NR_CLASSES; i++)
-		assert_false(slab_is_sparse(shards[0], i));
 }
 
-UNIT_MAIN(CASE(what_comes_and_goes_gathers), CASE(batches_stay_large), CASE(little_is_not_sparse))
+UNIT_MAIN(CASE(what_comes_and_goes_gathers), CASE(a_refill_is_small), CASE(batches_become_large),
+	  CASE(others_are_not_sparse))
