@@ -27,18 +27,17 @@ CORE_SOURCES = \
 	src/tcache/single.c src/tcache/spare.c src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
-	src/malloc/aligned.c src/malloc/bringup.c src/malloc/cxx.c src/malloc/derived.c \
-	src/malloc/group.c src/malloc/heap.c src/malloc/info.c src/malloc/internal.h \
-	src/malloc/large.c src/malloc/malloc.c src/malloc/move.c src/malloc/page_api.c \
-	src/malloc/trace_api.c
+	src/malloc/aligned.c src/malloc/atfork.c src/malloc/bringup.c src/malloc/cxx.c \
+	src/malloc/derived.c src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
+	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/move.c \
+	src/malloc/next.c src/malloc/page_api.c src/malloc/trace_api.c
 
 # -fexceptions: C++ exceptions pass through operator new.
 # -fno-semantic-interposition: our own calls of exported names are ours, and inline.
 LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include config.h
 
 lib_LTLIBRARIES += libbuddymalloc.la
-libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/atfork.c \
-	src/malloc/dlopen.c
+libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/dlopen.c
 libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
 # nodelete: pointers into the heap outlive any dlclose. Not initfirst: that runs our constructor
 # before a program's .preinit_array, where clang's thread sanitizer readies its open and read.

@@ -8,26 +8,25 @@
  * function of glibc's; a library may do so in its constructor, before ours and before
  * anything allocates.
  *
- * In the shared library only: in a static program it would meet the C library's own, and
- * our constructor is the first there.
+ * Weak, as in a static program the C library's own takes its place. No constructor of a
+ * shared library comes before ours there.
  */
-#include <dlfcn.h>
-
-#include "base/report.h"
 #include "malloc/internal.h"
 
-typedef void (*handler_fn)(void);
-typedef int (*register_fn)(handler_fn, handler_fn, handler_fn, void *);
-
 /* Not for a program to call: what pthread_atfork(3) is made of, of the C library's ABI. */
-int __register_atfork(handler_fn prepare, handler_fn parent, handler_fn child, void *dso);
+int __register_atfork(fork_handler prepare, fork_handler parent, fork_handler child, void *dso);
 
-BM_EXPORT int __register_atfork(handler_fn prepare, handler_fn parent, handler_fn child, void *dso)
+BM_EXPORT __attribute__((weak)) int __register_atfork(fork_handler prepare, fork_handler parent,
+						      fork_handler child, void *dso)
 {
-	register_fn fn = (register_fn)dlsym(RTLD_NEXT, "__register_atfork");
+	/* Relaxed: whoever looks it up finds the same. Kept, as dlsym takes the loader's lock. */
+	static register_atfork_fn next;
+	register_atfork_fn fn = __atomic_load_n(&next, __ATOMIC_RELAXED);
 
-	if (!fn)
-		report_fatal("the C library has no __register_atfork");
-	watch_fork();
+	if (unlikely(!fn)) {
+		fn = (register_atfork_fn)next_function("__register_atfork", (void *)__register_atfork);
+		__atomic_store_n(&next, fn, __ATOMIC_RELAXED);
+	}
+	watch_fork(fn);
 	return fn(prepare, parent, child, dso);
 }

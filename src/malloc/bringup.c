@@ -144,11 +144,16 @@ static void thread_exits(void *arg)
 	tcache_exit(tc);
 }
 
-cold_path void watch_fork(void)
+cold_path void watch_fork(register_atfork_fn fn)
 {
 	static u32 done;
 
-	if (!__atomic_exchange_n(&done, 1, __ATOMIC_RELAXED))
+	if (__atomic_exchange_n(&done, 1, __ATOMIC_RELAXED))
+		return;
+	/* Never removed, so of no library that could be closed. */
+	if (fn)
+		fn(prepare_fork, parent_after_fork, child_after_fork, NULL);
+	else
 		pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }
 
@@ -196,7 +201,7 @@ void bringup(void)
 		return;
 	/* These may allocate, and then find everything in place. */
 	have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
-	watch_fork();
+	watch_fork(NULL);
 }
 
 /*
@@ -208,7 +213,7 @@ __attribute__((constructor(101))) static cold_path void start(int argc, char **a
 {
 	(void)argc;
 	(void)argv;
-	watch_fork(); /* first, as it writes: a page read before would be faulted twice */
+	watch_fork(NULL); /* first, as it writes: a page read before would be faulted twice */
 	if (!options_read) {
 		read_options(env);
 		/* Whatever was set up before goes by the options from here on. */

@@ -125,8 +125,16 @@ void groups_reinit_lock(void);
 /* bringup.c */
 void bringup(void);
 bool watch_exit(struct tcache *tc);
-/* Registers our handlers of fork, once: those registered first run last before it and first after. */
-void watch_fork(void);
+/*
+ * Registers our handlers of fork, once, by glibc's function or, NULL, as anybody does. Those
+ * registered first run last before a fork and first after it.
+ */
+typedef void (*fork_handler)(void);
+typedef int (*register_atfork_fn)(fork_handler, fork_handler, fork_handler, void *dso);
+void watch_fork(register_atfork_fn fn);
+
+/* next.c: the C library's function where `ours` has the same name. */
+void *next_function(const char *name, const void *ours);
 
 /* info.c */
 void print_report(void);
