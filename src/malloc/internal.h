@@ -113,7 +113,7 @@ void *do_memalign(size_t align, size_t size);
 bool round_up_alignment(size_t *align);
 
 /*
- * group.c. The thread's malloc serves from the owner's shard. The scope before, or
+ * group.c. The thread's malloc serves from the owner's shard, 0: its home. The scope before, or
  * BM_SCOPE_FAILED with errno as of tcache_rebind.
  */
 u64 scope_enter_owner(u16 owner);

@@ -335,10 +335,11 @@ void reclaim_pages_dropped(u64 nr)
 	if (likely(all <= DROPPED_MOST) || kswapd_is_running())
 		return;
 	may_go = nr_may_go(all - DROPPED_MOST);
-	given = may_go ? purge(may_go, true) : 0;
-	/* More than asked for, as pageblocks go whole; somebody may have taken pages meanwhile. */
-	if (given)
-		__atomic_store_n(&dropped, all - MIN(given, all), __ATOMIC_RELAXED);
+	if (may_go) {
+		given = purge(may_go, true);
+		/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
+		__atomic_store_n(&dropped, given ? all - MIN(given, all) : 0, __ATOMIC_RELAXED);
+	}
 	errno = saved; /* the system refuses to take what is locked */
 }
 
