@@ -8,8 +8,9 @@
  * function of glibc's; a library may do so in its constructor, before ours and before
  * anything allocates.
  *
- * Weak, as in a static program the C library's own takes its place. No constructor of a
- * shared library comes before ours there.
+ * Weak, as in a static program that forks the C library's own takes its place. No constructor
+ * of a shared library comes before ours there. In one that does not fork there is none, and
+ * nothing to be registered for.
  */
 #include "malloc/internal.h"
 
@@ -27,6 +28,8 @@ BM_EXPORT __attribute__((weak)) int __register_atfork(fork_handler prepare, fork
 		fn = (register_atfork_fn)next_function("__register_atfork", (void *)__register_atfork);
 		__atomic_store_n(&next, fn, __ATOMIC_RELAXED);
 	}
+	if (unlikely(!fn))
+		return 0;
 	watch_fork(fn);
 	return fn(prepare, parent, child, dso);
 }

@@ -33,6 +33,8 @@ static cold_path dlopen_fn find_next(void)
 {
 	dlopen_fn fn = (dlopen_fn)next_function("dlopen", (void *)dlopen);
 
+	if (!fn)
+		report_fatal("the C library has no dlopen");
 	__atomic_store_n(&next_dlopen, fn, __ATOMIC_RELAXED);
 	return fn;
 }

@@ -167,8 +167,8 @@ static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 /* reclaim.c: nr more pages are about to be backed; as many of those free longest go back. */
 void reclaim_for_growth(u64 nr);
 
-/* The same file: pages were taken from a zone; or nr came to one. */
-void reclaim_pages_taken(void);
+/* The same file: nr pages were taken from a zone, and perhaps others; or nr came to one. */
+void reclaim_pages_taken(u64 nr);
 void reclaim_pages_dropped(u64 nr);
 
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */

@@ -315,32 +315,69 @@ void reclaim_for_growth(u64 nr)
 /*
  * A program that drops its data, and then waits or computes, makes no call on which ageing could
  * ride. So of what comes to the zones while nothing is taken from them only so much waits to age.
+ * One that builds anew what it dropped would pay for that each time: when half of what went is
+ * taken again within decay_ms, twice as much waits from then on.
+ *
+ * All are relaxed atomics; an update that is lost does no harm.
  */
-#define DROPPED_MOST (((u64)256 << 20) >> PAGE_SHIFT)
+static struct {
+	u64 most;	/* pages that wait */
+	u64 pages;	/* that came since some were taken, and were not given back */
+	u64 given;	/* that went for this, until as many could have been taken again */
+	u64 taken;	/* since then, about */
+	u64 given_ms;	/* when the last of them went */
+} drop = { .most = ((u64)256 << 20) >> PAGE_SHIFT };
 
-static u64 dropped; /* pages that came since then and were not given back; relaxed atomic */
+/* A block of a small order comes with others that wait in the per-CPU list. */
+#define TAKEN_LEAST ((u64)16)
 
-void reclaim_pages_taken(void)
+static out_of_line void drop_was_early(u64 nr)
 {
-	if (__atomic_load_n(&dropped, __ATOMIC_RELAXED))
-		__atomic_store_n(&dropped, 0, __ATOMIC_RELAXED);
+	u64 taken = __atomic_add_fetch(&drop.taken, MAX(nr, TAKEN_LEAST), __ATOMIC_RELAXED);
+	u64 most = __atomic_load_n(&drop.most, __ATOMIC_RELAXED);
+
+	if (taken < __atomic_load_n(&drop.given, __ATOMIC_RELAXED) / 2)
+		return;
+	if (os_now_ms() - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) < (u64)options.decay_ms &&
+	    most < UINT64_MAX / 2)
+		__atomic_store_n(&drop.most, 2 * most, __ATOMIC_RELAXED);
+	__atomic_store_n(&drop.given, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&drop.taken, 0, __ATOMIC_RELAXED);
+}
+
+void reclaim_pages_taken(u64 nr)
+{
+	if (__atomic_load_n(&drop.pages, __ATOMIC_RELAXED))
+		__atomic_store_n(&drop.pages, 0, __ATOMIC_RELAXED);
+	if (unlikely(__atomic_load_n(&drop.given, __ATOMIC_RELAXED)))
+		drop_was_early(nr);
+}
+
+static out_of_line void give_dropped(u64 pages, u64 nr)
+{
+	u64 may_go = nr_may_go(nr), given;
+	int saved = errno;
+
+	if (!may_go)
+		return;
+	given = purge(may_go, true);
+	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
+	__atomic_store_n(&drop.pages, given ? pages - MIN(given, pages) : 0, __ATOMIC_RELAXED);
+	if (given) {
+		__atomic_fetch_add(&drop.given, given, __ATOMIC_RELAXED);
+		__atomic_store_n(&drop.given_ms, os_now_ms(), __ATOMIC_RELAXED);
+	}
+	errno = saved; /* the system refuses to take what is locked */
 }
 
 void reclaim_pages_dropped(u64 nr)
 {
-	u64 all = __atomic_add_fetch(&dropped, nr, __ATOMIC_RELAXED), may_go, given;
-	int saved = errno;
+	u64 pages = __atomic_add_fetch(&drop.pages, nr, __ATOMIC_RELAXED);
+	u64 most = __atomic_load_n(&drop.most, __ATOMIC_RELAXED);
 
 	/* The background thread needs no call. */
-	if (likely(all <= DROPPED_MOST) || kswapd_is_running())
-		return;
-	may_go = nr_may_go(all - DROPPED_MOST);
-	if (may_go) {
-		given = purge(may_go, true);
-		/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
-		__atomic_store_n(&dropped, given ? all - MIN(given, all) : 0, __ATOMIC_RELAXED);
-	}
-	errno = saved; /* the system refuses to take what is locked */
+	if (unlikely(pages > most) && !kswapd_is_running())
+		give_dropped(pages, pages - most);
 }
 
 u64 reclaim_trim(u64 pad)

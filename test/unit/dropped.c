@@ -60,6 +60,7 @@ static void what_is_dropped_goes(void)
 		assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
 		reclaim_trim(0);
 		assert_int_equal(nr_dirty(), 0);
+		fake.now_ms += 5000;
 	}
 	pages_check(0);
 }
@@ -77,8 +78,32 @@ static void however_large_the_pieces(void)
 		free_pages(page[i]);
 	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
 	reclaim_trim(0);
+	fake.now_ms += 5000;
 	free_pages(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 700 * MIB, 0));
 	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+}
+
+/* Who builds anew what went, soon, keeps twice as much; who does so later does not. */
+static void what_comes_again_stays(void)
+{
+	start(1000);
+	take(2 * MIB);
+	drop();
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+	fake.now_ms += 5000;
+	take(2 * MIB);
+	drop();
+	/* The rest has aged meanwhile, and the pause was too long. */
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+	fake.now_ms += 10;
+	take(2 * MIB);
+	drop();
+	assert_in_range(nr_dirty(), 506 * MIB, 518 * MIB);
+	take(2 * MIB);
+	drop();
+	take(2 * MIB);
+	drop();
+	assert_in_range(nr_dirty(), 599 * MIB, 700 * MIB);
 }
 
 /* Who goes on to allocate, or has another way, finds all of it. */
@@ -147,5 +172,6 @@ static void others_are_not(void)
 }
 
 UNIT_MAIN(CASE(what_is_dropped_goes), CASE(however_large_the_pieces),
+	  CASE(what_comes_again_stays),
 	  CASE(what_may_be_of_use_stays), CASE(never_is_never), CASE(large_blocks_are_exchanged),
 	  CASE(others_are_not))
