@@ -39,9 +39,10 @@ size_t bm_good_size(size_t size);
  * Makes what p points to, given by malloc and its kin, hold `size` bytes without moving it.
  * p, or NULL with errno ENOMEM: there is no room behind it, and it stays as it is. Never
  * fails up to malloc_usable_size(p); beyond, objects up to 32 KiB never grow, and others not
- * across 1 MiB. A smaller size gives back what whole pages a block above 1 MiB has beyond. A pointer that is none of ours is
- * reported as realloc(3) reports it; then, and for NULL, NULL with errno EINVAL. Go on with
- * what is returned: the compiler takes p itself for as long as it was (_FORTIFY_SOURCE).
+ * across 1 MiB. A smaller size gives back what whole pages a block above 1 MiB has beyond. A
+ * pointer that is none of ours is reported as realloc(3) reports it; then, and for NULL, NULL
+ * with errno EINVAL. Go on with what is returned: the compiler takes p itself for as long as it
+ * was (_FORTIFY_SOURCE).
  * Thread-safe, not async-signal-safe. jemalloc: xallocx.
  */
 void *bm_expand(void *p, size_t size);

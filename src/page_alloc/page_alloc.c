@@ -188,18 +188,31 @@ static u64 take_block(const struct alloc_context *ac)
 }
 
 /*
- * What blocks of 64 MiB and more leave is seldom of use to the next of them, and as much as the
- * program itself: where one is not warm, as much of what else is free and warm goes.
+ * Large blocks that are not warm are exchanged: as much of what else is free and warm goes. An
+ * array that grows by copies asks for ever larger ones, which all that it freed before together
+ * cannot serve: so those of 8 MiB and more that are by a quarter larger than any before. Of mixed
+ * sizes what was freed will be of use again; but what blocks of 64 MiB leave seldom is, and it is
+ * as much as the program itself: so all of these.
  */
-#define EXCHANGE_PAGES (((u64)64 << 20) >> PAGE_SHIFT)
+#define EXCHANGE_LEAST (((u64)8 << 20) >> PAGE_SHIFT)
+#define EXCHANGE_ALWAYS (((u64)64 << 20) >> PAGE_SHIFT)
 
-static void exchange_for_clean(u64 pfn, const struct alloc_context *ac)
+static out_of_line void exchange(u64 pfn, const struct alloc_context *ac)
 {
-	u64 clean = ac->nr - pages_nr_dirty(pfn, ac->nr);
+	static u64 largest; /* relaxed atomic */
+	u64 before = __atomic_load_n(&largest, __ATOMIC_RELAXED), clean;
 	int saved = errno;
 
-	if (clean && gfp_may_reclaim(ac->gfp) && !(ac->gfp & GFP_ROOMY))
-		reclaim_for_growth(clean);
+	/* Room for what may grow some day, and is moved then, is no copy. */
+	if (ac->gfp & GFP_ROOMY || !gfp_may_reclaim(ac->gfp) ||
+	    (ac->nr < EXCHANGE_ALWAYS && ac->nr < before + before / 4))
+		return;
+	clean = ac->nr - pages_nr_dirty(pfn, ac->nr);
+	if (!clean)
+		return;
+	if (ac->nr > before)
+		__atomic_store_n(&largest, ac->nr, __ATOMIC_RELAXED);
+	reclaim_for_growth(clean);
 	errno = saved; /* the system refuses to take what is locked */
 }
 
@@ -260,8 +273,8 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 	if (unlikely(!pfn))
 		pfn = alloc_failed(ac);
 	if (likely(pfn)) {
-		if (unlikely(ac->nr >= EXCHANGE_PAGES))
-			exchange_for_clean(pfn, ac);
+		if (unlikely(ac->nr >= EXCHANGE_LEAST))
+			exchange(pfn, ac);
 		prep_new_page(pfn, ac);
 		TRACE(MM_PAGE_ALLOC, mm_page_alloc, pfn, nr, ac->gfp, page_node(pfn));
 	}

@@ -185,26 +185,6 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	return pfn;
 }
 
-/*
- * An array that grows by copies asks for ever larger blocks, which all that it freed before
- * together cannot serve. So a request of 8 MiB and more, by a quarter larger than any before,
- * that makes the heap grow has as much free memory given back. Blocks of mixed sizes will find
- * what they freed of use again.
- */
-#define EXCHANGE_LEAST (((u64)8 << 20) >> PAGE_SHIFT)
-
-static void exchange_for_growth(const struct alloc_context *ac)
-{
-	static u64 largest; /* relaxed atomic */
-	u64 before = __atomic_load_n(&largest, __ATOMIC_RELAXED);
-
-	/* Room for what may grow some day, and is moved then, is no copy. */
-	if (ac->gfp & GFP_ROOMY || ac->nr < EXCHANGE_LEAST || ac->nr < before + before / 4)
-		return;
-	__atomic_store_n(&largest, ac->nr, __ATOMIC_RELAXED);
-	reclaim_for_growth(ac->nr);
-}
-
 static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
@@ -223,8 +203,6 @@ static u64 try_everything(const struct alloc_context *ac)
 		if (pfn)
 			return pfn;
 	}
-	if (may_reclaim)
-		exchange_for_growth(ac);
 	pfn = grow_and_take(ac);
 	if (!pfn)
 		pfn = get_page_from_freelist(ac, alloc_flags);

@@ -350,11 +350,11 @@ bool slab_grow_single(void *p, unsigned class)
 		return false;
 	}
 	tag_write(pfn, (u16)(shard->tag_base + class));
-	count_new(shard, class, 1);
+	/* No slab was made from free pages, nor given back. */
+	__atomic_fetch_add(&shard->nodes[class].nr_made, 1, __ATOMIC_RELAXED);
 	lock(&node->lock, LOCK_NODE);
 	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
 	unlock(&node->lock, LOCK_NODE);
-	stat_add_shared(slabs_freed, 1);
 	return true;
 }
 
