@@ -41,11 +41,13 @@ libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/
 libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
 # nodelete: pointers into the heap outlive any dlclose. Not initfirst: that runs our constructor
 # before a program's .preinit_array, where clang's thread sanitizer readies its open and read.
+# noseparate-code: code and constants are one mapping instead of three. Two mappings less are 3%
+# of the time of a program that does nothing.
 # What -version-info makes of the name is in libbuddymalloc_names below and in
 # src/command/buddymalloc.c too.
 libbuddymalloc_la_LDFLAGS = -shared -version-info 0:0:0 \
 	-Wl,--version-script=$(srcdir)/src/libbuddymalloc.map \
-	-Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,--no-undefined
+	-Wl,-z,nodelete -Wl,-z,noseparate-code -Wl,-z,now -Wl,-z,relro -Wl,--no-undefined
 libbuddymalloc_la_DEPENDENCIES = src/libbuddymalloc.map
 
 # The static library is one object whose inner names are local, so that none of

@@ -28,6 +28,12 @@ static inline void cpu_relax(void)
 /* The thread that holds every lock for a fork, by its thread pointer; NULL: none. */
 static void *fork_owner;
 static u32 fork_depth; /* forks within its fork; the owner's */
+/*
+ * The fork is of a process with one thread; and that holds a lock, as it does where a signal's
+ * handler interrupted the allocator and forks. Written only when they change: with the first
+ * word that is written the parent, or the child, has a page to copy.
+ */
+static bool fork_alone, fork_within;
 
 bool lock_is_forking(void)
 {
@@ -59,24 +65,45 @@ void unlock_slow(struct lock *l)
 	os_futex_wake(&l->word, 1);
 }
 
-/*
- * There is no other thread: what is held is held by this one, beneath a signal's handler
- * that forks. To wait would be for ever. The child finds what the lock protects half done,
- * as it would with any allocator: it may call exec.
- */
-static bool take_from_beneath(struct lock *l)
+bool lock_fork_begin(void)
 {
-	if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == WORD_FREE || !os_has_one_thread())
+	bool alone = os_has_one_thread();
+
+	if (lock_is_forking()) {
+		fork_depth++;
 		return false;
-	__atomic_store_n(&l->word, WORD_FORK_WITHIN, __ATOMIC_RELAXED);
+	}
+	if (__atomic_load_n(&fork_alone, __ATOMIC_RELAXED) != alone)
+		__atomic_store_n(&fork_alone, alone, __ATOMIC_RELAXED);
+	return true;
+}
+
+bool lock_fork_is_alone(void)
+{
+	return __atomic_load_n(&fork_alone, __ATOMIC_RELAXED);
+}
+
+/*
+ * There is no other thread: a free lock is left so, and what is held is held by this one, beneath
+ * a signal's handler that forks. To wait would be for ever. The child finds what the lock protects
+ * half done, as it would with any allocator: it may call exec.
+ */
+static bool needs_no_taking(struct lock *l)
+{
+	if (!lock_fork_is_alone())
+		return false;
+	if (unlikely(l->word != WORD_FREE)) {
+		l->word = WORD_FORK_WITHIN;
+		fork_within = true;
+	}
 	return true;
 }
 
 void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
-	lock_check_take(rank, true);
-	if (unlikely(take_from_beneath(l)))
+	if (needs_no_taking(l))
 		return;
+	lock_check_take(rank, true);
 	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
 	/* Not WORD_HELD: a nested unlock must come to unlock_slow. */
@@ -112,22 +139,28 @@ void lock_polled(struct lock *l, enum lock_rank rank)
 
 void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
+	if (needs_no_taking(l))
+		return;
 	lock_check_take(rank, true);
-	/* A fork within a handler of a fork: this thread has it already. */
-	if (!lock_is_forking() && likely(!take_from_beneath(l)))
-		poll_for(l, WORD_FORK);
+	poll_for(l, WORD_FORK);
 }
 
 void lock_fork_owned(void)
 {
+	if (lock_fork_is_alone() && !fork_within)
+		return;
 	__atomic_store_n(&fork_owner, __builtin_thread_pointer(), __ATOMIC_RELAXED);
 }
 
 void unlock_for_fork(struct lock *l, enum lock_rank rank)
 {
+	if (lock_fork_is_alone()) {
+		if (l->word == WORD_FORK_WITHIN)
+			l->word = WORD_HELD;
+		return;
+	}
 	lock_check_drop(rank);
-	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE) &&
-	    !lock_word_cas(l, WORD_FORK_WITHIN, WORD_HELD, __ATOMIC_RELEASE))
+	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE))
 		unlock_slow(l);
 }
 
@@ -161,14 +194,6 @@ static void forget_held_ranks(void)
 }
 #endif
 
-bool lock_fork_nested(void)
-{
-	if (!lock_is_forking())
-		return false;
-	fork_depth++;
-	return true;
-}
-
 bool lock_fork_done(void)
 {
 	/* Not ours: in a child that was forked within a fork they are new. */
@@ -178,6 +203,7 @@ bool lock_fork_done(void)
 		fork_depth--;
 		return false;
 	}
+	fork_within = false;
 	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
 	forget_held_ranks();
 	return true;
@@ -185,7 +211,10 @@ bool lock_fork_done(void)
 
 void lock_fork_child(void)
 {
+	if (!lock_is_forking())
+		return;
 	fork_depth = 0;
+	fork_within = false;
 	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
 	forget_held_ranks();
 }

@@ -44,10 +44,16 @@ void unlock_slow(struct lock *l);
  * says that it has them. From there to lock_fork_done the forking thread passes
  * through every lock as if it were free: handlers that run after ours may
  * allocate, and may even fork. A fork within a fork takes no locks again:
- * lock_fork_nested, asked first, is true for it, and lock_fork_done, asked in the
+ * lock_fork_begin, asked first, is false for it, and lock_fork_done, asked in the
  * parent before unlocking, is true only for the outermost one.
+ *
+ * In a process of one thread (lock_fork_is_alone) no lock is taken, and lock_fork_done is
+ * false: nothing is written, which would cost parent and child a copy of each page with a
+ * lock. But when a signal's handler forks in the midst of the allocator, the locks that are
+ * held pass for taken, and all is as above.
  */
-bool lock_fork_nested(void);
+bool lock_fork_begin(void);
+bool lock_fork_is_alone(void);
 void lock_for_fork(struct lock *l, enum lock_rank rank);
 void lock_fork_owned(void);
 bool lock_fork_done(void);
@@ -112,10 +118,20 @@ static inline void unlock_tried(struct lock *l, enum lock_rank rank)
 	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELEASE);
 }
 
-/* In a child after fork: whoever slept on the lock is not here any more. */
+/*
+ * In a child after fork: 0, as whoever set the word is not here any more. Written only if it is
+ * not: that makes the child copy a page.
+ */
+static inline void word_reinit(u32 *word)
+{
+	if (__atomic_load_n(word, __ATOMIC_RELAXED))
+		__atomic_store_n(word, 0, __ATOMIC_RELAXED);
+}
+
+/* Whoever slept on it is not here either. */
 static inline void lock_reinit(struct lock *l)
 {
-	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELAXED);
+	word_reinit(&l->word);
 }
 
 #endif

@@ -86,9 +86,9 @@ __attribute__((weak)) void _IO_list_lock(void), _IO_list_unlock(void), _IO_list_
 
 static void prepare_fork(void)
 {
-	if (lock_fork_nested())
+	if (!lock_fork_begin())
 		return;
-	if (_IO_list_lock && _IO_list_unlock)
+	if (!lock_fork_is_alone() && _IO_list_lock && _IO_list_unlock)
 		_IO_list_lock();
 	groups_lock_all();
 	tcache_lock_all();
@@ -105,14 +105,13 @@ static void parent_after_fork(void)
 	slab_unlock_all();
 	tcache_unlock_all();
 	groups_unlock_all();
-	if (_IO_list_lock && _IO_list_unlock)
+	if (!lock_fork_is_alone() && _IO_list_lock && _IO_list_unlock)
 		_IO_list_unlock();
 }
 
 static void child_after_fork(void)
 {
-	/* glibc does that only where the parent has several threads. */
-	if (_IO_list_resetlock)
+	if (!lock_fork_is_alone() && _IO_list_resetlock)
 		_IO_list_resetlock();
 	lock_reinit(&bringup_lock);
 	groups_reinit_lock();
@@ -165,6 +164,16 @@ bool watch_exit(struct tcache *tc)
 	return have_exit_key && pthread_setspecific(exit_key, tc) == 0;
 }
 
+/*
+ * What the system has to say of memory, which takes some calls of it: once, when the options are
+ * known and something was allocated.
+ */
+static cold_path void ask_system(void)
+{
+	limit_init();
+	thp_init();
+}
+
 void bringup(void)
 {
 	bool first;
@@ -202,6 +211,8 @@ void bringup(void)
 	/* These may allocate, and then find everything in place. */
 	have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
 	watch_fork(NULL);
+	if (options_read)
+		ask_system();
 }
 
 /*
@@ -223,12 +234,11 @@ __attribute__((constructor(101))) static cold_path void start(int argc, char **a
 			zones_set_reserves();
 			if (options.hardened)
 				tcache_set_direct(this_tcache);
+			ask_system();
 		}
 	}
 	if (options.stats_print)
 		os_keep_stderr();
-	limit_init();
-	thp_init();
 	if (options.numa_node >= 0) {
 		tcache_get();
 		nodes_check_option();

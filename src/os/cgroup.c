@@ -130,7 +130,7 @@ static bool ask_container(struct os_group_limit *out)
 {
 	char root[] = "";
 
-	if (access("/sys/fs/cgroup/memory.max", F_OK) == 0)
+	if (may_access("/sys/fs/cgroup/memory.max", F_OK))
 		return ask_groups("/sys/fs/cgroup", root, v2, out);
 	return ask_groups("/sys/fs/cgroup/memory", root, v1, out);
 }

@@ -100,7 +100,7 @@ static unsigned read_average(const char *file)
 
 static const char *if_readable(const char *file)
 {
-	return access(file, R_OK) == 0 ? file : NULL;
+	return may_access(file, R_OK) ? file : NULL;
 }
 
 /* We write there: nothing but a file of the kernel's that tells of pressure. */
@@ -186,6 +186,8 @@ void os_pressure_close(void)
 {
 	int saved = errno;
 
+	if (!watch.file)
+		return;
 	drop_trigger();
 	watch.file = NULL;
 	errno = saved;

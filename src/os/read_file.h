@@ -1,27 +1,39 @@
-/* rank 0: the start of a small file of the system's: no allocation, no stdio. */
+/*
+ * rank 0: the start of a small file of the system's: no allocation, no stdio. The first
+ * allocation reads some, so neither may a thread be cancelled here, nor a library that puts its
+ * own open before libc's, and is perhaps not ready, be asked.
+ */
 #ifndef BM_OS_READ_FILE_H
 #define BM_OS_READ_FILE_H
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Reads the file's first bytes, terminated; 0, or an errno, and nothing was read. */
 static inline int read_file(const char *path, char *buf, size_t room)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	int error = 0;
 	ssize_t n;
 
 	buf[0] = '\0';
 	if (fd < 0)
 		return errno;
-	n = read(fd, buf, room - 1);
+	n = syscall(SYS_read, fd, buf, room - 1);
 	if (n < 0)
 		error = errno;
-	close(fd);
+	syscall(SYS_close, fd);
 	buf[n < 0 ? 0 : n] = '\0';
 	return error;
+}
+
+/* mode: F_OK, R_OK. */
+static inline bool may_access(const char *path, int mode)
+{
+	return syscall(SYS_faccessat, AT_FDCWD, path, mode) == 0;
 }
 
 #endif

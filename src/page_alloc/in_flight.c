@@ -78,6 +78,6 @@ bool in_flight_wait(u32 seen)
 
 void in_flight_reinit(void)
 {
-	__atomic_store_n(&underway, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&waiters, 0, __ATOMIC_RELAXED);
+	word_reinit(&underway);
+	word_reinit(&waiters);
 }

@@ -169,7 +169,8 @@ void kswapd_stop(void)
 
 void kswapd_after_fork(void)
 {
+	static_assert(KSWAPD_AWAKE == 0, "word_reinit");
 	os_pressure_close();
-	__atomic_store_n(&kswapd.running, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);
+	word_reinit(&kswapd.running);
+	word_reinit(&kswapd.word);
 }

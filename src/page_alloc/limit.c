@@ -144,7 +144,7 @@ static bool give_back_unless_busy(void)
 
 void limit_reinit(void)
 {
-	limit.giving = 0;
+	word_reinit(&limit.giving);
 }
 
 /* Not soon after a try that was in vain, unless there is much less than there was then. */

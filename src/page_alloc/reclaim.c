@@ -291,7 +291,7 @@ void reclaim_set_floor(u64 bytes)
 
 void reclaim_reinit(void)
 {
-	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELAXED);
+	word_reinit(&decay.busy);
 }
 
 /* Of nr pages, those that are dirty, free and above what ageing leaves, where it may give any back. */

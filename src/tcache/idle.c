@@ -123,7 +123,7 @@ void tcache_unseal_gone(struct tcache *tc)
 
 void idle_after_fork(void)
 {
-	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELAXED);
+	word_reinit(&reclaiming);
 }
 
 void tcache_unseal_in_child(struct tcache *tc, bool mine)

@@ -48,6 +48,7 @@
 #define FIRST_BYTES ((size_t)4 << 10)
 #define FIRST_MOST 32
 
+
 /* Refills and overflows in each round for which the sheaf of a sparse class stays small. */
 #define SMALL_FOR 64
 
@@ -55,15 +56,21 @@
 #define LOOK_EVERY_MS 4
 
 /*
- * Where the slots lie. Until a sheaf grows, it stands in a small place that all
- * sheaves share closely: a thread with few objects touches two pages for all of
- * them. Grown, it has a place for the most it may keep. Each place has a slot
- * below its bottom for the sentinel.
+ * Where the slots lie. Until a sheaf grows to more than twice its first limit, it stands in a
+ * small place that all sheaves share closely: a thread with few objects touches two pages for
+ * all of them. Grown, it has a place for the most it may keep. Each place has a slot below its
+ * bottom for the sentinel. Written once, by sheaves_init.
  */
 static u32 first_place[NR_SHEAVES], full_place[NR_SHEAVES], nr_slots;
 
 /* Objects a sheaf may keep at first, and at most. Written once, by sheaves_init. */
 static u16 first_limit[NR_SHEAVES], full_limit[NR_SHEAVES];
+
+/* Objects its small place has room for: one at least, as a refill always brings one. */
+static inline u32 small_room(unsigned class)
+{
+	return MAX(first_limit[class] * 2u, 1u);
+}
 
 void sheaves_init(void)
 {
@@ -77,8 +84,7 @@ void sheaves_init(void)
 		first_limit[class] = (u16)MIN(FIRST_BYTES / size, (size_t)FIRST_MOST);
 		full_limit[class] = (u16)MIN(MAX(SHEAF_MOST_BYTES / size, few), (size_t)SHEAF_MOST);
 		first_place[class] = nr_slots + 1;
-		/* One object at least: a refill always brings one. */
-		nr_slots += 1 + MAX(first_limit[class], 1u);
+		nr_slots += 1 + small_room(class);
 	}
 	/* sheaf_used tells the two places of a sheaf apart by this; the first class's are the closest. */
 	nr_slots = MAX(nr_slots, (u32)SHEAF_MOST + 1);
@@ -142,8 +148,8 @@ static inline u32 sheaf_limit(struct tcache *tc, unsigned class)
 
 static void sheaf_set_limit(struct tcache *tc, unsigned class, u32 limit)
 {
-	void **place = &tc->slots[limit <= MAX(first_limit[class], 1u) ? first_place[class] :
-									 full_place[class]];
+	void **place = &tc->slots[limit <= small_room(class) ? first_place[class] :
+								 full_place[class]];
 	void **bottom = sheaf_bottom(tc, class);
 	u32 used = (u32)(tc->sheaf[class].top - bottom);
 

@@ -131,11 +131,10 @@ void spare_after_fork(void)
 
 	/* A thread that was reclaiming may have held the seal_lock of a cache given up meanwhile. */
 	for (tc = spare.warm; tc; tc = tc->next_free)
-		if (tc->seal_lock.word)
-			lock_reinit(&tc->seal_lock);
+		lock_reinit(&tc->seal_lock);
 	for (tc = spare.cold; tc; tc = tc->next_free) {
-		tc->leaving = false;
-		if (tc->seal_lock.word)
-			lock_reinit(&tc->seal_lock);
+		if (tc->leaving)
+			tc->leaving = false;
+		lock_reinit(&tc->seal_lock);
 	}
 }

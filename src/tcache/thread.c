@@ -354,7 +354,6 @@ void tcache_after_fork(void)
 	}
 	spare_after_fork();
 	idle_after_fork();
-	__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 	/*
 	 * A child that only calls exec must not pay for its parent's threads:
 	 * their caches are put aside here and emptied when memory is sought.
@@ -368,6 +367,8 @@ void tcache_after_fork(void)
 		tcache_unseal_in_child(tc, false);
 		make_orphan(tc);
 	}
+	if (orphans || options.background_thread)
+		__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 }
 
 bool tcache_reap_later(void)

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -423,6 +424,42 @@ static void fork_without_handlers(void)
 	}
 	end_busy(threads, 4);
 }
+
+/* Faults of parent and children. */
+static long faults_of_forks(pid_t (*how)(void), int nr)
+{
+	struct rusage self, children;
+	long before;
+
+	getrusage(RUSAGE_SELF, &self);
+	getrusage(RUSAGE_CHILDREN, &children);
+	before = self.ru_minflt + children.ru_minflt;
+	for (int i = 0; i < nr; i++) {
+		pid_t pid = how();
+
+		CHECK(pid >= 0);
+		if (!pid)
+			_exit(0);
+		CHECK(wait_exit(pid) == 0);
+	}
+	getrusage(RUSAGE_SELF, &self);
+	getrusage(RUSAGE_CHILDREN, &children);
+	return self.ru_minflt + children.ru_minflt - before;
+}
+
+/* A process with one thread pays for no locks: each page with one was a fault on both sides. */
+static void forks_of_one_thread(void)
+{
+	long with, without;
+
+	CHECK(!churn(1, 2000, 100, 1000));
+	faults_of_forks(fork, 5);
+	without = faults_of_forks(_Fork, 50);
+	with = faults_of_forks(fork, 50);
+	CHECK(with - without < 50 * 15, "%ld faults each, %ld without handlers", with / 50,
+	      without / 50);
+}
+
 #define HAVE_FORK_WITHOUT_HANDLERS 1
 #endif
 #endif
@@ -670,6 +707,7 @@ static const struct trap_case cases[] = {
 	{ .name = "raw_clone", .run = raw_clone },
 #ifdef HAVE_FORK_WITHOUT_HANDLERS
 	{ .name = "fork_without_handlers", .run = fork_without_handlers },
+	{ .name = "forks_of_one_thread", .run = forks_of_one_thread },
 #endif
 };
 

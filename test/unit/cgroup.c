@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "os/os.h"
 
 static char root[] = "/tmp/buddymalloc-cgroup-XXXXXX";
@@ -39,8 +40,6 @@ static int test_access(const char *path, int mode)
 	return access(real_path(path), mode);
 }
 
-#define open test_open
-#define access test_access
 #define os_container_limit container_limit
 #define os_cgroup_limit cgroup_limit
 #define os_group_file group_file
@@ -48,8 +47,7 @@ void container_limit(struct os_group_limit *out);
 void cgroup_limit(struct os_group_limit *out);
 bool group_file(const char *name, char path[OS_PATH_MOST]);
 #include "os/cgroup.c" /* under other names than the fake's */
-#undef open
-#undef access
+#undef syscall
 
 static void write_to(const char *path, const char *text)
 {

@@ -14,7 +14,7 @@ check_LIBRARIES += test/unit/libunit.a
 test_unit_libunit_a_SOURCES = $(CORE_SOURCES) src/os/os.h \
 	test/fake/fake_os.c test/fake/fake_os.h \
 	test/unit/buddy_model.c test/unit/buddy_model.h \
-	test/unit/invariants.c test/unit/invariants.h \
+	test/unit/files.h test/unit/invariants.c test/unit/invariants.h \
 	test/unit/memmap_check.h test/unit/pages.h test/unit/slabs.h test/unit/tcaches.h \
 	test/unit/unit.c test/unit/unit.h
 test_unit_libunit_a_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -120,10 +120,12 @@ static void fork_within_a_lock(void)
 	fake.one_thread = true;
 	lock(&held, LOCK_THREADS);
 	assert_true(try_lock(&polled, LOCK_PCP));
+	assert_true(lock_fork_begin());
 	lock_for_fork(&held, LOCK_THREADS);
 	lock_polled_for_fork(&polled, LOCK_PCP);
 	lock_for_fork(&free, LOCK_ZONE);
 	lock_fork_owned();
+	assert_true(lock_is_forking());
 	assert_true(lock_fork_done());
 	unlock_for_fork(&free, LOCK_ZONE);
 	unlock_for_fork(&polled, LOCK_PCP);
@@ -134,6 +136,32 @@ static void fork_within_a_lock(void)
 	unlock_tried(&polled, LOCK_PCP);
 	unlock(&held, LOCK_THREADS);
 	assert_int_equal(held.word, WORD_FREE);
+}
+
+/* Nobody else is there, so no lock is taken: each would have its page copied. */
+static void fork_of_one_thread(void)
+{
+	struct lock first = { 0 }, polled = { 0 };
+
+	fake.one_thread = true;
+	assert_true(lock_fork_begin());
+	assert_true(lock_fork_is_alone());
+	lock_for_fork(&first, LOCK_THREADS);
+	lock_polled_for_fork(&polled, LOCK_PCP);
+	lock_fork_owned();
+	assert_int_equal(first.word, WORD_FREE);
+	assert_int_equal(polled.word, WORD_FREE);
+	assert_false(lock_is_forking());
+	assert_false(lock_fork_done());
+	/* The next one is of more. */
+	fake.one_thread = false;
+	assert_true(lock_fork_begin());
+	lock_for_fork(&first, LOCK_THREADS);
+	lock_fork_owned();
+	assert_int_equal(first.word, WORD_FORK);
+	assert_true(lock_fork_done());
+	unlock_for_fork(&first, LOCK_THREADS);
+	assert_int_equal(first.word, WORD_FREE);
 }
 
 static void reinit_frees_a_lost_lock(void)
@@ -258,9 +286,9 @@ static void fork_holds_everything(void)
 /* A fork from a handler that runs while the locks are held leaves them held. */
 static void fork_within_a_fork(void)
 {
-	assert_false(lock_fork_nested());
+	assert_true(lock_fork_begin());
 	hold_for_fork();
-	assert_true(lock_fork_nested());
+	assert_false(lock_fork_begin());
 	assert_false(lock_fork_done());
 	assert_false(try_lock(&fork_locks[0], LOCK_NODE));
 	assert_true(lock_fork_done());
@@ -302,7 +330,7 @@ static void fork_in_child(void)
 static void child_of_a_fork_within_a_fork(void)
 {
 	hold_for_fork();
-	assert_true(lock_fork_nested());
+	assert_false(lock_fork_begin());
 	unit_in_child(fork_in_child);
 	assert_false(lock_fork_done());
 	assert_true(lock_fork_done());
@@ -315,7 +343,7 @@ UNIT_MAIN(CASE(free_lock_is_taken_without_the_system),
 	  CASE(trylock_does_not_wait),
 	  CASE(waiter_sleeps_and_is_woken),
 	  CASE(lock_excludes),
-	  CASE(fork_within_a_lock), CASE(reinit_frees_a_lost_lock),
+	  CASE(fork_within_a_lock), CASE(fork_of_one_thread), CASE(reinit_frees_a_lost_lock),
 	  CASE(ranks_may_be_taken_downward),
 	  CASE(wrong_order_is_fatal),
 	  CASE(trylock_may_be_out_of_order),

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "os/os.h"
 
 static char root[] = "/tmp/buddymalloc-pressure-XXXXXX";
@@ -62,7 +63,6 @@ static int test_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *t, con
 }
 
 #define open test_open
-#define access test_access
 #define ppoll test_ppoll
 #define os_pressure_open pressure_open
 #define os_pressure_wait pressure_wait
@@ -72,7 +72,7 @@ bool pressure_wait(uint64_t ms);
 void pressure_close(void);
 #include "os/pressure.c" /* under other names than the fake's */
 #undef open
-#undef access
+#undef syscall
 
 #define OWN "/sys/fs/cgroup/a.slice/memory.pressure"
 #define GROUP "/sys/fs/cgroup/memory.pressure"
