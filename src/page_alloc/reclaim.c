@@ -353,7 +353,30 @@ void reclaim_pages_taken(u64 nr)
 		drop_was_early(nr);
 }
 
-static out_of_line void give_dropped(u64 pages, u64 nr)
+/* So many wait no more; others may have dropped some meanwhile. */
+static void drop_is_less(u64 given)
+{
+	u64 pages = __atomic_load_n(&drop.pages, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(&drop.pages, &pages, pages - MIN(given, pages), true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+/* What went longer ago than a decay time tells nothing of how soon it is taken again. */
+static void drop_was_given(u64 given)
+{
+	u64 now = os_now_ms();
+
+	if (now - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) >= (u64)options.decay_ms) {
+		__atomic_store_n(&drop.taken, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&drop.given, 0, __ATOMIC_RELAXED);
+	}
+	__atomic_fetch_add(&drop.given, given, __ATOMIC_RELAXED);
+	__atomic_store_n(&drop.given_ms, now, __ATOMIC_RELAXED);
+}
+
+static out_of_line void give_dropped(u64 nr)
 {
 	u64 may_go = nr_may_go(nr), given;
 	int saved = errno;
@@ -362,11 +385,9 @@ static out_of_line void give_dropped(u64 pages, u64 nr)
 		return;
 	given = purge(may_go, true);
 	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
-	__atomic_store_n(&drop.pages, given ? pages - MIN(given, pages) : 0, __ATOMIC_RELAXED);
-	if (given) {
-		__atomic_fetch_add(&drop.given, given, __ATOMIC_RELAXED);
-		__atomic_store_n(&drop.given_ms, os_now_ms(), __ATOMIC_RELAXED);
-	}
+	drop_is_less(given ? given : UINT64_MAX);
+	if (given)
+		drop_was_given(given);
 	errno = saved; /* the system refuses to take what is locked */
 }
 
@@ -377,7 +398,7 @@ void reclaim_pages_dropped(u64 nr)
 
 	/* The background thread needs no call. */
 	if (unlikely(pages > most) && !kswapd_is_running())
-		give_dropped(pages, pages - most);
+		give_dropped(pages - most);
 }
 
 u64 reclaim_trim(u64 pad)

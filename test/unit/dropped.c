@@ -106,6 +106,39 @@ static void what_comes_again_stays(void)
 	assert_in_range(nr_dirty(), 599 * MIB, 700 * MIB);
 }
 
+/* What was refused is not taken, and says nothing of what comes again. */
+static void what_is_refused_is_not_taken(void)
+{
+	start(1000);
+	take(2 * MIB);
+	drop();
+	fake.now_ms += 10;
+	fake_fail(FAKE_MAP, 1, FAKE_ALWAYS);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_NORETRY, 3000 * MIB, 0), 0);
+	fake_fail(FAKE_MAP, 1, 0);
+	fake.now_ms += 5000;
+	reclaim_trim(0);
+	take(2 * MIB);
+	drop();
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+}
+
+/* However much went long before. */
+static void what_went_long_ago_does_not_count(void)
+{
+	start(1000);
+	take(12 * MIB);
+	drop();
+	fake.now_ms += 5000;
+	take(2 * MIB);
+	drop();
+	fake.now_ms += 10;
+	take(2 * MIB);
+	drop();
+	/* Not all that is warm lies where the blocks come from this time. */
+	assert_in_range(nr_dirty(), 506 * MIB, 640 * MIB);
+}
+
 /* Who goes on to allocate, or has another way, finds all of it. */
 static void what_may_be_of_use_stays(void)
 {
@@ -172,6 +205,7 @@ static void others_are_not(void)
 }
 
 UNIT_MAIN(CASE(what_is_dropped_goes), CASE(however_large_the_pieces),
-	  CASE(what_comes_again_stays),
+	  CASE(what_comes_again_stays), CASE(what_is_refused_is_not_taken),
+	  CASE(what_went_long_ago_does_not_count),
 	  CASE(what_may_be_of_use_stays), CASE(never_is_never), CASE(large_blocks_are_exchanged),
 	  CASE(others_are_not))
