@@ -97,7 +97,10 @@ enum pageblock_state {
 /* Which list of pageblocks with dirty free pages it is on, see buddy/lru.h. */
 enum lru { LRU_NONE, LRU_AGES, LRU_ASIDE };
 
-/* What the system was told of huge pages; THP_OWN: nothing, as it uses them of its own accord. */
+/*
+ * What the system was told of huge pages. THP_DEFAULT: nothing; THP_OWN: nothing, as it uses
+ * them of its own accord.
+ */
 enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL };
 
 /* One for each 2 MiB. */

@@ -84,7 +84,7 @@ uint64_t os_memory_bytes(void)
 	return (uint64_t)si.totalram * si.mem_unit;
 }
 
-unsigned os_nr_cpus(void)
+static unsigned count_cpus(void)
 {
 	/* 8192 CPUs is the kernel's own upper bound on x86-64 and arm64. */
 	unsigned long mask[8192 / (8 * sizeof(long))];
@@ -97,6 +97,15 @@ unsigned os_nr_cpus(void)
 		if (mask[i])
 			return (unsigned)i * 64 + 64 - (unsigned)__builtin_clzl(mask[i]);
 	return 1;
+}
+
+unsigned os_nr_cpus(void)
+{
+	static unsigned nr; /* relaxed atomic: all find the same */
+
+	if (!__atomic_load_n(&nr, __ATOMIC_RELAXED))
+		__atomic_store_n(&nr, count_cpus(), __ATOMIC_RELAXED);
+	return __atomic_load_n(&nr, __ATOMIC_RELAXED);
 }
 
 uint64_t os_rlimit_bytes(void)

@@ -54,6 +54,12 @@ static inline struct zone *preferred_zone(const struct alloc_context *ac)
 	return *z;
 }
 
+/*
+ * Memory that is no more than one pageblock is not grouped by mobility, as in the kernel: a small
+ * program would touch the struct pages of two. What is larger takes most of one for itself.
+ */
+#define UNGROUPED_MOST 32
+
 static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_t gfp, u64 nr,
 				unsigned align_order, u64 nodemask)
 {
@@ -67,6 +73,9 @@ static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_
 	ac->lowest_zone = gfp & GFP_WINDOW ? ZONE_NORMAL : ZONE_DMA;
 	ac->nodemask = gfp & BM_GFP_THISNODE ? nodemask & (u64)1 << node : nodemask;
 	ac->preferred = preferred_zone(ac);
+	if (nr <= UNGROUPED_MOST && ac->preferred &&
+	    __atomic_load_n(&ac->preferred->managed, __ATOMIC_RELAXED) <= PAGEBLOCK_PAGES)
+		ac->mt = MIGRATE_UNMOVABLE;
 }
 
 bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags)

@@ -31,13 +31,18 @@
 /* Idle pages for which ageing breaks a huge page up. */
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)
 
-static bool system_always; /* written by thp_init */
+/* The system uses huge pages where it is asked to, if at all. Written by thp_init. */
+static bool only_asked;
 
 void thp_init(void)
 {
-	/* Only written when true: that may touch a page of the program's data for this word alone. */
-	if (options.thp == option_thp_auto && os_huge_pages_unasked())
-		system_always = true;
+	only_asked = options.thp == option_thp_auto && !os_huge_pages_unasked();
+}
+
+/* No huge pages: a system that only uses them where it is asked to need not be told. */
+static enum thp small_pages(void)
+{
+	return only_asked ? THP_DEFAULT : THP_SMALL;
 }
 
 static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr)
@@ -51,10 +56,10 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 	if (state == BLOCK_HIGHMEM)
 		return THP_DEFAULT;
 	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
-		return THP_SMALL;
+		return small_pages();
 	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM)
 		return THP_HUGE;
-	return system_always && managed + (nr << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN : THP_SMALL;
+	return !only_asked && managed + (nr << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN : small_pages();
 }
 
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks)

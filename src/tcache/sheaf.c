@@ -118,9 +118,13 @@ void sheaf_setup(struct tcache *tc)
 	for (class = 0; class < NR_SHEAVES; class++) {
 		void **bottom = &tc->slots[first_place[class]];
 
-		/* The sentinel below the bottom is zero as the memory came. */
+		/*
+		 * The sentinel below the bottom is zero as the memory came: not read, as a page that is
+		 * read before it is written is faulted twice.
+		 */
 		tc->sheaf[class].bottom = bottom;
-		sheaf_set_top(tc, class, bottom);
+		tc->sheaf[class].head = NULL;
+		__atomic_store_n(&tc->sheaf[class].top, bottom, __ATOMIC_RELEASE);
 		tc->sheaf[class].limit = bottom;
 		if (tc->state == TCACHE_LIVE) {
 			tc->sheaf[class].limit += first_limit[class];

@@ -408,6 +408,27 @@ static void a_growing_block_gets_room(void)
 	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 380, 0), narrow);
 }
 
+/* Small blocks of all kinds share the first pageblock; from the second on each kind has its own. */
+static void one_pageblock_is_shared(void)
+{
+	u64 pfn[3], other;
+	unsigned i;
+
+	pages_start();
+	for (i = 0; i < 3; i++)
+		pfn[i] = alloc_pages_exact(kinds[i], 9, 0);
+	for (i = 1; i < 3; i++)
+		assert_int_equal(pfn[i] / PAGEBLOCK_PAGES, pfn[0] / PAGEBLOCK_PAGES);
+	assert_int_equal(pfn_zone(pfn[0])->managed, PAGEBLOCK_PAGES);
+	alloc_pages_exact(kinds[0], PAGEBLOCK_PAGES - 32, 0);
+	for (i = 0; i < 3; i++)
+		pfn[i] = alloc_pages_exact(kinds[i], 20, 0);
+	other = pfn[1] / PAGEBLOCK_PAGES;
+	assert_int_not_equal(pfn[0] / PAGEBLOCK_PAGES, other);
+	assert_int_not_equal(pfn[2] / PAGEBLOCK_PAGES, other);
+	assert_int_equal(pfn_to_block(pfn[1])->migratetype, MIGRATE_MOVABLE);
+}
+
 /* What is going to be moved by page tables begins where a page of the system's does. */
 static void room_begins_with_a_page_of_the_system(void)
 {
@@ -417,9 +438,9 @@ static void room_begins_with_a_page_of_the_system(void)
 	fake.page_size = 65536;
 	pages_start();
 	options.decay_ms = -1;
-	first = alloc_pages_exact(gfp, 17, 0);
+	first = alloc_pages_exact(gfp, 49, 0);
 	wide = alloc_pages_exact(gfp, 4 * PAGEBLOCK_PAGES + 303, 0);
-	assert_int_equal(wide, first + 17);
+	assert_int_equal(wide, first + 49);
 	alloc_pages_exact(gfp, 20, 0);
 	free_pages(wide);
 	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 384, 0);
@@ -652,7 +673,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind),
 	  CASE(growing_in_a_scope),
-	  CASE(a_growing_block_gets_room),
+	  CASE(a_growing_block_gets_room), CASE(one_pageblock_is_shared),
 	  CASE(room_begins_with_a_page_of_the_system),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),

@@ -33,6 +33,7 @@ static inline void pages_start(void)
 	options.min_free = 0;
 	assert_true(memmap_init());
 	page_alloc_init();
+	thp_init();
 }
 
 static inline void pages_check_zone(struct zone *zone)
