@@ -129,7 +129,7 @@ void reclaim_age(void);
 
 /*
  * Takes soft_limit and hard_limit from the options, and the control group's limit
- * as the option cgroup says. At start, once the options are known.
+ * as the option cgroup says. Once, when the library is up and the options are known.
  */
 cold_path void limit_init(void);
 
@@ -139,7 +139,7 @@ cold_path void limit_init(void);
  */
 bool limit_has_room(u64 nr);
 
-/* thp.c. At start, once the options are known: how the system uses huge pages. */
+/* thp.c. As limit_init: how the system uses huge pages. */
 cold_path void thp_init(void);
 /* Whether the page's pageblock may be a huge page. */
 bool thp_is_huge(u64 pfn);
