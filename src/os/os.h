@@ -28,7 +28,7 @@ unsigned os_address_bits(void);
 /* Bytes of physical memory; 0 when the system does not say. */
 uint64_t os_memory_bytes(void);
 
-/* One more than the highest CPU number this process may use now. */
+/* One more than the highest CPU number this process might use when it was first asked. */
 unsigned os_nr_cpus(void);
 
 /*

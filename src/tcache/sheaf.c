@@ -57,8 +57,8 @@
 
 /*
  * Where the slots lie. Until a sheaf grows to more than twice its first limit, it stands in a
- * small place that all sheaves share closely: a thread with few objects touches two pages for
- * all of them. Grown, it has a place for the most it may keep. Each place has a slot below its
+ * small place that all sheaves share closely: a thread with few objects touches two or three
+ * pages for all of them. Grown, it has a place for the most it may keep. Each place has a slot below its
  * bottom for the sentinel. Written once, by sheaves_init.
  */
 static u32 first_place[NR_SHEAVES], full_place[NR_SHEAVES], nr_slots;

@@ -367,6 +367,7 @@ void tcache_after_fork(void)
 		tcache_unseal_in_child(tc, false);
 		make_orphan(tc);
 	}
+	/* For these, and for the background thread, which late_in_child starts. */
 	if (orphans || options.background_thread)
 		__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 }
