@@ -122,6 +122,40 @@ static bool mark_free(u64 *map, unsigned first, unsigned nr)
 #define WIDE_LEAST 4
 
 /*
+ * Where objects of a class begin in a slab, read once for many pointers. The product that
+ * struct size_class speaks of is turned by 24 bits: so one comparison tells whether an object
+ * begins at the offset, and the lowest bits are its index.
+ */
+struct grid {
+	u64 recip, bad;
+	u64 filled; /* bytes of a slab that are objects */
+};
+
+static fast_inline struct grid grid_of(const struct size_class *sc)
+{
+	return (struct grid){ .recip = sc->recip, .bad = sc->recip << 24,
+			      .filled = (u64)sc->size * sc->nr_objects };
+}
+
+/*
+ * The index is the lowest 8 bits of *at, what is above them is of no use. The slab is told by the
+ * offset: of one far away the product wraps, and the index may be any.
+ */
+static fast_inline bool object_begins(const struct grid *g, u64 offset, u64 *at)
+{
+	u64 product = offset * g->recip;
+
+	*at = product << 24 | product >> 40;
+	return offset < g->filled && likely(*at < g->bad);
+}
+
+/* Which word of the map holds the object's bit, at % 64 in there. */
+static fast_inline u64 map_word(u64 at)
+{
+	return at / 64 % 4;
+}
+
+/*
  * Neighbours in ascending or descending order, as many programs free them: ptrs
  * begins with object `index`. How many were marked together, 0 when they are few
  * or one of them is free already.
@@ -153,109 +187,103 @@ static out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc,
 {
 	struct page *page = pfn_to_page(pfn);
 	const char *base = pfn_to_virt(pfn);
-	const u64 recip = sc->recip, bad = recip << 24;
-	const u64 filled = (u64)sc->size * sc->nr_objects;
-	u64 offset = (u64)((const char *)ptrs[0] - base), product = offset * recip;
-	u64 index = product >> 40;
-	u64 at = index / 64, bits; /* one word of the map: not stored for each bit */
+	const struct grid grid = grid_of(sc);
+	u64 word = 0, bits, set, at; /* bits: of the map's word, not stored for each object */
 	unsigned i = 0;
 
-	if (n >= WIDE_LEAST && likely(offset < filled && product << 24 < bad))
-		i = free_neighbours(page, sc, (unsigned)index, ptrs, n);
-	for (bits = page->map[at]; i < n; i++) {
-		offset = (u64)((const char *)ptrs[i] - base);
-		product = offset * recip;
-		index = product >> 40;
-		/*
-		 * Of another slab, or not the start of an object: see struct size_class.
-		 * The slab is told by the offset: of one far away the product wraps, and
-		 * its index may be any.
-		 */
-		if (offset >= filled || unlikely(product << 24 >= bad))
+	if (n >= WIDE_LEAST && object_begins(&grid, (u64)((const char *)ptrs[0] - base), &at))
+		i = free_neighbours(page, sc, (u8)at, ptrs, n);
+	for (bits = page->map[0]; i < n; i++) {
+		/* Of another slab, or not the start of an object. */
+		if (!object_begins(&grid, (u64)((const char *)ptrs[i] - base), &at))
 			break;
-		if (index / 64 != at) {
-			page->map[at] = bits;
-			at = index / 64;
-			bits = page->map[at];
+		if (map_word(at) != word) {
+			page->map[word] = bits;
+			word = map_word(at);
+			bits = page->map[word];
 		}
-		if (unlikely(bits >> index % 64 & 1))
+		set = bits | (u64)1 << at % 64;
+		if (unlikely(set == bits))
 			break;
-		bits |= (u64)1 << index % 64;
+		bits = set;
 	}
-	page->map[at] = bits;
+	page->map[word] = bits;
 	return i;
 }
 
-/* One pointer whose neighbours in the array belong to other slabs; 1, or 0 if it is bad. */
-static inline unsigned free_lone(u64 pfn, const struct size_class *sc, const char *p)
-{
-	u64 product = (u64)(p - pfn_to_virt(pfn)) * sc->recip;
-	u64 index = product >> 40, bit = (u64)1 << index % 64, *word;
-
-	if (unlikely(index >= sc->nr_objects || product << 24 >= sc->recip << 24))
-		return 0;
-	word = &pfn_to_page(pfn)->map[index / 64];
-	if (unlikely(*word & bit))
-		return 0;
-	*word |= bit;
-	return 1;
-}
-
 /*
- * What free will want to read, to be prefetched by the caller: gcc takes a function that does
- * no more than prefetch for one without effect, and drops the call.
+ * One pointer whose neighbours in the array belong to other slabs; 1, or 0 if it is bad. A constant,
+ * lest the next pointer's address waits for the map: as `set != bits` batches in random order took a third longer.
  */
-static inline const struct page *page_to_read(const void *p, const struct size_class *sc)
+static fast_inline unsigned free_lone(struct page *page, const struct grid *grid, u64 offset)
 {
-	u64 pfn = virt_to_pfn(p);
+	u64 at, bits, set;
 
-	return pfn_to_page(sc->unaligned ? pfn : round_down(pfn, (u64)1 << sc->order));
+	if (unlikely(!object_begins(grid, offset, &at)))
+		return 0;
+	bits = page->map[map_word(at)];
+	set = bits | (u64)1 << at % 64;
+	if (unlikely(set == bits))
+		return 0;
+	page->map[map_word(at)] = set;
+	return 1;
 }
 
 /*
  * Frees pointers until all are done, EMPTIES slabs came free, or one is no
  * allocated object; the number done. Reports are the caller's, outside the lock.
  */
-static unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs, unsigned n,
-			  u64 *empties, unsigned *nr_empties)
+static fast_inline unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs,
+				      unsigned n, u64 *empties, unsigned *nr_empties,
+				      const bool unaligned)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
 	const u64 reach = (u64)sc->nr_pages << PAGE_SHIFT; /* pointers further apart are not of one slab */
-	const u32 tag = shard->tag_base + class;
-	unsigned done = 0;
+	const u64 head = ~(u64)0 << sc->order;
+	const struct grid grid = grid_of(sc);
+	const u16 tag = (u16)(shard->tag_base + class);
+	unsigned done = 0, counted = 0;
 
-	while (done < n && *nr_empties < EMPTIES) {
+	while (done < n) {
+		const char *p = ptrs[done];
+		u64 pfn = virt_to_pfn(p);
 		unsigned before, run;
 		struct page *page;
-		u64 pfn, step;
 
-		if (done + PREFETCH_AHEAD < n)
-			__builtin_prefetch(page_to_read(ptrs[done + PREFETCH_AHEAD], sc), 1);
+		if (done + PREFETCH_AHEAD < n) {
+			u64 ahead = virt_to_pfn(ptrs[done + PREFETCH_AHEAD]);
+
+			__builtin_prefetch(pfn_to_page(unaligned ? ahead : ahead & head), 1);
+		}
 		/* Freed twice, the slab may be something else by now. */
-		if (unlikely(tag_read(virt_to_pfn(ptrs[done])) != tag))
+		if (unlikely(tag_read(pfn) != tag))
 			break;
-		pfn = slab_head(ptrs[done], sc);
+		pfn = unaligned ? pfn - pfn_to_page(pfn)->from_head : pfn & head;
 		page = pfn_to_page(pfn);
-		step = done + 1 < n ? (u64)((const char *)ptrs[done + 1] - (const char *)ptrs[done])
-				    : reach;
-		if (step + reach >= 2 * reach)
-			run = free_lone(pfn, sc, ptrs[done]);
-		else
+		if (done + 1 < n && (u64)((const char *)ptrs[done + 1] - p) + reach < 2 * reach)
 			run = free_same_slab(pfn, sc, ptrs + done, n - done);
+		else
+			run = free_lone(page, &grid, (u64)(p - pfn_to_virt(pfn)));
 		if (unlikely(!run))
 			break;
 		done += run;
 		before = page->nr_free;
 		page->nr_free = (u16)(before + run);
-		node->nr_free += run;
-		if (unlikely(!before || before + run == sc->nr_objects)) {
-			u64 empty = settle(shard, class, page, before);
+		/* It was full, or is empty. */
+		if (unlikely(before - 1 >= sc->nr_objects - run - 1)) {
+			u64 empty;
 
+			node->nr_free += done - counted;
+			counted = done;
+			empty = settle(shard, class, page, before);
 			if (empty)
 				empties[(*nr_empties)++] = empty;
+			if (unlikely(*nr_empties == EMPTIES))
+				break;
 		}
 	}
+	node->nr_free += done - counted;
 	return done;
 }
 
@@ -268,7 +296,9 @@ void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned 
 		unsigned nr_empties = 0, done;
 
 		lock(&node->lock, LOCK_NODE);
-		done = free_some(shard, class, ptrs, n, empties, &nr_empties);
+		done = size_classes[class].unaligned ?
+			       free_some(shard, class, ptrs, n, empties, &nr_empties, true) :
+			       free_some(shard, class, ptrs, n, empties, &nr_empties, false);
 		unlock(&node->lock, LOCK_NODE);
 		slab_release(empties, nr_empties, class);
 		ptrs += done;
