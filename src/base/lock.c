@@ -65,10 +65,8 @@ void unlock_slow(struct lock *l)
 	os_futex_wake(&l->word, 1);
 }
 
-bool lock_fork_begin(void)
+bool lock_fork_begin(bool alone)
 {
-	bool alone = os_has_one_thread();
-
 	if (lock_is_forking()) {
 		fork_depth++;
 		return false;
@@ -86,16 +84,18 @@ bool lock_fork_is_alone(void)
 /*
  * There is no other thread: a free lock is left so, and what is held is held by this one, beneath
  * a signal's handler that forks. To wait would be for ever. The child finds what the lock protects
- * half done, as it would with any allocator: it may call exec.
+ * half done, as it would with any allocator: it may call exec. (Should there be a thread that
+ * nobody knows of, it may drop the lock meanwhile: so by exchange, and the parent loses nothing.)
  */
 static bool needs_no_taking(struct lock *l)
 {
+	u32 seen;
+
 	if (!lock_fork_is_alone())
 		return false;
-	if (unlikely(l->word != WORD_FREE)) {
-		l->word = WORD_FORK_WITHIN;
+	seen = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+	if (unlikely(seen != WORD_FREE) && lock_word_cas(l, seen, WORD_FORK_WITHIN, __ATOMIC_RELAXED))
 		fork_within = true;
-	}
 	return true;
 }
 
@@ -155,8 +155,8 @@ void lock_fork_owned(void)
 void unlock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (lock_fork_is_alone()) {
-		if (l->word == WORD_FORK_WITHIN)
-			l->word = WORD_HELD;
+		if (unlikely(__atomic_load_n(&l->word, __ATOMIC_RELAXED) == WORD_FORK_WITHIN))
+			lock_word_cas(l, WORD_FORK_WITHIN, WORD_WAITED, __ATOMIC_RELAXED);
 		return;
 	}
 	lock_check_drop(rank);

@@ -47,12 +47,12 @@ void unlock_slow(struct lock *l);
  * lock_fork_begin, asked first, is false for it, and lock_fork_done, asked in the
  * parent before unlocking, is true only for the outermost one.
  *
- * In a process of one thread (lock_fork_is_alone) no lock is taken, and lock_fork_done is
+ * In a process of one thread (`alone`; lock_fork_is_alone) no lock is taken, and lock_fork_done is
  * false: nothing is written, which would cost parent and child a copy of each page with a
  * lock. But when a signal's handler forks in the midst of the allocator, the locks that are
  * held pass for taken, and all is as above.
  */
-bool lock_fork_begin(void);
+bool lock_fork_begin(bool alone);
 bool lock_fork_is_alone(void);
 void lock_for_fork(struct lock *l, enum lock_rank rank);
 void lock_fork_owned(void);

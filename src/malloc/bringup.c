@@ -86,7 +86,7 @@ __attribute__((weak)) void _IO_list_lock(void), _IO_list_unlock(void), _IO_list_
 
 static void prepare_fork(void)
 {
-	if (!lock_fork_begin())
+	if (!lock_fork_begin(os_has_one_thread() && tcache_is_alone()))
 		return;
 	if (!lock_fork_is_alone() && _IO_list_lock && _IO_list_unlock)
 		_IO_list_lock();

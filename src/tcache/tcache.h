@@ -309,6 +309,11 @@ struct cached_totals {
 void tcache_totals(struct stats *total, struct cached_totals *cached);
 
 /* fork */
+/*
+ * Whether no other thread has a cache. A thread that the C library does not know of may: of a
+ * second copy of it (dlmopen), or made by a bare clone.
+ */
+bool tcache_is_alone(void);
 void tcache_lock_all(void);
 void tcache_unlock_all(void);
 /* In the child: other threads' caches are orphans; what they hold is reclaimed later. */

@@ -310,6 +310,13 @@ void tcache_totals(struct stats *total, struct cached_totals *cached)
 	unlock(&threads_lock, LOCK_THREADS);
 }
 
+bool tcache_is_alone(void)
+{
+	const struct tcache *tc = __atomic_load_n(&threads_live, __ATOMIC_ACQUIRE);
+
+	return !tc || (tc == home_tcache && !tc->next);
+}
+
 void tcache_lock_all(void)
 {
 	struct tcache *tc;

@@ -683,11 +683,6 @@ void os_thread_join(void)
 
 void (*fake_on_wait)(uint64_t ms);
 
-bool os_has_one_thread(void)
-{
-	return fake.one_thread;
-}
-
 int os_tid(void)
 {
 	return (int)syscall(SYS_gettid);

@@ -30,7 +30,6 @@ struct fake_machine {
 	const char *pressure_file; /* NULL: the system does not tell of pressure */
 	bool pressure;		/* there is some: told once */
 	bool secure;
-	bool one_thread;	/* the process has no other */
 	bool huge_unasked;	/* the system uses huge pages unasked */
 	uint64_t node_mask;	/* NUMA nodes; distances are 10 and 10 * (1 + |from - to|) */
 	bool purge_leaves;	/* os_purge says yes and leaves the data */

@@ -5,6 +5,7 @@
  * runner's time limit turns it into a failure.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -460,7 +461,33 @@ static void forks_of_one_thread(void)
 	      without / 50);
 }
 
-#define HAVE_FORK_WITHOUT_HANDLERS 1
+/* The process's C library knows of one thread. The other is of a second copy of it. */
+static void thread_of_another_c_library(void)
+{
+	int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	int (*join)(pthread_t, void **);
+	void *libc = dlmopen(LM_ID_NEWLM, "libc.so.6", RTLD_NOW);
+	pthread_t thread;
+
+	CHECK(libc, "%s", dlerror());
+	*(void **)&create = dlsym(libc, "pthread_create");
+	*(void **)&join = dlsym(libc, "pthread_join");
+	CHECK(create && join);
+	CHECK(create(&thread, NULL, busy_thread, NULL) == 0);
+	for (int i = 0; i < 3000; i++) {
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0)
+			_exit(churn((uint64_t)i, 20, 10, 200000) != NULL);
+		CHECK(wait_exit(pid) == 0, "child %d", i);
+		free(malloc(50000 + (size_t)i * 97 % 90000));
+	}
+	atomic_store(&stop, true);
+	CHECK(join(thread, NULL) == 0);
+}
+
+#define GLIBC_2_34 1
 #endif
 #endif
 
@@ -705,9 +732,10 @@ static const struct trap_case cases[] = {
 	{ .name = "vfork_then_exec", .run = vfork_then_exec },
 	{ .name = "spawn_helpers", .run = spawn_helpers },
 	{ .name = "raw_clone", .run = raw_clone },
-#ifdef HAVE_FORK_WITHOUT_HANDLERS
+#ifdef GLIBC_2_34
 	{ .name = "fork_without_handlers", .run = fork_without_handlers },
 	{ .name = "forks_of_one_thread", .run = forks_of_one_thread },
+	{ .name = "thread_of_another_c_library", .run = thread_of_another_c_library },
 #endif
 };
 

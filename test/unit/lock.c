@@ -117,10 +117,9 @@ static void fork_within_a_lock(void)
 {
 	struct lock held = { 0 }, polled = { 0 }, free = { 0 };
 
-	fake.one_thread = true;
 	lock(&held, LOCK_THREADS);
 	assert_true(try_lock(&polled, LOCK_PCP));
-	assert_true(lock_fork_begin());
+	assert_true(lock_fork_begin(true));
 	lock_for_fork(&held, LOCK_THREADS);
 	lock_polled_for_fork(&polled, LOCK_PCP);
 	lock_for_fork(&free, LOCK_ZONE);
@@ -130,12 +129,31 @@ static void fork_within_a_lock(void)
 	unlock_for_fork(&free, LOCK_ZONE);
 	unlock_for_fork(&polled, LOCK_PCP);
 	unlock_for_fork(&held, LOCK_THREADS);
-	assert_int_equal(held.word, WORD_HELD);
-	assert_int_equal(polled.word, WORD_HELD);
+	assert_int_equal(held.word, WORD_WAITED);
+	assert_int_equal(polled.word, WORD_WAITED);
 	assert_int_equal(free.word, WORD_FREE);
 	unlock_tried(&polled, LOCK_PCP);
 	unlock(&held, LOCK_THREADS);
 	assert_int_equal(held.word, WORD_FREE);
+}
+
+/* Somebody was there after all, and dropped or took it: what he did stays. */
+static void fork_beside_an_unknown_thread(void)
+{
+	struct lock dropped = { 0 }, taken = { 0 };
+
+	lock(&dropped, LOCK_NODE);
+	assert_true(lock_fork_begin(true));
+	lock_for_fork(&dropped, LOCK_NODE);
+	lock_for_fork(&taken, LOCK_ZONE);
+	lock_fork_owned();
+	__atomic_store_n(&dropped.word, WORD_FREE, __ATOMIC_RELEASE);
+	__atomic_store_n(&taken.word, WORD_HELD, __ATOMIC_RELEASE);
+	assert_true(lock_fork_done());
+	unlock_for_fork(&taken, LOCK_ZONE);
+	unlock_for_fork(&dropped, LOCK_NODE);
+	assert_int_equal(dropped.word, WORD_FREE);
+	assert_int_equal(taken.word, WORD_HELD);
 }
 
 /* Nobody else is there, so no lock is taken: each would have its page copied. */
@@ -143,8 +161,7 @@ static void fork_of_one_thread(void)
 {
 	struct lock first = { 0 }, polled = { 0 };
 
-	fake.one_thread = true;
-	assert_true(lock_fork_begin());
+	assert_true(lock_fork_begin(true));
 	assert_true(lock_fork_is_alone());
 	lock_for_fork(&first, LOCK_THREADS);
 	lock_polled_for_fork(&polled, LOCK_PCP);
@@ -154,8 +171,7 @@ static void fork_of_one_thread(void)
 	assert_false(lock_is_forking());
 	assert_false(lock_fork_done());
 	/* The next one is of more. */
-	fake.one_thread = false;
-	assert_true(lock_fork_begin());
+	assert_true(lock_fork_begin(false));
 	lock_for_fork(&first, LOCK_THREADS);
 	lock_fork_owned();
 	assert_int_equal(first.word, WORD_FORK);
@@ -286,9 +302,9 @@ static void fork_holds_everything(void)
 /* A fork from a handler that runs while the locks are held leaves them held. */
 static void fork_within_a_fork(void)
 {
-	assert_true(lock_fork_begin());
+	assert_true(lock_fork_begin(false));
 	hold_for_fork();
-	assert_false(lock_fork_begin());
+	assert_false(lock_fork_begin(false));
 	assert_false(lock_fork_done());
 	assert_false(try_lock(&fork_locks[0], LOCK_NODE));
 	assert_true(lock_fork_done());
@@ -330,7 +346,7 @@ static void fork_in_child(void)
 static void child_of_a_fork_within_a_fork(void)
 {
 	hold_for_fork();
-	assert_false(lock_fork_begin());
+	assert_false(lock_fork_begin(false));
 	unit_in_child(fork_in_child);
 	assert_false(lock_fork_done());
 	assert_true(lock_fork_done());
@@ -343,7 +359,8 @@ UNIT_MAIN(CASE(free_lock_is_taken_without_the_system),
 	  CASE(trylock_does_not_wait),
 	  CASE(waiter_sleeps_and_is_woken),
 	  CASE(lock_excludes),
-	  CASE(fork_within_a_lock), CASE(fork_of_one_thread), CASE(reinit_frees_a_lost_lock),
+	  CASE(fork_within_a_lock), CASE(fork_beside_an_unknown_thread), CASE(fork_of_one_thread),
+	  CASE(reinit_frees_a_lost_lock),
 	  CASE(ranks_may_be_taken_downward),
 	  CASE(wrong_order_is_fatal),
 	  CASE(trylock_may_be_out_of_order),
