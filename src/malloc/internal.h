@@ -40,12 +40,6 @@ void cfree(void *p);
 void *large_alloc(size_t size, unsigned align_order, bool zero);
 /* The same, of the given owner (page_alloc/scope.h), with more flags: BM_GFP_ZERO, GFP_ROOMY. */
 void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t more);
-/*
- * A block for what grows, with free room behind it: what it asks for beyond
- * its size it gives back at once, so the next growth finds it there, unless
- * somebody else needed it more.
- */
-void *large_alloc_with_room(u16 owner, size_t size);
 /* Gives a live block back whose owner goes with all it has. */
 void large_destroy(u64 pfn);
 /* Everything that is no slab's: large blocks, and what is not ours to free. */

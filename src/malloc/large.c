@@ -57,8 +57,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	pfn = alloc_pages_owned(owner, BM_GFP_HIGHUSER_MOVABLE | more, pages_for(size),
 				align_order);
 	if (unlikely(!pfn)) {
-		/* Who wanted room as well asks again without. */
-		stat_add_shared(failed, !(more & GFP_ROOMY));
+		stat_add_shared(failed, 1);
 		return NULL;
 	}
 	if (pfn_to_page(pfn)->kind != PAGE_HIGHMEM)
@@ -201,20 +200,6 @@ static cold_path void abandon(u64 pfn)
 		pages_moved(pfn, nr);
 }
 
-void *large_alloc_with_room(u16 owner, size_t size)
-{
-	void *q;
-
-	/* A group would be charged for the room, if only for a moment. */
-	if (size > MAX_REQUEST / 2 || owner_has_budget(owner))
-		return large_alloc_owned(owner, size, 0, 0);
-	q = large_alloc_owned(owner, size + size / 2, 0, GFP_ROOMY | BM_GFP_NOWARN);
-	if (unlikely(!q))
-		return large_alloc_owned(owner, size, 0, 0);
-	resize_in_place(virt_to_pfn(q), pages_for(size));
-	return q;
-}
-
 /* What the large block p holds goes to q, a larger one that is new. */
 static void *move_into(void *q, void *p, u64 pfn)
 {
@@ -236,7 +221,7 @@ void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 	if (likely(large_expand(pfn, size)))
 		return p;
 	errno = saved;
-	q = large_alloc_with_room(owner, size);
+	q = large_alloc_owned(owner, size, 0, GFP_ROOMY);
 	if (likely(q))
 		q = move_into(q, p, pfn);
 	if (likely(q))

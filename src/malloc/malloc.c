@@ -148,7 +148,7 @@ static size_t grown(u16 owner, size_t old, size_t size)
 static void *new_place(struct shard *heap, u16 owner, size_t size)
 {
 	if (size > MAX_CLASS_SIZE)
-		return large_alloc_with_room(owner, size);
+		return large_alloc_owned(owner, size, 0, GFP_ROOMY);
 	return heap ? heap_alloc(heap, size) : do_malloc(size);
 }
 

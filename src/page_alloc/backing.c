@@ -19,7 +19,7 @@ void pages_moved(u64 pfn, u64 nr)
 void pages_moved_to(u64 to, u64 from, u64 nr)
 {
 	if (thp_differs(to, from, nr))
-		thp_repeat(to, nr);
+		thp_moved(to, from, nr);
 	if (pfn_zone(to) != pfn_zone(from))
 		pages_bind(to, nr);
 }

@@ -11,9 +11,14 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 
+static u64 blocks_for(u64 nr)
+{
+	return round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
+}
+
 u64 highmem_alloc(const struct alloc_context *ac)
 {
-	u64 blocks = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
+	u64 blocks = blocks_for(ac->nr), room = 0;
 	u64 align = ac->align_order > PAGEBLOCK_ORDER ?
 			    (u64)1 << (ac->align_order - PAGEBLOCK_ORDER) : 1;
 	struct zone *zone = ac->preferred;
@@ -22,9 +27,18 @@ u64 highmem_alloc(const struct alloc_context *ac)
 
 	if (!limit_make_room(ac->nr, ac->gfp))
 		return 0;
-	pfn = section_map(blocks, align, BLOCK_HIGHMEM, zone->index);
+	if (ac->gfp & GFP_ROOMY)
+		room = blocks_for(ac->nr + room_behind(ac->nr)) - blocks;
+	pfn = section_map(blocks + room, align, BLOCK_HIGHMEM, zone->index);
+	if (!pfn && room) {
+		room = 0;
+		pfn = section_map(blocks, align, BLOCK_HIGHMEM, zone->index);
+	}
 	if (!pfn)
 		return 0;
+	/* Address space that others take last. What cannot be unmapped is the block's, empty. */
+	if (room && !section_unmap(pfn + (blocks << PAGEBLOCK_ORDER), room))
+		blocks += room;
 	pages_count_backed((long)ac->nr);
 	zone_advise(zone, pfn, blocks);
 	if (unlikely(ac->gfp & BM_GFP_WRITE))
@@ -82,7 +96,7 @@ bool highmem_resize(u64 pfn, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 old = page->nr_pages;
-	u64 blocks = round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
+	u64 blocks = blocks_for(nr);
 
 	if (nr > old && !limit_make_room(nr - old, scope_gfp(BM_GFP_KERNEL)))
 		return false;

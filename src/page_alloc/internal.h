@@ -33,6 +33,7 @@ enum alloc_flags {
 struct alloc_context {
 	bm_gfp_t gfp;
 	u64 nr;			/* pages */
+	bool roomy;		/* where the longest run of warm pages begins, and for no price */
 	unsigned order;		/* of the block to look for; > MAX_ORDER: contiguous run */
 	unsigned align_order;
 	enum migratetype mt;
@@ -47,6 +48,12 @@ u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags)
 
 /* slowpath.c: everything else that can be tried; errno stays. */
 u64 alloc_pages_slowpath(const struct alloc_context *ac);
+
+/* Free pages that a block of nr pages has behind it with GFP_ROOMY. */
+static inline u64 room_behind(u64 nr)
+{
+	return nr / 2;
+}
 
 /* highmem.c */
 u64 highmem_alloc(const struct alloc_context *ac);
@@ -103,6 +110,8 @@ void pages_bind(u64 pfn, u64 nr);
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks);
 /* Tells the system again, for pages that were mapped anew. */
 void thp_repeat(u64 pfn, u64 nr);
+/* The pages came with their mapping, and with what the system was told of that. */
+void thp_moved(u64 to, u64 from, u64 nr);
 /* Whether the system was told different things of the two ranges, or within one. */
 bool thp_differs(u64 a, u64 b, u64 nr);
 /* Ageing leaves a pageblock with few idle pages alone: they are part of a huge page in use. */

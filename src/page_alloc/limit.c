@@ -226,7 +226,7 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 
 	if (allowed)
 		give_for_allowed(want, need, gfp);
-	else if (gfp_may_reclaim(gfp) && need <= most && !(gfp & GFP_ROOMY))
+	else if (gfp_may_reclaim(gfp) && need <= most)
 		allowed = reclaim_below(need, most, want - most);
 	/* The system refuses to take what is locked. */
 	errno = saved;

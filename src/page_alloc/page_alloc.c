@@ -65,6 +65,7 @@ static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_
 {
 	ac->gfp = gfp;
 	ac->nr = nr;
+	ac->roomy = false;
 	ac->align_order = align_order;
 	ac->order = MAX(order_for_pages(nr), align_order);
 	ac->mt = gfp_migratetype(gfp);
@@ -120,7 +121,7 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 	lock(&zone->lock, LOCK_ZONE);
 	if (ac->gfp & BM_GFP_COLD && ac->order <= MAX_ORDER)
 		pfn = cut_tail(zone, ac, zone_rmqueue_cold_locked(zone, ac->order, ac->mt));
-	else if (ac->gfp & GFP_ROOMY)
+	else if (ac->roomy)
 		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->mt);
 	/* The tail that a buddy block would leave behind is worth the search. */
 	if (!pfn && ac->nr >= RUN_LEAST) {
@@ -180,15 +181,37 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 	page_set_kind(page, PAGE_PAGES);
 }
 
-/* A block off the free lists, within the limits; or 0. */
-static u64 take_block(const struct alloc_context *ac)
+static u64 find_block(const struct alloc_context *ac)
 {
 	/* Neither to mix migratetypes nor to leave the preferred zone: as long as that one
 	 * can grow, either would cost later and save nothing now. */
 	u64 pfn = get_page_from_freelist(ac, ALLOC_WMARK_LOW | ALLOC_NOFRAGMENT);
 
-	if (unlikely(!pfn))
-		pfn = alloc_pages_slowpath(ac);
+	return likely(pfn) ? pfn : alloc_pages_slowpath(ac);
+}
+
+/* A block with room behind it: what it is to grow into is free again at once. */
+static u64 take_with_room(const struct alloc_context *ac)
+{
+	struct alloc_context both = *ac;
+	u64 pfn;
+
+	both.roomy = true;
+	both.nr += room_behind(ac->nr);
+	both.order = order_for_pages(both.nr);
+	pfn = find_block(&both);
+	if (pfn)
+		zone_free_range(pfn_zone(pfn), pfn + ac->nr, both.nr - ac->nr);
+	return pfn;
+}
+
+/* A block off the free lists, within the limits; or 0. */
+static u64 take_block(const struct alloc_context *ac)
+{
+	u64 pfn = unlikely(ac->gfp & GFP_ROOMY) ? take_with_room(ac) : 0;
+
+	if (likely(!pfn))
+		pfn = find_block(ac);
 	if (unlikely(pfn && !limit_make_room_for(pfn, ac->nr, ac->gfp))) {
 		zone_free_range(pfn_zone(pfn), pfn, ac->nr);
 		return 0;
@@ -212,7 +235,7 @@ static out_of_line void exchange(u64 pfn, const struct alloc_context *ac)
 	u64 before = __atomic_load_n(&largest, __ATOMIC_RELAXED), clean;
 	int saved = errno;
 
-	/* Room for what may grow some day, and is moved then, is no copy. */
+	/* What has grown, and was moved, is no copy. */
 	if (ac->gfp & GFP_ROOMY || !gfp_may_reclaim(ac->gfp) ||
 	    (ac->nr < EXCHANGE_ALWAYS && ac->nr < before + before / 4))
 		return;
@@ -267,8 +290,8 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 		errno = ENOMEM;
 		return 0;
 	}
-	if ((ac->nr > (u64)1 << MAX_ORDER || align_order > MAX_ORDER) && ac->gfp & BM_GFP_HIGHMEM &&
-	    scope_may_map()) {
+	if ((ac->nr + (gfp & GFP_ROOMY ? room_behind(nr) : 0) > (u64)1 << MAX_ORDER ||
+	     align_order > MAX_ORDER) && ac->gfp & BM_GFP_HIGHMEM && scope_may_map()) {
 		pfn = highmem_alloc(ac);
 		if (pfn)
 			return pfn;

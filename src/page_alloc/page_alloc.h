@@ -20,7 +20,8 @@
 /*
  * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of
  * what it frees in the window, and its objects must survive a fork. GFP_ROOMY: for
- * a block that has grown and will again: with free pages behind it (not aligned).
+ * a block that has grown and will again: with half as many free pages behind it, if such a place
+ * costs nothing (not aligned).
  * GFP_MORE: the caller has what it needs, so nothing is given back for this.
  * GFP_INSTEAD: the caller has another way, so that this fails is no failure.
  */

@@ -308,8 +308,9 @@ void reclaim_for_growth(u64 nr)
 {
 	u64 may_go = nr_may_go(nr);
 
+	/* Nobody is in need: what the system refused is not tried again. */
 	if (may_go)
-		reclaim_purge(may_go);
+		purge(may_go, true);
 }
 
 /*

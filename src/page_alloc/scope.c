@@ -34,7 +34,7 @@ bool owner_charge(u16 owner, u64 nr, bm_gfp_t gfp)
 
 	if (!g || try_charge(g, nr, false))
 		return true;
-	if (!(gfp & (GFP_ROOMY | GFP_MORE))) {
+	if (!(gfp & GFP_MORE)) {
 		if (gfp_may_reclaim(gfp))
 			owner_reclaim(owner);
 		if (try_charge(g, nr, gfp & BM_GFP_NOFAIL))

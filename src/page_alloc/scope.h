@@ -70,8 +70,7 @@ extern void (*owner_reclaim)(u16 owner);
 
 /*
  * Counts nr pages; false with errno ENOMEM when the limit does not allow them. NOFAIL goes
- * beyond it; who can do without (GFP_ROOMY, GFP_MORE), or may not reclaim, asks nobody to give
- * something back.
+ * beyond it; who can do without (GFP_MORE), or may not reclaim, asks nobody to give something back.
  */
 bool owner_charge(u16 owner, u64 nr, bm_gfp_t gfp);
 void owner_uncharge(u16 owner, u64 nr);

@@ -207,7 +207,7 @@ static u64 try_everything(const struct alloc_context *ac)
 	if (!pfn)
 		pfn = get_page_from_freelist(ac, alloc_flags);
 	/* Not for room that may be used some day. */
-	if (!pfn && may_reclaim && !(ac->gfp & GFP_ROOMY))
+	if (!pfn && may_reclaim && !ac->roomy)
 		pfn = direct_reclaim(ac, alloc_flags);
 	return pfn;
 }

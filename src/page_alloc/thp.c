@@ -90,6 +90,19 @@ void thp_repeat(u64 pfn, u64 nr)
 	}
 }
 
+void thp_moved(u64 to, u64 from, u64 nr)
+{
+	u64 at;
+
+	/* Of a place that the system was told nothing of, nobody would know: it cannot be untold. */
+	if (only_asked && pfn_to_block(from)->thp == THP_HUGE)
+		for (at = round_up(to, (u64)PAGEBLOCK_PAGES); at + PAGEBLOCK_PAGES <= to + nr;
+		     at += PAGEBLOCK_PAGES)
+			if (pfn_to_block(at)->thp == THP_DEFAULT)
+				pfn_to_block(at)->thp = THP_HUGE;
+	thp_repeat(to, nr);
+}
+
 bool thp_differs(u64 a, u64 b, u64 nr)
 {
 	u8 thp = pfn_to_block(a)->thp;

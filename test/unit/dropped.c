@@ -139,6 +139,21 @@ static void what_went_long_ago_does_not_count(void)
 	assert_in_range(nr_dirty(), 506 * MIB, 640 * MIB);
 }
 
+/* Nor does it matter that a block is cut, or grows, rather than freed and taken. */
+static void cut_is_dropped_and_grown_is_taken(void)
+{
+	u64 pfn;
+
+	start(1000);
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 700 * MIB, 0);
+	assert_true(resize_pages(pfn, MIB));
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+	fake.now_ms += 10;
+	assert_true(resize_pages(pfn, 700 * MIB));
+	assert_true(resize_pages(pfn, MIB));
+	assert_in_range(nr_dirty(), 506 * MIB, 518 * MIB);
+}
+
 /* Who goes on to allocate, or has another way, finds all of it. */
 static void what_may_be_of_use_stays(void)
 {
@@ -207,5 +222,6 @@ static void others_are_not(void)
 UNIT_MAIN(CASE(what_is_dropped_goes), CASE(however_large_the_pieces),
 	  CASE(what_comes_again_stays), CASE(what_is_refused_is_not_taken),
 	  CASE(what_went_long_ago_does_not_count),
+	  CASE(cut_is_dropped_and_grown_is_taken),
 	  CASE(what_may_be_of_use_stays), CASE(never_is_never), CASE(large_blocks_are_exchanged),
 	  CASE(others_are_not))

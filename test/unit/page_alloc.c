@@ -399,13 +399,33 @@ static void a_growing_block_gets_room(void)
 	pfn = alloc_pages_exact(gfp, 380, 0);
 	assert_int_equal(pfn, narrow);
 	free_pages(pfn);
-	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 380, 0);
+	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 254, 0);
 	assert_int_equal(pfn, wide);
-	for (nr = 400; nr <= 16 * PAGEBLOCK_PAGES + 300; nr += 100)
+	for (nr = 300; nr <= 16 * PAGEBLOCK_PAGES + 300; nr += 100)
 		assert_true(resize_pages(pfn, nr));
 	assert_int_equal(pages_nr_backed(), 16 * PAGEBLOCK_PAGES + 300 + 20 + 400 + 20);
-	/* Nothing is twice as large: as any other block. */
-	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 380, 0), narrow);
+	/* No run is twice as long: as any other block. */
+	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 254, 0), narrow);
+}
+
+/* What it may grow into is not touched, and costs nothing: not a page, nor what a limit leaves. */
+static void room_is_free(void)
+{
+	const u64 large = (u64)1 << MAX_ORDER;
+	u64 pfn;
+
+	pages_start();
+	options.decay_ms = -1;
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | GFP_ROOMY, 1000, 0);
+	assert_int_equal(pages_nr_backed(), 1000);
+	/* A block that is mapped for itself has address space behind it. */
+	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | GFP_ROOMY, large - 512, 0);
+	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
+	assert_int_equal(pages_nr_backed(), 1000 + large - 512);
+	assert_int_equal(pfn_to_page(pfn)->private, (large - 512) / PAGEBLOCK_PAGES);
+	assert_true(resize_pages(pfn, large + large / 4));
+	free_pages(pfn);
+	pages_check(1000);
 }
 
 /* Small blocks of all kinds share the first pageblock; from the second on each kind has its own. */
@@ -443,7 +463,7 @@ static void room_begins_with_a_page_of_the_system(void)
 	assert_int_equal(wide, first + 49);
 	alloc_pages_exact(gfp, 20, 0);
 	free_pages(wide);
-	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 384, 0);
+	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 256, 0);
 	assert_int_equal(pfn, round_up(wide, 16u));
 }
 
@@ -673,7 +693,7 @@ UNIT_MAIN(CASE(every_size_is_exact),
 	  CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind),
 	  CASE(growing_in_a_scope),
-	  CASE(a_growing_block_gets_room), CASE(one_pageblock_is_shared),
+	  CASE(a_growing_block_gets_room), CASE(room_is_free), CASE(one_pageblock_is_shared),
 	  CASE(room_begins_with_a_page_of_the_system),
 	  CASE(random_resizing),
 	  CASE(highmem_blocks),

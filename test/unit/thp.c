@@ -166,6 +166,23 @@ static void told_again_when_moved(void)
 	assert_int_equal(fake_calls(FAKE_SMALL), 0);
 }
 
+/* A place that the system was told nothing of becomes what it was told of the pages moved there. */
+static void what_was_told_moves_along(void)
+{
+	u64 to, from;
+
+	start(option_thp_auto, 0, false);
+	to = alloc_pages_exact(MOVABLE, 3 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	from = alloc_pages_exact(MOVABLE, 3 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	assert_int_equal(pfn_to_block(to)->thp, THP_DEFAULT);
+	pfn_to_block(from)->thp = THP_HUGE;
+	pages_moved_to(to + 5, from + 5, 2 * PAGEBLOCK_PAGES);
+	/* Whole pageblocks alone: the system makes no smaller pages huge. */
+	assert_int_equal(pfn_to_block(to)->thp, THP_DEFAULT);
+	assert_int_equal(pfn_to_block(to + PAGEBLOCK_PAGES)->thp, THP_HUGE);
+	assert_int_equal(pfn_to_block(to + 2 * PAGEBLOCK_PAGES)->thp, THP_DEFAULT);
+}
+
 /* Blocks of 64 pages of 16 pageblocks; `nr` of each pageblock's eight are free for long. */
 static u64 dirty_after_ageing(unsigned nr)
 {
@@ -213,6 +230,6 @@ UNIT_MAIN(CASE(large_heaps_get_them), CASE(what_was_given_back_does_not_count),
 	  CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
-	  CASE(told_again_when_renewed), CASE(told_again_when_moved),
+	  CASE(told_again_when_renewed), CASE(told_again_when_moved), CASE(what_was_told_moves_along),
 	  CASE(hot_huge_pages_stay_whole),
 	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
