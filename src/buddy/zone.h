@@ -82,6 +82,7 @@ struct zone {
 	u8 index; /* in zone_table */
 	u8 type;
 	u8 node;
+	bool refused;	/* by the system, the last time it was to grow; relaxed, written under grow_lock */
 	const char *name;
 	u64 nr_free;	/* pages in free areas; relaxed atomic reads elsewhere */
 	u64 nr_dirty;	/* of these, with a dirty bit; likewise */

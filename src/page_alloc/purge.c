@@ -271,11 +271,6 @@ void purge_retry(void)
 	}
 }
 
-u64 reclaim_purge(u64 nr)
-{
-	return purge(nr, false);
-}
-
 /* What threads that are not here had in their hands comes back, with the data it may still hold. */
 static void restore_lost_purges(struct zone *zone, struct purge **link)
 {

@@ -184,6 +184,34 @@ static u64 decay_step(u64 steps, bool in_background)
 	return idle - allowed;
 }
 
+/*
+ * A program that drops its data, and then waits or computes, makes no call on which ageing could
+ * ride. So of what comes to the zones while nothing is taken from them only so much waits to age.
+ * One that builds anew what it dropped would pay for that each time: when half of what went is
+ * taken again within decay_ms, twice as much waits from then on, and half of that when it is not.
+ *
+ * All are relaxed atomics; an update that is lost does no harm.
+ */
+#define DROP_LEAST (((u64)256 << 20) >> PAGE_SHIFT)
+
+static struct {
+	u64 most;	/* pages that wait */
+	u64 pages;	/* that came since some were taken, and were not given back by anybody */
+	u64 given;	/* that went for this, until as many could have been taken again */
+	u64 taken;	/* since then, about */
+	u64 given_ms;	/* when the last of them went */
+} drop = { .most = DROP_LEAST };
+
+/* So many wait no more; others may have dropped some meanwhile. */
+static void drop_is_less(u64 given)
+{
+	u64 pages = __atomic_load_n(&drop.pages, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(&drop.pages, &pages, pages - MIN(given, pages), true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
 static void purge_rest(u64 most)
 {
 	u64 want = MIN(decay.rest, most), purged;
@@ -191,6 +219,7 @@ static void purge_rest(u64 most)
 	if (!want)
 		return;
 	purged = purge(want, true);
+	drop_is_less(purged);
 	decay.last_idle -= MIN(purged, decay.last_idle);
 	decay.rest -= MIN(purged, decay.rest);
 	if (purged < want) { /* the rest cannot go */
@@ -313,37 +342,31 @@ void reclaim_for_growth(u64 nr)
 		purge(may_go, true);
 }
 
-/*
- * A program that drops its data, and then waits or computes, makes no call on which ageing could
- * ride. So of what comes to the zones while nothing is taken from them only so much waits to age.
- * One that builds anew what it dropped would pay for that each time: when half of what went is
- * taken again within decay_ms, twice as much waits from then on.
- *
- * All are relaxed atomics; an update that is lost does no harm.
- */
-static struct {
-	u64 most;	/* pages that wait */
-	u64 pages;	/* that came since some were taken, and were not given back */
-	u64 given;	/* that went for this, until as many could have been taken again */
-	u64 taken;	/* since then, about */
-	u64 given_ms;	/* when the last of them went */
-} drop = { .most = ((u64)256 << 20) >> PAGE_SHIFT };
-
 /* A block of a small order comes with others that wait in the per-CPU list. */
 #define TAKEN_LEAST ((u64)16)
 
-static out_of_line void drop_was_early(u64 nr)
+/* Of what went half was taken again: within a decay time, so too little waits; or it was not. */
+static void drop_judge(bool soon)
 {
-	u64 taken = __atomic_add_fetch(&drop.taken, MAX(nr, TAKEN_LEAST), __ATOMIC_RELAXED);
 	u64 most = __atomic_load_n(&drop.most, __ATOMIC_RELAXED);
 
-	if (taken < __atomic_load_n(&drop.given, __ATOMIC_RELAXED) / 2)
-		return;
-	if (os_now_ms() - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) < (u64)options.decay_ms &&
-	    most < UINT64_MAX / 2)
-		__atomic_store_n(&drop.most, 2 * most, __ATOMIC_RELAXED);
+	most = soon ? MIN(2 * most, UINT64_MAX / 4) : MAX(most / 2, DROP_LEAST);
+	__atomic_store_n(&drop.most, most, __ATOMIC_RELAXED);
 	__atomic_store_n(&drop.given, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&drop.taken, 0, __ATOMIC_RELAXED);
+}
+
+static bool drop_is_recent(u64 now)
+{
+	return now - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) < (u64)options.decay_ms;
+}
+
+static out_of_line void drop_is_taken(u64 nr)
+{
+	u64 taken = __atomic_add_fetch(&drop.taken, MAX(nr, TAKEN_LEAST), __ATOMIC_RELAXED);
+
+	if (taken >= __atomic_load_n(&drop.given, __ATOMIC_RELAXED) / 2)
+		drop_judge(drop_is_recent(os_now_ms()));
 }
 
 void reclaim_pages_taken(u64 nr)
@@ -351,42 +374,31 @@ void reclaim_pages_taken(u64 nr)
 	if (__atomic_load_n(&drop.pages, __ATOMIC_RELAXED))
 		__atomic_store_n(&drop.pages, 0, __ATOMIC_RELAXED);
 	if (unlikely(__atomic_load_n(&drop.given, __ATOMIC_RELAXED)))
-		drop_was_early(nr);
+		drop_is_taken(nr);
 }
 
-/* So many wait no more; others may have dropped some meanwhile. */
-static void drop_is_less(u64 given)
-{
-	u64 pages = __atomic_load_n(&drop.pages, __ATOMIC_RELAXED);
-
-	while (!__atomic_compare_exchange_n(&drop.pages, &pages, pages - MIN(given, pages), true,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
-}
-
-/* What went longer ago than a decay time tells nothing of how soon it is taken again. */
 static void drop_was_given(u64 given)
 {
 	u64 now = os_now_ms();
 
-	if (now - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) >= (u64)options.decay_ms) {
-		__atomic_store_n(&drop.taken, 0, __ATOMIC_RELAXED);
-		__atomic_store_n(&drop.given, 0, __ATOMIC_RELAXED);
-	}
+	/* What went longer ago tells nothing of how soon this is taken again. */
+	if (__atomic_load_n(&drop.given, __ATOMIC_RELAXED) && !drop_is_recent(now))
+		drop_judge(false);
 	__atomic_fetch_add(&drop.given, given, __ATOMIC_RELAXED);
 	__atomic_store_n(&drop.given_ms, now, __ATOMIC_RELAXED);
 }
 
-static out_of_line void give_dropped(u64 nr)
+static out_of_line void give_dropped(u64 excess)
 {
-	u64 may_go = nr_may_go(nr), given;
+	u64 may_go = nr_may_go(excess), given;
 	int saved = errno;
 
 	if (!may_go)
 		return;
 	given = purge(may_go, true);
 	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
-	drop_is_less(given ? given : UINT64_MAX);
+	if (!given || given > excess)
+		drop_is_less(given ? given - excess : UINT64_MAX);
 	if (given)
 		drop_was_given(given);
 	errno = saved; /* the system refuses to take what is locked */
@@ -398,8 +410,22 @@ void reclaim_pages_dropped(u64 nr)
 	u64 most = __atomic_load_n(&drop.most, __ATOMIC_RELAXED);
 
 	/* The background thread needs no call. */
-	if (unlikely(pages > most) && !kswapd_is_running())
+	if (likely(pages <= most) || kswapd_is_running())
+		return;
+	/* Of several that drop at once one takes the excess. */
+	while (pages > most && !__atomic_compare_exchange_n(&drop.pages, &pages, most, true,
+							    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	if (pages > most)
 		give_dropped(pages - most);
+}
+
+u64 reclaim_purge(u64 nr)
+{
+	u64 given = purge(nr, false);
+
+	drop_is_less(given);
+	return given;
 }
 
 u64 reclaim_trim(u64 pad)

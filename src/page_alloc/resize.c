@@ -1,4 +1,5 @@
 /* rank 4: blocks that grow and shrink where they are. */
+#include "base/trace.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 #include "page_alloc/watch.h"
@@ -26,6 +27,13 @@ static struct beyond beyond(u64 pfn, u64 nr)
 	return (struct beyond){ end, need - end };
 }
 
+/* Under the zone's lock: so many may be taken. The reserve is there for when the heap can grow no more. */
+static bool reserve_stays(const struct zone *zone, u64 nr)
+{
+	return !__atomic_load_n(&zone->refused, __ATOMIC_RELAXED) ||
+	       zone->nr_free >= nr + __atomic_load_n(&zone->watermark[WMARK_MIN], __ATOMIC_RELAXED);
+}
+
 /*
  * Takes the pages up to nr behind the block, if they are free. Else whether the heap may
  * grow there: not for what a limit will refuse, nor for what is large enough to be mapped,
@@ -38,7 +46,8 @@ static bool take_behind(struct zone *zone, u64 pfn, u64 nr, bool *may_map)
 	bool done;
 
 	lock(&zone->lock, LOCK_ZONE);
-	done = zone_take_range_locked(zone, pfn + old, nr - old);
+	done = reserve_stays(zone, nr - old) &&
+	       zone_take_range_locked(zone, pfn + old, nr - old);
 	*may_map = !done && b.nr && scope_may_map() &&
 		   nr <= MIN(limit_most(), (u64)1 << MAX_ORDER) &&
 		   zone_range_is_free_locked(zone, pfn + old, b.pfn - pfn - old);
@@ -98,14 +107,18 @@ bool resize_pages(u64 pfn, u64 nr)
 	u64 old = pfn_to_page(pfn)->nr_pages;
 	u16 owner = pfn_to_page(pfn)->owner;
 
-	if (likely(!owner))
-		return resize_block(pfn, nr);
-	if (nr > old && !owner_charge(owner, nr - old, scope_gfp(BM_GFP_KERNEL) | GFP_INSTEAD))
+	if (unlikely(owner) && nr > old &&
+	    !owner_charge(owner, nr - old, scope_gfp(BM_GFP_KERNEL) | GFP_INSTEAD))
 		return false;
 	if (!resize_block(pfn, nr)) {
-		owner_uncharge(owner, nr > old ? nr - old : 0);
+		if (unlikely(owner) && nr > old)
+			owner_uncharge(owner, nr - old);
 		return false;
 	}
-	owner_uncharge(owner, nr < old ? old - nr : 0);
+	if (unlikely(owner) && nr < old)
+		owner_uncharge(owner, old - nr);
+	/* As if it were another block, so that what came and what went add up. */
+	TRACE(MM_PAGE_FREE, mm_page_free, pfn, old, owner, 0);
+	TRACE(MM_PAGE_ALLOC, mm_page_alloc, pfn, nr, 0, page_node(pfn));
 	return true;
 }

@@ -116,6 +116,8 @@ static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 	++*tries;
 	in_flight_begin();
 	grown = try_grow(ac);
+	if (unlikely(grown == zone->refused))
+		__atomic_store_n(&zone->refused, !grown, __ATOMIC_RELAXED);
 	in_flight_end(grown);
 	unlock(&zone->grow_lock, LOCK_GROW);
 	if (grown)

@@ -48,7 +48,6 @@
 #define FIRST_BYTES ((size_t)4 << 10)
 #define FIRST_MOST 32
 
-
 /* Refills and overflows in each round for which the sheaf of a sparse class stays small. */
 #define SMALL_FOR 64
 

@@ -154,6 +154,45 @@ static void cut_is_dropped_and_grown_is_taken(void)
 	assert_in_range(nr_dirty(), 506 * MIB, 518 * MIB);
 }
 
+/* What aged meanwhile does not wait. */
+static void what_aged_waits_no_more(void)
+{
+	unsigned i, ms;
+
+	start(1000);
+	take(2 * MIB);
+	for (i = 0; i < BLOCKS; i++) {
+		free_pages(block[i]);
+		for (ms = 0; ms < 25; ms++) {
+			fake.now_ms++;
+			reclaim_age();
+		}
+	}
+	/* Of the 80 MiB of the last second half, about; not what is left of 256. */
+	assert_in_range(nr_dirty(), 30 * MIB, 60 * MIB);
+}
+
+/* Who builds anew no more keeps half of what it kept. */
+static void what_comes_no_more_goes_again(void)
+{
+	unsigned i;
+
+	start(1000);
+	for (i = 0; i < 3; i++) {
+		take(4 * MIB);
+		drop();
+		fake.now_ms += 10;
+	}
+	assert_in_range(nr_dirty(), 1020 * MIB, 1200 * MIB);
+	for (i = 0; i < 4; i++) {
+		fake.now_ms += 5000;
+		reclaim_trim(0);
+		take(4 * MIB);
+		drop();
+	}
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+}
+
 /* Who goes on to allocate, or has another way, finds all of it. */
 static void what_may_be_of_use_stays(void)
 {
@@ -222,6 +261,7 @@ static void others_are_not(void)
 UNIT_MAIN(CASE(what_is_dropped_goes), CASE(however_large_the_pieces),
 	  CASE(what_comes_again_stays), CASE(what_is_refused_is_not_taken),
 	  CASE(what_went_long_ago_does_not_count),
+	  CASE(what_aged_waits_no_more), CASE(what_comes_no_more_goes_again),
 	  CASE(cut_is_dropped_and_grown_is_taken),
 	  CASE(what_may_be_of_use_stays), CASE(never_is_never), CASE(large_blocks_are_exchanged),
 	  CASE(others_are_not))

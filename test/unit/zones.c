@@ -190,6 +190,24 @@ static void cached_pages_need_no_system(void)
 	assert_int_equal(fake_calls(FAKE_MAP) + fake_calls(FAKE_PURGE), calls);
 }
 
+/* Nor does a block that grows where it is take of the reserve: that is for who is urgent. */
+static void growth_in_place_leaves_the_reserve(void)
+{
+	u64 pfn, nr = 100;
+
+	options.decay_ms = -1;
+	start_full(3, 1, 1);
+	options.min_free = 40 << PAGE_SHIFT;
+	zones_set_reserves();
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_NORETRY, 4 * block, 0), 0);
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
+	while (resize_pages(pfn, nr + 1))
+		nr++;
+	assert_int_equal(zone_table[0]->nr_free, 40);
+	assert_true(resize_pages(pfn, nr - 1));
+	pages_check_zone(zone_table[0]);
+}
+
 /* malloc's own requests never leave the window. */
 static void windows_pages_only(void)
 {
@@ -589,6 +607,7 @@ static void grouping_frees_whole_pageblocks(void)
 
 UNIT_MAIN(CASE(fallback_with_watermarks), CASE(fallback_with_larger_reserves),
 	  CASE(single_pages_follow_the_model), CASE(cached_pages_need_no_system),
+	  CASE(growth_in_place_leaves_the_reserve),
 	  CASE(windows_pages_only), CASE(low_zones_are_where_they_say),
 	  CASE(refusal_to_lock_fails_the_request), CASE(low_mappings_fail_one_by_one),
 	  CASE(child_forgets_locked_pages), CASE(a_low_place_across_the_start_of_the_search),
