@@ -234,16 +234,17 @@ static void purge_rest(u64 most)
 static void decay_look(u64 now, bool in_background)
 {
 	u64 due = __atomic_load_n(&decay.step_due_ms, __ATOMIC_RELAXED), every = reclaim_step_ms();
-	/* The first call counts as one step, not as all the time before. */
-	u64 steps = now < due ? 0 : due ? (now - due) / every + 1 : 1;
+	/* The first call begins the first step: a program that ends soon makes none. */
+	u64 steps = now < due || !due ? 0 : (now - due) / every + 1;
 
-	if (steps) {
+	if (steps || !due) {
 		due = now + every;
 		__atomic_store_n(&decay.step_due_ms, due, __ATOMIC_RELAXED);
 		/* Before it takes long: other threads need not try. */
 		__atomic_store_n(&decay.look_due_ms, due, __ATOMIC_RELAXED);
-		decay.rest = decay_step(steps, in_background);
 	}
+	if (steps)
+		decay.rest = decay_step(steps, in_background);
 	/* A program that comes back after a pause pays for all of it. */
 	purge_rest(in_background || steps > DECAY_STEPS ? UINT64_MAX : BITE_PAGES);
 	__atomic_store_n(&decay.look_due_ms, decay.rest ? MIN(now + BITE_EVERY_MS, due) : due,
