@@ -31,8 +31,6 @@ static bool options_read;	/* written under bringup_lock or by the constructor */
 static pthread_key_t exit_key;
 static bool have_exit_key;	/* written before a second thread exists */
 
-static struct shrinker slab_shrinker, orphan_shrinker, idle_shrinker, own_shrinker;
-
 static void shrink_orphans(bool all)
 {
 	if (all)
@@ -47,6 +45,14 @@ static void shrink_own(bool all)
 	if (all && tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 }
+
+/* Caches before the slabs that their objects go to. */
+static const struct shrinker shrinkers[] = {
+	{ .shrink = shrink_own },
+	{ .shrink = tcache_shrink_idle },
+	{ .shrink = shrink_orphans, .give = tcache_give_spare },
+	{ .shrink = slab_shrink, .give = slab_punch },
+};
 
 #pragma weak bm_conf
 
@@ -192,16 +198,7 @@ void bringup(void)
 			os_membarrier_init();
 		shards_init(os_nr_cpus());
 		sheaves_init();
-		slab_shrinker.shrink = slab_shrink;
-		slab_shrinker.give = slab_punch;
-		orphan_shrinker.shrink = shrink_orphans;
-		orphan_shrinker.give = tcache_give_spare;
-		register_shrinker(&slab_shrinker);
-		own_shrinker.shrink = shrink_own;
-		register_shrinker(&orphan_shrinker);
-		idle_shrinker.shrink = tcache_shrink_idle;
-		register_shrinker(&idle_shrinker);
-		register_shrinker(&own_shrinker); /* the last runs first */
+		set_shrinkers(shrinkers, ARRAY_SIZE(shrinkers));
 		page_watch_update();
 		__atomic_store_n(&up, 1, __ATOMIC_RELEASE);
 	}

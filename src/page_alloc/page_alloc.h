@@ -101,10 +101,10 @@ struct shrinker {
 	void (*shrink)(bool all);
 	/* Gives pages it keeps straight to the system, `most` or little more; pages given. May be NULL. */
 	u64 (*give)(enum give how, u64 most);
-	struct shrinker *next;
 };
 
-void register_shrinker(struct shrinker *s);
+/* Those there are, in the order that they run in. At start, while there is one thread. */
+void set_shrinkers(const struct shrinker *list, unsigned nr);
 
 /* Runs the shrinkers, drains the pcp lists. */
 void shrink_all(void);

@@ -40,12 +40,21 @@ static struct {
 
 static u64 floor_pages; /* what ageing leaves; relaxed atomic */
 
-static struct shrinker *shrinkers; /* written at start only */
+static const struct shrinker *shrinkers; /* written at start only */
+static unsigned nr_shrinkers;
 
-void register_shrinker(struct shrinker *s)
+void set_shrinkers(const struct shrinker *list, unsigned nr)
 {
-	s->next = shrinkers;
-	shrinkers = s;
+	shrinkers = list;
+	nr_shrinkers = nr;
+}
+
+static void shrink_layers_above(bool all)
+{
+	unsigned i;
+
+	for (i = 0; i < nr_shrinkers; i++)
+		shrinkers[i].shrink(all);
 }
 
 static void drain_zones(void)
@@ -59,22 +68,19 @@ static void drain_zones(void)
 
 void shrink_all(void)
 {
-	struct shrinker *s;
-
-	for (s = shrinkers; s; s = s->next)
-		s->shrink(true);
+	shrink_layers_above(true);
 	drain_zones();
 }
 
 /* Lets the shrinkers give what they keep to the system, `most` pages or little more; pages given. */
 static u64 shrinkers_give(enum give how, u64 most)
 {
-	struct shrinker *s;
 	u64 given = 0;
+	unsigned i;
 
-	for (s = shrinkers; s && given < most; s = s->next)
-		if (s->give)
-			given += s->give(how, most - given);
+	for (i = 0; i < nr_shrinkers && given < most; i++)
+		if (shrinkers[i].give)
+			given += shrinkers[i].give(how, most - given);
 	return given;
 }
 
@@ -156,7 +162,6 @@ static u64 decay_allowance(void)
 static u64 decay_step(u64 steps, bool in_background)
 {
 	u64 allowed, floor, idle;
-	struct shrinker *s;
 
 	if (++decay.passes % RETRY_STEPS == 0) {
 		decay.stuck = 0;
@@ -164,8 +169,7 @@ static u64 decay_step(u64 steps, bool in_background)
 	}
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
-	for (s = shrinkers; s; s = s->next)
-		s->shrink(false);
+	shrink_layers_above(false);
 	drain_zones();
 	decay_pass(steps, in_background);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);

@@ -17,6 +17,7 @@ static bool poisoning; /* written at start, when there is one thread */
 void page_watch_update(void)
 {
 	bm_trace_fn hook;
+	bool watch;
 
 	if (options.page_poison && !poisoning) {
 		/* What was freed before has no poison: it becomes zero. */
@@ -27,8 +28,9 @@ void page_watch_update(void)
 	/* Two threads may set the hook together: the last word is that of who saw the last hook. */
 	do {
 		hook = __atomic_load_n(&trace_hook, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&page_watch, poisoning || !options.decay_ms || hook,
-				 __ATOMIC_SEQ_CST);
+		watch = poisoning || !options.decay_ms || hook;
+		if (__atomic_load_n(&page_watch, __ATOMIC_SEQ_CST) != watch)
+			__atomic_store_n(&page_watch, watch, __ATOMIC_SEQ_CST);
 	} while (__atomic_load_n(&trace_hook, __ATOMIC_SEQ_CST) != hook);
 }
 

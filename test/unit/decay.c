@@ -313,13 +313,13 @@ static void count_calls(bool all)
 	nr_asked++;
 }
 
-static struct shrinker shrinker = { .shrink = count_calls };
+static const struct shrinker counted = { .shrink = count_calls };
 
 static void shrinkers_are_asked_for_idle_memory(void)
 {
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	register_shrinker(&shrinker);
+	set_shrinkers(&counted, 1);
 	pass(3 * DECAY_MS);
 	assert_in_range(nr_asked, 25, 35);
 }
@@ -339,13 +339,14 @@ static u64 note_how(enum give how, u64 most)
 	return 0;
 }
 
+static const struct shrinker noted = { .shrink = nothing, .give = note_how };
+
 /* What is given in parts, one a step, is given whole after a pause of decay_ms. */
 static void a_long_pause_asks_for_all(void)
 {
-	shrinker = (struct shrinker){ .shrink = nothing, .give = note_how };
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	register_shrinker(&shrinker);
+	set_shrinkers(&noted, 1);
 	pass(1);
 	nr_asked = 0;
 	fake.now_ms += DECAY_MS / 2;

@@ -487,7 +487,7 @@ static void give_held(bool everything)
 	held = 0;
 }
 
-static struct shrinker shrinker = { .shrink = give_held };
+static const struct shrinker shrinker = { .shrink = give_held };
 
 static void trim_keeps_the_pad(void)
 {
@@ -495,7 +495,7 @@ static void trim_keeps_the_pad(void)
 	u64 single;
 
 	start();
-	register_shrinker(&shrinker);
+	set_shrinkers(&shrinker, 1);
 	assert_int_equal(reclaim_trim(0), 0);
 	held = alloc_pages_exact(BM_GFP_KERNEL, 77, 0);
 	single = alloc_pages_exact(BM_GFP_KERNEL, 1, 0);
@@ -525,7 +525,7 @@ static void give_as_much_as_asked_for(void)
 
 	unit_needs_pages_of(16384);
 	start();
-	register_shrinker(&shrinker);
+	set_shrinkers(&shrinker, 1);
 	assert_int_equal(reclaim_give(UINT64_MAX), 0);
 	held = alloc_pages_exact(BM_GFP_KERNEL, 77, 0);
 	zone_free_range(zone_table[0], first, 300);

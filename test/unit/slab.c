@@ -496,7 +496,7 @@ static void give_held(bool all)
 	}
 }
 
-static struct shrinker shrinker = { .shrink = give_held };
+static const struct shrinker shrinker = { .shrink = give_held };
 
 static void objects_that_come_back_in_need(void)
 {
@@ -505,7 +505,7 @@ static void objects_that_come_back_in_need(void)
 
 	fake.rlimit_bytes = 6 << 20;
 	slabs_start(1);
-	register_shrinker(&shrinker);
+	set_shrinkers(&shrinker, 1);
 	while (n < ARRAY_SIZE(objects) && (got = slab_alloc(shards[0], CLASS_4096, objects + n, 1)))
 		n += got;
 	assert_int_equal(errno, ENOMEM);

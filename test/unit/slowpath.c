@@ -138,7 +138,7 @@ static void shrink(bool all)
 		put(live[--nr_live]);
 }
 
-static struct shrinker shrinker = { .shrink = shrink };
+static const struct shrinker shrinker = { .shrink = shrink };
 
 static void shrinkers_are_asked_in_need(void)
 {
@@ -147,7 +147,7 @@ static void shrinkers_are_asked_in_need(void)
 	fake.rlimit_bytes = 16 << 20;
 	options.decay_ms = -1;
 	pages_start();
-	register_shrinker(&shrinker);
+	set_shrinkers(&shrinker, 1);
 	while ((pfn = get(BM_GFP_ATOMIC, 64)))
 		live[nr_live++] = pfn;
 	/* Those who may not reclaim fail without it. */

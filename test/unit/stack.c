@@ -92,10 +92,10 @@ static void flush_own(bool all)
 		tcache_flush(this_tcache);
 }
 
-static struct shrinker shrinkers[] = {
-	{ .shrink = slab_shrink, .give = slab_punch },
-	{ .shrink = tcache_shrink_idle },
+static const struct shrinker shrinkers[] = {
 	{ .shrink = flush_own },
+	{ .shrink = tcache_shrink_idle },
+	{ .shrink = slab_shrink, .give = slab_punch },
 };
 
 static void ageing(void)
@@ -174,8 +174,7 @@ static void every_path_needs_little_stack(void)
 
 	os_membarrier_init();
 	tcache_get();
-	for (i = 0; i < ARRAY_SIZE(shrinkers); i++)
-		register_shrinker(&shrinkers[i]);
+	set_shrinkers(shrinkers, ARRAY_SIZE(shrinkers));
 	pthread_barrier_init(&barrier, NULL, 3);
 	for (i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&sleepers[i], NULL, fill_and_sleep, NULL), 0);
