@@ -69,4 +69,11 @@ static inline unsigned order_for_pages(u64 nr)
 	return nr <= 1 ? 0 : ilog2(nr - 1) + 1;
 }
 
+/* How much of what lies idle is given back. */
+enum give {
+	GIVE_IDLE,	/* what nobody touched since the last look, or some of it */
+	GIVE_AGED,	/* all: nobody has touched anything for decay_ms */
+	GIVE_ALL,	/* all, now: somebody is in need of it */
+};
+
 #endif

@@ -116,14 +116,14 @@ static cold_path void given_in_vain(u64 pfn, u64 nr)
 		report_verbose("madvise leaves data in pages that were given back (in an emulator?): calloc clears them, but memory does not become less");
 }
 
-u64 pages_give_back(u64 pfn, u64 nr, bool aged)
+u64 pages_give_back(u64 pfn, u64 nr, enum give how)
 {
 	size_t bytes = (size_t)nr << PAGE_SHIFT;
 	u64 dirty = pages_nr_dirty(pfn, nr);
 	bool done = false;
 
 	stat_add_shared(purge_calls, 1);
-	if (aged && options.free == option_free_lazy) {
+	if (how != GIVE_ALL && options.free == option_free_lazy) {
 		mark_stale(pfn, nr);
 		done = os_purge_lazy(pfn_to_addr(pfn), bytes);
 	}

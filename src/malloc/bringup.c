@@ -31,18 +31,18 @@ static bool options_read;	/* written under bringup_lock or by the constructor */
 static pthread_key_t exit_key;
 static bool have_exit_key;	/* written before a second thread exists */
 
-static void shrink_orphans(bool all)
+static void shrink_orphans(enum give how)
 {
-	if (all)
+	if (how == GIVE_ALL)
 		tcache_reap_orphans();
 }
 
 /* What this thread itself keeps pins slabs like anything else. */
-static void shrink_own(bool all)
+static void shrink_own(enum give how)
 {
 	struct tcache *tc = current_tcache();
 
-	if (all && tc->state == TCACHE_LIVE)
+	if (how == GIVE_ALL && tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 }
 

@@ -7,7 +7,7 @@
 void pages_keep(u64 pfn, u64 nr)
 {
 	pages_set_dirty(pfn, nr);
-	if (!pages_give_back(pfn, nr, false))
+	if (!pages_give_back(pfn, nr, GIVE_ALL))
 		pages_poison(pfn, nr);
 }
 

@@ -88,17 +88,10 @@ bool pages_renew(u64 pfn, u64 nr);
 
 /* reclaim.c */
 
-/* How much of what lies idle is given. */
-enum give {
-	GIVE_IDLE,	/* some of what nobody touched since the last look */
-	GIVE_AGED,	/* all: nobody has touched anything for decay_ms */
-	GIVE_ALL,	/* all, now: somebody is in need of it */
-};
-
 /* How a layer above that hoards memory gives it back. Called with no lock held. */
 struct shrinker {
-	/* To the zones: everything, or what has lain idle. */
-	void (*shrink)(bool all);
+	/* To the zones: GIVE_ALL, or GIVE_IDLE. */
+	void (*shrink)(enum give how);
 	/* Gives pages it keeps straight to the system, `most` or little more; pages given. May be NULL. */
 	u64 (*give)(enum give how, u64 most);
 };

@@ -167,26 +167,26 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
  * Gives the range back; pages given. One locked page makes the system refuse all that is
  * behind it, so what is refused is tried by halves: down to pageblocks by ageing.
  */
-static u64 give_range(u64 pfn, u64 nr, bool aged)
+static u64 give_range(u64 pfn, u64 nr, enum give how)
 {
-	u64 given = pages_give_back(pfn, nr, aged), half;
+	u64 given = pages_give_back(pfn, nr, how), half;
 
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
 	half = round_up(nr / 2, os_page_size() >> PAGE_SHIFT);
-	if (nr <= (aged ? (u64)PAGEBLOCK_PAGES : PIECE_LEAST) || half >= nr) {
+	if (nr <= (how == GIVE_ALL ? PIECE_LEAST : (u64)PAGEBLOCK_PAGES) || half >= nr) {
 		/* The refusal may have come halfway. */
 		pages_poison(pfn, nr);
 		return 0;
 	}
-	return give_range(pfn, half, aged) + give_range(pfn + half, nr - half, aged);
+	return give_range(pfn, half, how) + give_range(pfn + half, nr - half, how);
 }
 
 /* Ranges of a pageblock that ageing tries though all are refused. */
 #define REFUSALS_MOST 4
 
 /* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
-static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool *more)
+static u64 purge_oldest(struct zone *zone, u32 before, u64 most, enum give how, bool *more)
 {
 	struct pageblock *block;
 	struct purge p;
@@ -201,7 +201,7 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 		return 0;
 	}
 	pfn = (u64)(block - window.blocks) << PAGEBLOCK_ORDER;
-	if (aged && options.decay_ms && thp_is_hot_locked(pfn)) {
+	if (how != GIVE_ALL && options.decay_ms && thp_is_hot_locked(pfn)) {
 		lru_rotate(zone, block);
 		unlock(&zone->lock, LOCK_ZONE);
 		return 0;
@@ -217,45 +217,45 @@ static u64 purge_oldest(struct zone *zone, u32 before, u64 most, bool aged, bool
 	lru_rotate(zone, block);
 	unlock(&zone->lock, LOCK_ZONE);
 
-	for (i = 0; i < p.nr && !(aged && i >= REFUSALS_MOST && !purged); i++) {
+	for (i = 0; i < p.nr && !(how != GIVE_ALL && i >= REFUSALS_MOST && !purged); i++) {
 		/* Not the same ones each time. */
 		const struct dirty_range *range = &p.ranges[(i + before) % p.nr];
 
-		purged += give_range(range->pfn, range->nr, aged);
+		purged += give_range(range->pfn, range->nr, how);
 		if (range->nr >= PAGEBLOCK_PAGES && !pages_nr_dirty(range->pfn, range->nr))
 			purge_mem_map(range);
 	}
-	purge_end(zone, &p, aged && !purged);
+	purge_end(zone, &p, how != GIVE_ALL && !purged);
 	stat_add_shared(purged_pages, purged);
 	return purged;
 }
 
 /* Starts a new tick, so that "older than now" has a meaning; the tick that begins. */
-static u32 next_tick(struct zone *zone, bool aged)
+static u32 next_tick(struct zone *zone, enum give how)
 {
 	u32 tick;
 
 	lock(&zone->lock, LOCK_ZONE);
-	if (!aged)
+	if (how == GIVE_ALL)
 		lru_take_back(zone);
 	tick = ++zone->tick;
 	unlock(&zone->lock, LOCK_ZONE);
 	return tick;
 }
 
-u64 purge(u64 nr, bool aged)
+u64 purge(u64 nr, enum give how)
 {
 	u64 purged = 0;
 	unsigned i;
 
 	for (i = 0; i < nr_zones && purged < nr; i++) {
 		struct zone *zone = zone_table[i];
-		u32 tick = next_tick(zone, aged);
+		u32 tick = next_tick(zone, how);
 		/* Locked pages stay: that is what they were asked for. */
 		bool more = zone_ages(zone);
 
 		while (more && purged < nr)
-			purged += purge_oldest(zone, tick, nr - purged, aged, &more);
+			purged += purge_oldest(zone, tick, nr - purged, how, &more);
 	}
 	return purged;
 }

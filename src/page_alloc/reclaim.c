@@ -49,12 +49,12 @@ void set_shrinkers(const struct shrinker *list, unsigned nr)
 	nr_shrinkers = nr;
 }
 
-static void shrink_layers_above(bool all)
+static void shrink_layers_above(enum give how)
 {
 	unsigned i;
 
 	for (i = 0; i < nr_shrinkers; i++)
-		shrinkers[i].shrink(all);
+		shrinkers[i].shrink(how);
 }
 
 static void drain_zones(void)
@@ -68,7 +68,7 @@ static void drain_zones(void)
 
 void shrink_all(void)
 {
-	shrink_layers_above(true);
+	shrink_layers_above(GIVE_ALL);
 	drain_zones();
 }
 
@@ -169,7 +169,7 @@ static u64 decay_step(u64 steps, bool in_background)
 	}
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
-	shrink_layers_above(false);
+	shrink_layers_above(GIVE_IDLE);
 	drain_zones();
 	decay_pass(steps, in_background);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
@@ -222,7 +222,7 @@ static void purge_rest(u64 most)
 
 	if (!want)
 		return;
-	purged = purge(want, true);
+	purged = purge(want, GIVE_AGED);
 	drop_is_less(purged);
 	decay.last_idle -= MIN(purged, decay.last_idle);
 	decay.rest -= MIN(purged, decay.rest);
@@ -287,7 +287,7 @@ static void age_at_once(void)
 		__atomic_store_n(&decay.look_due_ms, now + RETRY_MS, __ATOMIC_RELAXED);
 		purge_retry();
 	}
-	purge(UINT64_MAX, true);
+	purge(UINT64_MAX, GIVE_AGED);
 	errno = saved;
 }
 
@@ -344,7 +344,7 @@ void reclaim_for_growth(u64 nr)
 
 	/* Nobody is in need: what the system refused is not tried again. */
 	if (may_go)
-		purge(may_go, true);
+		purge(may_go, GIVE_AGED);
 }
 
 /* A block of a small order comes with others that wait in the per-CPU list. */
@@ -400,7 +400,7 @@ static out_of_line void give_dropped(u64 excess)
 
 	if (!may_go)
 		return;
-	given = purge(may_go, true);
+	given = purge(may_go, GIVE_AGED);
 	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
 	if (!given || given > excess)
 		drop_is_less(given ? given - excess : UINT64_MAX);
@@ -427,7 +427,7 @@ void reclaim_pages_dropped(u64 nr)
 
 u64 reclaim_purge(u64 nr)
 {
-	u64 given = purge(nr, false);
+	u64 given = purge(nr, GIVE_ALL);
 
 	drop_is_less(given);
 	return given;

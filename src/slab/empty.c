@@ -76,14 +76,14 @@ static void shrink_node(struct shard *shard, unsigned class, u32 most)
 	}
 }
 
-void slab_shrink(bool all)
+void slab_shrink(enum give how)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
 
 	for (s = 0; s < nr; s++) {
 		u64 budget = __atomic_load_n(&shards[s]->empty_budget, __ATOMIC_RELAXED);
 
-		slab_shrink_transfer(shards[s], all);
+		slab_shrink_transfer(shards[s], how);
 		__atomic_store_n(&shards[s]->empty_budget, budget / 2, __ATOMIC_RELAXED);
 		for (class = 0; class < NR_CLASSES; class++) {
 			struct cache_node *node = &shards[s]->nodes[class];
@@ -93,7 +93,7 @@ void slab_shrink(bool all)
 				continue;
 			/* What was never used since the last time is not needed. */
 			lock(&node->lock, LOCK_NODE);
-			idle = all ? node->nr_empty : node->empty_low;
+			idle = how == GIVE_ALL ? node->nr_empty : node->empty_low;
 			node->empty_low = node->nr_empty - MIN(idle, node->nr_empty);
 			unlock(&node->lock, LOCK_NODE);
 			shrink_node(shards[s], class, idle);

@@ -85,7 +85,7 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct 
 void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 
 /* transfer.c: what waits for the shard's threads goes to its slabs: all, or what did so since the last call. */
-void slab_shrink_transfer(struct shard *shard, bool all);
+void slab_shrink_transfer(struct shard *shard, enum give how);
 
 /*
  * punch.c: objects of a slab with pages given back were taken: those pages hold

@@ -85,7 +85,7 @@ static bool has_hole(u64 pfn, const struct size_class *sc)
 }
 
 /* Gives back what are holes of an isolated slab by the map; pages given. */
-static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, bool aged)
+static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, enum give how)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 unit = unit_pages(), at, start = 0, nr = 0, given = 0;
@@ -96,12 +96,12 @@ static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, bool
 				start = at;
 			nr += unit;
 		} else if (nr) {
-			given += pages_give_back(pfn + start, nr, aged);
+			given += pages_give_back(pfn + start, nr, how);
 			nr = 0;
 		}
 	}
 	if (nr)
-		given += pages_give_back(pfn + start, nr, aged);
+		given += pages_give_back(pfn + start, nr, how);
 	page->nr_clean = (u8)(page->nr_clean + given);
 	return given;
 }
@@ -125,20 +125,20 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
  * With `all` every slab with a hole, else those that nobody touched since the last pass,
  * and no part of a huge page: its neighbours may be in use.
  */
-static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, bool all)
+static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, enum give how)
 {
 	const struct page *page = pfn_to_page(pfn);
 
 	/* What is empty altogether is the shrinker's. */
 	if (page->nr_free == sc->nr_objects)
 		return false;
-	if (!all && (!seen || (u16)seen != page->nr_free || thp_is_huge(pfn)))
+	if (how == GIVE_IDLE && (!seen || (u16)seen != page->nr_free || thp_is_huge(pfn)))
 		return false;
 	return has_hole(pfn, sc);
 }
 
 /* Isolates what is wanted among the next slabs of the node; false at the list's end. */
-static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, bool all)
+static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, enum give how)
 {
 	unsigned left = SEEN_MOST;
 	bool more = true;
@@ -156,7 +156,7 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 		seen = page->private;
 		page->private = (u64)punch.pass << 16 | page->nr_free;
 		partial_del(node, pfn);
-		if (wanted(pfn, sc, seen, all)) {
+		if (wanted(pfn, sc, seen, how)) {
 			page->flags |= SLAB_ISOLATED;
 			__builtin_memcpy(punch.map[punch.nr], page->map, sizeof(page->map));
 			punch.pfn[punch.nr++] = pfn;
@@ -194,7 +194,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
 	u64 given = 0;
-	bool all = how != GIVE_IDLE, more;
+	bool more;
 
 	if (sc->nr_pages <= unit_pages() || !node_nr_slabs(node))
 		return 0;
@@ -203,17 +203,17 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 	do {
 		unsigned i, empty;
 
-		more = isolate_slabs(node, sc, all);
+		more = isolate_slabs(node, sc, how);
 		if (!punch.nr)
 			continue;
 		for (i = 0; i < punch.nr && given < most; i++)
-			given += punch_slab(punch.pfn[i], punch.map[i], sc, how != GIVE_ALL);
+			given += punch_slab(punch.pfn[i], punch.map[i], sc, how);
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
 		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
 		slab_release(punch.pfn, empty, class);
-	} while (all && more && given < most);
+	} while (how != GIVE_IDLE && more && given < most);
 	return given;
 }
 

@@ -128,7 +128,7 @@ static inline bool slab_is_single(const void *p)
 void slab_release(const u64 *pfns, unsigned n, unsigned class);
 /* After that has happened to all of its slabs. */
 void shard_clear(struct shard *shard);
-/* slab_shrink(true) of one shard. */
+/* slab_shrink(GIVE_ALL) of one shard. */
 void slab_shrink_shard(struct shard *shard);
 
 /*
@@ -225,7 +225,7 @@ void slab_report_object(const char *call, const void *p, unsigned class);
  * Gives empty slabs of all shards back, and before what waits in transfer caches: all, or
  * what was not used since the last call.
  */
-void slab_shrink(bool all);
+void slab_shrink(enum give how);
 
 /*
  * Gives the pages of partial slabs that hold no live object back to the system:

@@ -178,7 +178,7 @@ unsigned slab_take_transferred(struct shard *shard, void **out, unsigned most)
 	return n;
 }
 
-void slab_shrink_transfer(struct shard *shard, bool all)
+void slab_shrink_transfer(struct shard *shard, enum give how)
 {
 	void *objects[64]; /* the stack may be the smallest a thread can have */
 	struct transfer *t = &shard->transfer;
@@ -187,7 +187,7 @@ void slab_shrink_transfer(struct shard *shard, bool all)
 	if (!slab_has_transferred(shard))
 		return;
 	lock(&t->lock, LOCK_TRANSFER);
-	idle = all ? t->nr : t->low;
+	idle = how == GIVE_ALL ? t->nr : t->low;
 	t->low = t->nr - idle;
 	unlock(&t->lock, LOCK_TRANSFER);
 	for (; idle; idle -= n) {
@@ -205,7 +205,7 @@ void slab_forsake(struct shard *shard)
 	/* Whoever saw a thread puts what it has there before we look. */
 	lock(&shard->transfer.lock, LOCK_TRANSFER);
 	unlock(&shard->transfer.lock, LOCK_TRANSFER);
-	slab_shrink_transfer(shard, true);
+	slab_shrink_transfer(shard, GIVE_ALL);
 }
 
 void slab_drain_transfers(void)
@@ -213,7 +213,7 @@ void slab_drain_transfers(void)
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s;
 
 	for (s = 0; s < nr; s++)
-		slab_shrink_transfer(shards[s], true);
+		slab_shrink_transfer(shards[s], GIVE_ALL);
 }
 
 void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes)

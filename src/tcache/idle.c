@@ -197,7 +197,7 @@ static bool is_gone(const struct tcache *tc)
 }
 
 /* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
-static bool try_seal(struct tcache *tc, bool all)
+static bool try_seal(struct tcache *tc, enum give how)
 {
 	bool done = false, idle;
 
@@ -206,7 +206,7 @@ static bool try_seal(struct tcache *tc, bool all)
 	tc->seal_round = round_nr;
 	idle = tc != home_tcache && stayed_idle(tc);
 	nr_active += !idle;
-	if (tc == home_tcache || (!idle && !all) || is_empty(tc))
+	if (tc == home_tcache || (!idle && how != GIVE_ALL) || is_empty(tc))
 		return false;
 	if (unlikely(is_gone(tc))) {
 		/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */
@@ -330,24 +330,24 @@ static void empty_cache(struct tcache *tc)
 }
 
 /* One thread at a time. Who is in need must not find nothing because another is taking it. */
-static bool begin_reclaiming(bool all)
+static bool begin_reclaiming(enum give how)
 {
 	unsigned ms = 0;
 
 	while (__atomic_exchange_n(&reclaiming, 1, __ATOMIC_ACQUIRE)) {
-		if (!all || lock_is_forking() || ms++ == WAIT_MOST_MS)
+		if (how != GIVE_ALL || lock_is_forking() || ms++ == WAIT_MOST_MS)
 			return false;
 		os_sleep_ms(1);
 	}
 	return true;
 }
 
-void tcache_shrink_idle(bool all)
+void tcache_shrink_idle(enum give how)
 {
 	struct tcache *sealed[SEAL_MOST];
 	unsigned n, i;
 
-	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(all))
+	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(how))
 		return;
 	round_nr = round_nr == UINT32_MAX ? 1 : round_nr + 1;
 	nr_active = 0;
@@ -358,7 +358,7 @@ void tcache_shrink_idle(bool all)
 		n = 0;
 		lock(&threads_lock, LOCK_THREADS);
 		for (tc = threads_live; tc && n < SEAL_MOST; tc = tc->next)
-			if (try_seal(tc, all))
+			if (try_seal(tc, how))
 				sealed[n++] = tc;
 		unlock(&threads_lock, LOCK_THREADS);
 		if (!n)

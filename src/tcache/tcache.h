@@ -278,7 +278,7 @@ void tcache_forbid_seal(struct tcache *tc);
 /* And never again: the thread is ending, and its thread-local memory with it. */
 void tcache_forbid_seal_for_good(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
-void tcache_shrink_idle(bool all);
+void tcache_shrink_idle(enum give how);
 
 /* spare.c: gives back what caches without a thread keep, of no more once it is `most` pages; pages given. */
 u64 tcache_give_spare(enum give how, u64 most);

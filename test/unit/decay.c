@@ -307,9 +307,9 @@ static void small_blocks_age(void)
 /* At each step the layers above are asked for what lies idle, not for everything. */
 static unsigned nr_asked;
 
-static void count_calls(bool all)
+static void count_calls(enum give how)
 {
-	assert_false(all);
+	assert_int_equal(how, GIVE_IDLE);
 	nr_asked++;
 }
 
@@ -324,9 +324,9 @@ static void shrinkers_are_asked_for_idle_memory(void)
 	assert_in_range(nr_asked, 25, 35);
 }
 
-static void nothing(bool all)
+static void nothing(enum give how)
 {
-	(void)all;
+	(void)how;
 }
 
 static enum give last_asked;

@@ -119,15 +119,15 @@ static void a_sleeping_thread_keeps_one_of_each_class(void)
 	for (class = 0; class < NR_CLASSES_USED; class++)
 		nr += sheaf_used(threads_live, class) > 0;
 	assert_true(nr > NR_CLASSES_USED / 2);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	/* The newest of each stays: a pop that is under way may still hand it out. */
 	assert_int_equal(cached().objects, nr);
 	slabs_check(shards[0]);
 	/* Nothing is left to take. */
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_true(cached().objects <= NR_CLASSES_USED);
 	helper_does(allocate_and_give);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_true(cached().objects <= NR_CLASSES_USED);
 	helper_does(allocate);
 	helper_does(give);
@@ -145,7 +145,7 @@ static void a_single_object_is_taken_too(void)
 	start();
 	helper_does(give_single);
 	assert_int_equal(cached().objects, 1);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_int_equal(cached().objects, 0);
 	assert_int_equal(events().objects_reclaimed, 1);
 	helper_does(give_single);
@@ -158,7 +158,7 @@ static void a_sealed_thread_may_end(void)
 {
 	start();
 	helper_does(allocate_and_give);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	helper_ends();
 	assert_int_equal(cached().threads, 1);
 	all_is_gone();
@@ -189,7 +189,7 @@ static void a_thread_that_is_gone_leaves_nothing(void)
 		while (!os_tid_is_gone(tid))
 			sched_yield();
 		assert_int_equal(cached().threads, 3);
-		tcache_shrink_idle(true);
+		tcache_shrink_idle(GIVE_ALL);
 		assert_int_equal(cached().threads, 2);
 		tcache_reap_orphans();
 		assert_true(cached().objects <= 2 * NR_CLASSES_USED);
@@ -208,7 +208,7 @@ static void the_child_of_vfork_takes_nobody_for_gone(void)
 	helper_does(allocate_and_give);
 	pid = vfork();
 	if (!pid) {
-		tcache_shrink_idle(true);
+		tcache_shrink_idle(GIVE_ALL);
 		tcache_reap_orphans();
 		_exit(0);
 	}
@@ -251,7 +251,7 @@ static void strangers_objects_go_home(void)
 	before = cached();
 	for (i = 0; i < 50; i++)
 		bytes += object_size(objects[i]);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_int_equal(events().objects_reclaimed, 50);
 	/* The helper, which still sleeps, knows nothing of it; whoever counts does. */
 	assert_int_equal(cached().objects, before.objects - 50);
@@ -269,13 +269,13 @@ static void ageing_waits(void)
 	start();
 	helper_does(allocate_and_give);
 	for (i = 0; i < 10; i++)
-		tcache_shrink_idle(false);
+		tcache_shrink_idle(GIVE_IDLE);
 	assert_int_equal(events().objects_reclaimed, 0);
 	helper_does(allocate);
 	for (i = 0; i < 10; i++)
-		tcache_shrink_idle(false);
+		tcache_shrink_idle(GIVE_IDLE);
 	assert_int_equal(events().objects_reclaimed, 0);
-	tcache_shrink_idle(false);
+	tcache_shrink_idle(GIVE_IDLE);
 	assert_int_not_equal(events().objects_reclaimed, 0);
 	helper_does(give);
 	helper_ends();
@@ -290,10 +290,10 @@ static void without_membarrier_all_stays(void)
 	helper_does(allocate_and_give);
 	before = cached().objects;
 	fake_fail(FAKE_MEMBARRIER, 1, 1);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_int_equal(cached().objects, before);
 	options.idle_reclaim = false;
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_int_equal(cached().objects, before);
 	helper_does(allocate_and_give);
 	helper_ends();
@@ -302,7 +302,7 @@ static void without_membarrier_all_stays(void)
 
 static void shrink(void)
 {
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 }
 
 static void in_child(void)
@@ -327,7 +327,7 @@ static void a_sealed_thread_may_fork(void)
 	assert_ptr_equal(this_tcache, &tcache_sealed);
 	unit_in_child(in_child);
 	helper_does(allocate_and_give);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	unit_in_child(in_child);
 	helper_ends();
 	all_is_gone();
@@ -354,10 +354,10 @@ static void a_thread_in_a_heap_is_left_alone(void)
 	heap = shard_create_private();
 	assert_non_null(heap);
 	helper_does(enter_heap);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_int_equal(events().objects_reclaimed, 0);
 	helper_does(leave_heap);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_int_not_equal(events().objects_reclaimed, 0);
 	helper_ends();
 	all_is_gone();
@@ -367,7 +367,7 @@ static void a_thread_in_a_heap_is_left_alone(void)
 static void *take_in_child(void *sleeps)
 {
 	*(u64 *)sleeps = fake_calls(FAKE_SLEEP);
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	*(u64 *)sleeps = fake_calls(FAKE_SLEEP) - *(u64 *)sleeps;
 	tcache_exit(tcache_get());
 	return NULL;
@@ -403,7 +403,7 @@ static void a_child_forked_while_another_reclaims(void)
 	allocate_and_give();
 	helper_does(allocate_and_give);
 	fake_on_membarrier = fork_while_reclaiming;
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	assert_null(fake_on_membarrier);
 	helper_ends();
 	all_is_gone();
@@ -424,7 +424,7 @@ static void second_sleeps(void)
 
 static void *second_in_need(void *unused)
 {
-	tcache_shrink_idle(true);
+	tcache_shrink_idle(GIVE_ALL);
 	second.objects_left = cached().objects;
 	__atomic_store_n(&second.done, true, __ATOMIC_RELEASE);
 	return unused;
@@ -494,7 +494,7 @@ static void disturb(void)
 	unsigned rounds = 0;
 
 	while (rounds++ < 500 || stats_shared.objects_reclaimed < 10000)
-		tcache_shrink_idle(true);
+		tcache_shrink_idle(GIVE_ALL);
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 }
 

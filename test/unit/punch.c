@@ -180,7 +180,7 @@ static void punch_at_random(size_t page_size)
 				check_slab(pfn, class, used);
 			}
 			slab_free(shards[0], class, objects, sc->nr_objects);
-			slab_shrink(true);
+			slab_shrink(GIVE_ALL);
 		}
 	}
 	slabs_check_gone(shards[0]);

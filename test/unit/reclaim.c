@@ -479,9 +479,9 @@ static void a_child_goes_on_purging(void)
 /* trim(pad): everything above pad bytes, what the per-CPU lists and shrinkers hold too. */
 static u64 held;
 
-static void give_held(bool everything)
+static void give_held(enum give how)
 {
-	assert_true(everything);
+	assert_int_equal(how, GIVE_ALL);
 	if (held)
 		free_pages(held);
 	held = 0;

@@ -84,7 +84,7 @@ static void tags_name_shard_and_class(void)
 			assert_int_equal(tag_class(tag), class);
 		}
 		give_slab(class);
-		slab_shrink(true);
+		slab_shrink(GIVE_ALL);
 		for (i = 0; i < sc->nr_pages; i++)
 			assert_int_equal(tag_read(pfn + i), TAG_NONE);
 	}
@@ -204,7 +204,7 @@ static void each_violation_aborts(void)
 	unit_dies(free_one, p, "double free of %p: an object of 48 bytes that is free already",
 		  (void *)p);
 	slab_free(shards[0], CLASS_48, objects + 1, n - 1);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	unit_dies(free_one, p, "double free of %p: its slab of 48-byte objects is gone already",
 		  (void *)p);
 	/* Its pages are of another class by now, or of another shard. */
@@ -262,7 +262,7 @@ static void freed_in_order(bool up, unsigned class, unsigned twice)
 	assert_ptr_equal(strchr(fake_output(), '\n') + 1, strchr(fake_output(), '\0'));
 	fake_clear_output();
 	slabs_check(shards[0]);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 }
 
 /* Neighbours are marked free together: one that is free already is found among them. */
@@ -338,8 +338,8 @@ static void empty_slabs_are_kept_for_a_while(void)
 		}
 		assert_int_equal(stats_shared.slabs_allocated, made + 1);
 		assert_int_equal(shards[0]->nodes[class].nr_empty, 1);
-		slab_shrink(false);
-		slab_shrink(false);
+		slab_shrink(GIVE_IDLE);
+		slab_shrink(GIVE_IDLE);
 		assert_int_equal(shards[0]->nodes[class].nr_empty, 0);
 	}
 	/* However many come free, a shard keeps some MiB of them at most. */
@@ -371,7 +371,7 @@ static void single_objects(void)
 		slabs_check(shards[0]);
 		q = slab_alloc_single(shards[0], class, NULL);
 		slab_free(shards[0], tag_class(tag_read(virt_to_pfn(q))), &q, 1);
-		slab_shrink(true);
+		slab_shrink(GIVE_ALL);
 	}
 	p = slab_alloc_single(shards[0], CLASS_73728, NULL);
 	slab_free(shards[0], CLASS_73728, &p, 1);
@@ -440,7 +440,7 @@ static void zeroed_single_objects(void)
 	assert_false(zeroed);
 	slab_free(shards[0], class, &all, 1);
 	/* Warm pages are cleared. A mark put into clean ones shows that those are not written. */
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	shrink_all();
 	for (i = 0; i < most; i += PAGE_SIZE)
 		p[i] = 1;
@@ -488,9 +488,9 @@ static void short_memory(void)
 /* What comes back into partial slabs while memory is sought serves who seeks it. */
 static unsigned held;
 
-static void give_held(bool all)
+static void give_held(enum give how)
 {
-	if (all && held) {
+	if (how == GIVE_ALL && held) {
 		slab_free(shards[0], CLASS_4096, objects, held);
 		held = 0;
 	}

@@ -137,7 +137,7 @@ static void random_operations(void)
 		else
 			give();
 		if (random_below(&seed, 500) == 0)
-			slab_shrink(random_below(&seed, 2));
+			slab_shrink(random_below(&seed, 2) ? GIVE_ALL : GIVE_IDLE);
 		if (nr_done % 3000 == 0)
 			check_all();
 	}
@@ -175,7 +175,7 @@ static void *churn_objects(void *arg)
 			*(u64 *)slots[i] = (u64)(uintptr_t)slots[i] + number;
 		}
 		if (random_below(&my_seed, 2000) == 0)
-			slab_shrink(round % 2);
+			slab_shrink(round % 2 ? GIVE_ALL : GIVE_IDLE);
 	}
 	for (i = 0; i < NR_SLOTS; i++)
 		if (slots[i])

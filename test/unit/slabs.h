@@ -42,7 +42,7 @@ static inline void slabs_check_gone(struct shard *shard)
 	unsigned class;
 	u64 pfn;
 
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	slabs_check(shard);
 	assert_int_equal(shard->empty_bytes, 0);
 	for (class = 0; class < NR_CLASSES; class++) {

@@ -130,11 +130,11 @@ static void nothing_is_out_of_reach(void)
 static unsigned nr_shrinks;
 static bool shrink_all_seen;
 
-static void shrink(bool all)
+static void shrink(enum give how)
 {
 	nr_shrinks++;
-	shrink_all_seen |= all;
-	while (all && nr_live)
+	shrink_all_seen |= how == GIVE_ALL;
+	while (how == GIVE_ALL && nr_live)
 		put(live[--nr_live]);
 }
 

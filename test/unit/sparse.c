@@ -36,7 +36,7 @@ static u64 slabs_in_use(void)
 	struct class_totals totals;
 
 	tcache_flush(this_tcache);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	slab_class_totals(CLASS, &totals);
 	return totals.slabs;
 }
@@ -147,7 +147,7 @@ static void others_are_not_sparse(void)
 	tcache_flush(this_tcache);
 	assert_int_equal(shards[0]->nodes[CLASS].nr_free * 512, 2 * SPARSE_LEAST);
 	assert_false(slab_is_sparse(shards[0], CLASS));
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	for (i = 0; i < SLAB_OBJECTS; i++)
 		objects[i] = cache_alloc(CLASS);
 	while (--i)

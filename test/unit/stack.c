@@ -86,9 +86,9 @@ static void *fill_and_sleep(void *arg)
 	return arg;
 }
 
-static void flush_own(bool all)
+static void flush_own(enum give how)
 {
-	if (all && this_tcache->state == TCACHE_LIVE)
+	if (how == GIVE_ALL && this_tcache->state == TCACHE_LIVE)
 		tcache_flush(this_tcache);
 }
 

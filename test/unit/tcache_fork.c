@@ -316,7 +316,7 @@ static void check_child_of_busy_parent(void)
 	pages_check_zone(zone_table[0]);
 	use_cache();
 	tcache_flush(this_tcache);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	for (i = 0; i < nr_shards; i++)
 		slabs_check(shards[i]);
 	pages_check_zone(zone_table[0]);

@@ -231,7 +231,7 @@ static void free_twice_as_stranger(void)
 		  objects[5]);
 	/* The slab goes while one of its objects waits here for the second time. */
 	cache_free(objects[6]);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	tcache_flush(this_tcache);
 	unit_said("buddymalloc: double free of %p: its slab is gone already\n", objects[6]);
 }
@@ -392,9 +392,9 @@ static void *exchange(void *arg)
 		cache_free(old);
 		__atomic_fetch_add(&fake.now_ms, round % 8 == 0, __ATOMIC_RELAXED);
 		if (take_back && round % 500 == 499 && *(unsigned *)arg == 0) {
-			tcache_shrink_idle(true);
+			tcache_shrink_idle(GIVE_ALL);
 			slab_punch(GIVE_ALL, UINT64_MAX);
-			slab_shrink(true);
+			slab_shrink(GIVE_ALL);
 		}
 		if (round % 10000 == 9999) {
 			/* This thread ends, and another one begins. */

@@ -116,7 +116,7 @@ static void the_rest_goes_home(void)
 	in_thread(free_all);
 	assert_in_range(shards[0]->transfer.nr, TRANSFER_MOST - REMOTE_MAX + 1, TRANSFER_MOST);
 	assert_int_equal(nr_allocated(), shards[0]->transfer.nr);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	assert_int_equal(shards[0]->transfer.nr, 0);
 	assert_int_equal(nr_allocated(), 0);
 	take(64, CLASS_1024 - 3);
@@ -124,7 +124,7 @@ static void the_rest_goes_home(void)
 	for (i = 0; i < nr; i++)
 		assert_int_equal(is_allocated(objects[i]) && object_size(objects[i]) > 1024, false);
 	assert_true(shards[0]->transfer.nr <= 8);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	slabs_check_gone(shards[0]);
 }
 
@@ -198,9 +198,9 @@ static void what_waits_ages(void)
 {
 	take(REMOTE_MAX, 0);
 	in_thread(free_all);
-	slab_shrink(false);
+	slab_shrink(GIVE_IDLE);
 	assert_int_equal(shards[0]->transfer.nr, REMOTE_MAX);
-	slab_shrink(false);
+	slab_shrink(GIVE_IDLE);
 	assert_int_equal(shards[0]->transfer.nr, 0);
 	assert_int_equal(nr_allocated(), 0);
 	slabs_check_gone(shards[0]);
@@ -213,14 +213,14 @@ static void what_is_wanted_does_not_age(void)
 
 	take(REMOTE_MAX, 0);
 	in_thread(free_all);
-	slab_shrink(false);
+	slab_shrink(GIVE_IDLE);
 	for (i = 0; i < nr; i++)
 		assert_ptr_equal(cache_alloc(i % CLASSES), objects[i]);
 	assert_int_equal(shards[0]->transfer.nr, 0);
 	in_thread(free_all);
-	slab_shrink(false);
+	slab_shrink(GIVE_IDLE);
 	assert_int_equal(shards[0]->transfer.nr, REMOTE_MAX);
-	slab_shrink(false);
+	slab_shrink(GIVE_IDLE);
 	assert_int_equal(shards[0]->transfer.nr, 0);
 	tcache_flush(this_tcache);
 	slabs_check_gone(shards[0]);
@@ -241,7 +241,7 @@ static void double_frees_are_found(void)
 	take(REMOTE_MAX, 0);
 	in_thread(free_all_and_the_first_again);
 	assert_int_equal(shards[0]->transfer.nr, 2 * REMOTE_MAX);
-	slab_shrink(true);
+	slab_shrink(GIVE_ALL);
 	/* Each object came twice, and is told of once. */
 	for (line = fake_output(); (line = strchr(line, '\n')); line++)
 		lines++;
