@@ -450,7 +450,7 @@ void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr)
 	account_free(zone, pfn, nr, false);
 }
 
-void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+void zone_retype_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	u64 end = pfn + nr;
 

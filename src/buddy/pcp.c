@@ -34,14 +34,8 @@ static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
 	if (i)
 		stat_add_shared(pcp_refills, 1);
 	/* Pushed in reverse, so that they are handed out as they lie in memory. */
-	while (i--) {
-		struct page *page = pfn_to_page(pfn[i]);
-
-		page->order = (u8)order;
-		page->migratetype = (u8)mt;
-		page_set_kind(page, PAGE_PCP);
-		pcp_list_push(list, pfn[i]);
-	}
+	while (i--)
+		pcp_list_push(list, pfn[i], order, mt);
 }
 
 /* Returns all but the newest `keep` blocks of the list to the zone; pages moved. */
@@ -83,7 +77,7 @@ u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofra
 {
 	struct pcp *pcp = this_pcp(zone);
 	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
-	u64 pfn = 0;
+	u64 pfn;
 
 	if (unlikely(!try_lock(&pcp->lock, LOCK_PCP))) {
 		/* Preempted holder or a shared list: the zone serves as well. */
@@ -94,10 +88,7 @@ u64 pcp_alloc(struct zone *zone, unsigned order, enum migratetype mt, bool nofra
 	}
 	if (unlikely(!list->count))
 		pcp_refill(zone, list, order, mt, nofragment);
-	if (list->count) {
-		pfn = pcp_list_pop(list);
-		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
-	}
+	pfn = pcp_list_pop(list);
 	unlock_tried(&pcp->lock, LOCK_PCP);
 	return pfn;
 }

@@ -39,19 +39,29 @@ static inline struct pcp *this_pcp(struct zone *zone)
 	return &zone->pcps[os_cpu() & (zone->nr_pcps - 1)];
 }
 
-static inline void pcp_list_push(struct pcp_list *list, u64 pfn)
+static inline void pcp_list_push(struct pcp_list *list, u64 pfn, unsigned order,
+				 enum migratetype mt)
 {
-	pfn_to_page(pfn)->next = list->first;
+	struct page *page = pfn_to_page(pfn);
+
+	page->order = (u8)order;
+	page->migratetype = (u8)mt;
+	page_set_kind(page, PAGE_PCP);
+	page->next = list->first;
 	list->first = (u32)pfn;
 	list->count++;
 }
 
+/* 0 from an empty list. */
 static inline u64 pcp_list_pop(struct pcp_list *list)
 {
 	u64 pfn = list->first;
 
-	list->first = pfn_to_page(pfn)->next;
-	list->count--;
+	if (likely(list->count)) {
+		list->first = pfn_to_page(pfn)->next;
+		list->count--;
+		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
+	}
 	return pfn;
 }
 
@@ -67,15 +77,12 @@ static inline u64 pcp_take(struct zone *zone, unsigned order, enum migratetype m
 	int cpu = os_cpu_at_hand();
 	struct pcp *pcp = &zone->pcps[(unsigned)cpu & (zone->nr_pcps - 1)];
 	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
-	u64 pfn = 0;
+	u64 pfn;
 
 	if (unlikely(cpu < 0 || !__atomic_load_n(&list->count, __ATOMIC_RELAXED) ||
 		     !try_lock(&pcp->lock, LOCK_PCP)))
 		return 0;
-	if (likely(list->count)) {
-		pfn = pcp_list_pop(list);
-		page_set_kind(pfn_to_page(pfn), PAGE_NONE);
-	}
+	pfn = pcp_list_pop(list);
 	unlock_tried(&pcp->lock, LOCK_PCP);
 	return pfn;
 }
@@ -90,12 +97,8 @@ static inline bool pcp_free_locked(struct zone *zone, struct pcp *pcp, u64 pfn, 
 				   enum migratetype mt)
 {
 	struct pcp_list *list = &pcp->lists[pcp_order_index(order)][mt];
-	struct page *page = pfn_to_page(pfn);
 
-	page->order = (u8)order;
-	page->migratetype = (u8)mt;
-	page_set_kind(page, PAGE_PCP);
-	pcp_list_push(list, pfn);
+	pcp_list_push(list, pfn, order, mt);
 	if (unlikely(list->count > pcp_high(order)))
 		return pcp_free_full(zone, pcp, list, order);
 	unlock_tried(&pcp->lock, LOCK_PCP);

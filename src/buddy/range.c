@@ -40,6 +40,6 @@ bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migrat
 {
 	if (!zone_take_range_locked(zone, pfn, nr))
 		return false;
-	zone_claim_pageblocks_locked(zone, pfn, nr, mt);
+	zone_retype_locked(zone, pfn, nr, mt);
 	return true;
 }

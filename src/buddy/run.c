@@ -141,7 +141,7 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 		return 0;
 	zone_take_free_range_locked(zone, s.at, nr);
 	/* Within a block of several pageblocks some may be another type's still. */
-	zone_claim_pageblocks_locked(zone, s.at, nr, mt);
+	zone_retype_locked(zone, s.at, nr, mt);
 	return s.at;
 }
 
@@ -162,7 +162,7 @@ u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
 			      (u64)os_page_size() >> PAGE_SHIFT);
 		if (!zone_take_range_locked(zone, at, nr))
 			return 0;
-		zone_claim_pageblocks_locked(zone, at, nr, mt);
+		zone_retype_locked(zone, at, nr, mt);
 		return at;
 	}
 	return 0;

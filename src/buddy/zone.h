@@ -158,7 +158,7 @@ bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migrat
  * Pages [pfn, pfn + nr) were taken for mt: all pageblocks they lie in become
  * mt's, with what is free there.
  */
-void zone_claim_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
+void zone_retype_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
 
 /* Takes exactly [pfn, pfn + nr) if all of it is free; no migratetype changes. */
 bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr);

@@ -248,7 +248,7 @@ static void records_leap(void)
 /* Obstacles of RECORD_STEP that one record goes round. */
 #define LEAPS_MOST 64
 
-void *record_alloc(size_t bytes, bool may_map)
+void *record_take(size_t bytes, bool may_map)
 {
 	u64 size = round_up(bytes, (u64)PAGE_SIZE);
 	int saved = errno;

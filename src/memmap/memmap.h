@@ -312,7 +312,7 @@ void section_adopt(u64 pfn, u64 nr_blocks);
  * Zeroed pages for a record, for good: whoever needs it no more keeps it for the next.
  * Without may_map only what is mapped already serves. NULL with errno ENOMEM.
  */
-void *record_alloc(size_t bytes, bool may_map);
+void *record_take(size_t bytes, bool may_map);
 
 /* Takes the resource limits as they are now. */
 void memmap_set_budget(void);

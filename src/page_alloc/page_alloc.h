@@ -103,7 +103,7 @@ void set_shrinkers(const struct shrinker *list, unsigned nr);
 void shrink_all(void);
 
 /*
- * unmap.c: record_alloc (memmap.h), as the thread's scope allows; where address space is
+ * unmap.c: record_take (memmap.h), as the thread's scope allows; where address space is
  * limited free pageblocks make room. No lock is held.
  */
 void *alloc_record(size_t bytes);

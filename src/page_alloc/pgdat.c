@@ -80,7 +80,7 @@ static bool add_node(unsigned nid, unsigned nr_cpus)
 	struct {
 		struct pgdat pgdat;
 		struct zone zone;
-	} *node = record_alloc(sizeof(*node), true);
+	} *node = record_take(sizeof(*node), true);
 
 	if (!node)
 		return false;

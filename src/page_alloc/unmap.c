@@ -101,10 +101,10 @@ void *alloc_record(size_t bytes)
 {
 	bool may_map = scope_may_map();
 	int saved = errno;
-	void *record = record_alloc(bytes, may_map);
+	void *record = record_take(bytes, may_map);
 
 	if (unlikely(!record && may_map && zones_return_blocks()))
-		record = record_alloc(bytes, true);
+		record = record_take(bytes, true);
 	if (likely(record))
 		errno = saved;
 	return record;

@@ -129,14 +129,14 @@ static void runs_change_type(void)
 	give(half, PAGEBLOCK_PAGES); /* one run across two pageblocks */
 	assert_int_equal(take(PAGEBLOCK_PAGES, 0, MIGRATE_MOVABLE), half);
 	give(half, PAGEBLOCK_PAGES);
-	zone_claim_pageblocks_locked(&zone, first, 1, MIGRATE_UNMOVABLE);
+	zone_retype_locked(&zone, first, 1, MIGRATE_UNMOVABLE);
 	zone_check_locked(&zone);
 	assert_int_equal(take(half + 1, 0, MIGRATE_MOVABLE), -1);
 	assert_int_equal(take(half, 0, MIGRATE_MOVABLE), PAGEBLOCK_PAGES);
 	assert_int_equal(take(half + 1, 0, MIGRATE_UNMOVABLE), -1);
 	assert_int_equal(take(half, 0, MIGRATE_UNMOVABLE), half);
 	give(half, PAGEBLOCK_PAGES);
-	zone_claim_pageblocks_locked(&zone, first, 1, MIGRATE_MOVABLE);
+	zone_retype_locked(&zone, first, 1, MIGRATE_MOVABLE);
 	zone_check_locked(&zone);
 	assert_int_equal(take(PAGEBLOCK_PAGES, 0, MIGRATE_MOVABLE), half);
 }
