@@ -185,39 +185,50 @@ static u64 give_range(u64 pfn, u64 nr, enum give how)
 /* Ranges of a pageblock that ageing tries though all are refused. */
 #define REFUSALS_MOST 4
 
-/* Purges the oldest pageblock if it is older than `before`; pages, or 0 if none is. */
-static u64 purge_oldest(struct zone *zone, u32 before, u64 most, enum give how, bool *more)
+/*
+ * Takes what is dirty in the oldest pageblock, if that is older than `before`, out of the zone's
+ * hands. False when it has nothing to give; `more` says whether there was such a pageblock.
+ */
+static bool take_oldest(struct zone *zone, u32 before, u64 most, enum give how, struct purge *p,
+			bool *more)
 {
 	struct pageblock *block;
-	struct purge p;
-	u64 pfn, purged = 0;
-	unsigned i;
+	u64 pfn;
 
+	p->nr = 0;
 	lock(&zone->lock, LOCK_ZONE);
 	block = lru_oldest(zone, before);
 	*more = block;
-	if (!block) {
-		unlock(&zone->lock, LOCK_ZONE);
-		return 0;
-	}
+	if (!block)
+		goto out;
 	pfn = (u64)(block - window.blocks) << PAGEBLOCK_ORDER;
 	if (how != GIVE_ALL && options.decay_ms && thp_is_hot_locked(pfn)) {
 		lru_rotate(zone, block);
-		unlock(&zone->lock, LOCK_ZONE);
-		return 0;
+		goto out;
 	}
-	p.nr = find_dirty_ranges(zone, pfn, most, p.ranges);
-	/* Of larger pages of the system none may be free as a whole. */
-	if (!p.nr) {
+	p->nr = find_dirty_ranges(zone, pfn, most, p->ranges);
+	if (p->nr) {
+		purge_begin_locked(zone, p);
+		lru_rotate(zone, block);
+	} else {
+		/* Of larger pages of the system none may be free as a whole. */
 		lru_set_aside(zone, block);
-		unlock(&zone->lock, LOCK_ZONE);
-		return 0;
 	}
-	purge_begin_locked(zone, &p);
-	lru_rotate(zone, block);
+out:
 	unlock(&zone->lock, LOCK_ZONE);
+	return p->nr;
+}
 
-	for (i = 0; i < p.nr && !(how != GIVE_ALL && i >= REFUSALS_MOST && !purged); i++) {
+/* Gives it to the system; pages given. */
+static u64 purge_oldest(struct zone *zone, u32 before, u64 most, enum give how, bool *more)
+{
+	struct purge p;
+	u64 purged = 0;
+	unsigned i;
+
+	if (!take_oldest(zone, before, most, how, &p, more))
+		return 0;
+	for (i = 0; i < p.nr && (how == GIVE_ALL || purged || i < REFUSALS_MOST); i++) {
 		/* Not the same ones each time. */
 		const struct dirty_range *range = &p.ranges[(i + before) % p.nr];
 
