@@ -196,17 +196,23 @@ static bool is_gone(const struct tcache *tc)
 	return tc->pid == os_pid() && os_tid_is_gone(tc->tid);
 }
 
+/* Rounds after which ageing asks of an empty cache too whether its thread is still there. */
+#define GONE_EVERY 64
+
 /* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
 static bool try_seal(struct tcache *tc, enum give how)
 {
-	bool done = false, idle;
+	bool done = false, idle, empty;
 
 	if (tc->seal_round == round_nr)
 		return false;
 	tc->seal_round = round_nr;
 	idle = tc != home_tcache && stayed_idle(tc);
 	nr_active += !idle;
-	if (tc == home_tcache || (!idle && how != GIVE_ALL) || is_empty(tc))
+	if (tc == home_tcache || (!idle && how != GIVE_ALL))
+		return false;
+	empty = is_empty(tc);
+	if (empty && how != GIVE_ALL && round_nr % GONE_EVERY)
 		return false;
 	if (unlikely(is_gone(tc))) {
 		/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */
@@ -214,6 +220,8 @@ static bool try_seal(struct tcache *tc, enum give how)
 			tcache_orphan(tc);
 		return false;
 	}
+	if (empty)
+		return false;
 	lock(&tc->seal_lock, LOCK_SEAL);
 	if (tc->slot && !tc->sealed && tc->state == TCACHE_LIVE &&
 	    !__atomic_load_n(&tc->busy, __ATOMIC_RELAXED)) {

@@ -320,6 +320,8 @@ void tcache_unlock_all(void);
 void tcache_after_fork(void);
 /* Empties orphans, but those that other threads do empty just now. */
 void tcache_reap_orphans(void);
+/* In a child of fork, as long as it may be about to call exec: they wait. */
+bool tcache_reaps_later(void);
 /* Whether no thread's cache works on the private shard, what a fork left behind put aside. */
 bool tcache_wait_all_left(struct shard *shard);
 

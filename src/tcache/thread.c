@@ -271,42 +271,52 @@ void tcache_exit(struct tcache *tc)
 	slab_forsake(home);
 }
 
+/* Unlocked but for the list it is on, so approximate. */
+static void count_cached(const struct tcache *tc, struct cached_totals *cached)
+{
+	unsigned class, i;
+
+	if (tc->state != TCACHE_LIVE)
+		return;
+	for (class = 0; class < NR_SHEAVES; class++) {
+		u64 n = sheaf_used(tc, class);
+
+		n -= MIN(n, (u64)tc->stolen[class]);
+		cached->objects += n;
+		cached->bytes += n * size_classes[class].size;
+	}
+	for (i = 0; i < KEPT_MOST; i++) {
+		if (!__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED))
+			continue;
+		cached->objects++;
+		cached->bytes += size_classes[tc->kept_class[i]].size;
+	}
+	/* They are taken all or none. */
+	if (tc->remote_stolen)
+		return;
+	cached->objects += tc->nr_remote;
+	cached->bytes += tc->remote_bytes;
+}
+
 void tcache_totals(struct stats *total, struct cached_totals *cached)
 {
 	struct tcache *tc;
-	unsigned class, i;
+	unsigned i;
 
 	*cached = (struct cached_totals){ 0 };
 	lock(&threads_lock, LOCK_THREADS);
 	cached->threads = nr_live;
 	for (tc = threads_live; tc; tc = tc->next) {
 		stats_sum(total, &tc->stats);
-		if (tc->state != TCACHE_LIVE)
-			continue;
-		for (class = 0; class < NR_SHEAVES; class++) {
-			u64 n = sheaf_used(tc, class);
-
-			n -= MIN(n, (u64)tc->stolen[class]);
-			cached->objects += n;
-			cached->bytes += n * size_classes[class].size;
-		}
-		for (i = 0; i < KEPT_MOST; i++) {
-			if (!__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED))
-				continue;
-			cached->objects++;
-			cached->bytes += size_classes[tc->kept_class[i]].size;
-		}
-		/* They are taken all or none. */
-		if (tc->remote_stolen)
-			continue;
-		cached->objects += tc->nr_remote;
-		cached->bytes += tc->remote_bytes;
+		count_cached(tc, cached);
+	}
+	for (tc = orphans; tc; tc = tc->next_free) {
+		stats_sum(total, &tc->stats);
+		count_cached(tc, cached);
 	}
 	for (i = 0; i < __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE); i++)
 		slab_transferred(shards[i], &cached->objects, &cached->bytes);
 	spare_totals_locked(total);
-	for (tc = orphans; tc; tc = tc->next_free)
-		stats_sum(total, &tc->stats);
 	unlock(&threads_lock, LOCK_THREADS);
 }
 
@@ -393,6 +403,11 @@ bool tcache_reap_later(void)
 	if (tcache_hooks.late_in_child)
 		tcache_hooks.late_in_child();
 	return true;
+}
+
+bool tcache_reaps_later(void)
+{
+	return __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
 }
 
 /* The orphan that is to be emptied next, by the caller alone; NULL. */

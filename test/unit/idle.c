@@ -198,6 +198,43 @@ static void a_thread_that_is_gone_leaves_nothing(void)
 	all_is_gone();
 }
 
+static void *leave_with_little(void *tid)
+{
+	*(int *)tid = os_tid();
+	cache_free(cache_alloc(CLASS_16384));
+	syscall(SYS_exit, 0);
+	return NULL;
+}
+
+/* Nor does one whose cache is as good as empty: in need at once, else in a few seconds of ageing. */
+static void a_thread_that_is_gone_with_little_leaves_nothing(void)
+{
+	unsigned round, looks;
+
+	start();
+	for (round = 0; round < 4; round++) {
+		enum give how = round % 2 ? GIVE_IDLE : GIVE_ALL;
+		u64 before = cached().threads;
+		pthread_t thread;
+		int tid;
+
+		assert_int_equal(pthread_create(&thread, NULL, leave_with_little, &tid), 0);
+		pthread_join(thread, NULL);
+		while (!os_tid_is_gone(tid))
+			sched_yield();
+		assert_int_equal(cached().objects, 1);
+		for (looks = 0; cached().threads > before; looks++)
+			tcache_shrink_idle(how);
+		assert_true(how == GIVE_ALL ? looks == 1 : looks <= 200);
+		/* Until it is reaped it is cached still. */
+		assert_int_equal(cached().objects, 1);
+		tcache_reap_orphans();
+		assert_int_equal(cached().objects, 0);
+	}
+	helper_ends();
+	all_is_gone();
+}
+
 /* A process that shares the memory finds none of our threads, and must not think them gone. */
 static void the_child_of_vfork_takes_nobody_for_gone(void)
 {
@@ -387,6 +424,8 @@ static void others_take_in_the_child(void)
 	/* Nobody else is at it. */
 	assert_int_equal(sleeps, 0);
 	assert_int_equal(cached().threads, 1);
+	/* What the other threads of the parent had is cached until it is reaped. */
+	tcache_reap_orphans();
 	assert_true(cached().objects <= NR_CLASSES_USED);
 	allocate_and_give();
 }
@@ -517,6 +556,7 @@ UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
 	  CASE(a_single_object_is_taken_too),
 	  CASE(a_sealed_thread_may_end),
 	  CASE(a_thread_that_is_gone_leaves_nothing),
+	  CASE(a_thread_that_is_gone_with_little_leaves_nothing),
 	  CASE(the_child_of_vfork_takes_nobody_for_gone),
 	  CASE(strangers_objects_go_home),
 	  CASE(ageing_waits),
