@@ -33,7 +33,7 @@ static bool have_exit_key;	/* written before a second thread exists */
 
 static void shrink_orphans(enum give how)
 {
-	if (how == GIVE_ALL || !tcache_reaps_later())
+	if (how == GIVE_ALL || (!tcache_reap_later() && !tcache_reaps_later()))
 		tcache_reap_orphans();
 }
 

@@ -226,7 +226,7 @@ BM_EXPORT void bm_split_page(struct bm_page *page, unsigned order)
 {
 	u64 pfn = page_to_pfn(page_of(page)), i;
 
-	if (unlikely(bm_page_order(page) != (int)order ||
+	if (unlikely(order > MAX_ORDER || bm_page_order(page) != (int)order ||
 		     page_of(page)->nr_pages != (u64)1 << order ||
 		     page_kind(page_of(page)) == PAGE_HIGHMEM)) {
 		report_corruption("invalid bm_split_page of %p: no block of order %u",

@@ -107,8 +107,6 @@ extern struct tcache *orphans HIDDEN;	/* those whose thread is gone, not emptied
 struct shard *tcache_shard(const struct tcache *tc);
 /* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
 void tcache_orphan(struct tcache *tc);
-/* tcache_reap_orphans, and what else waits, some refills after a fork: true when it was done now. */
-bool tcache_reap_later(void);
 
 /* spare.c. LOCK_THREADS held: a cache that had a thread before, its struct as it was left; NULL. */
 struct tcache *spare_take_locked(void);

@@ -268,7 +268,7 @@ struct tcache_hooks {
 	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
 	void (*bringup)(void);		/* before the first cache is made */
 	bool (*watch_exit)(struct tcache *tc); /* arranges for tcache_exit(tc) at thread exit */
-	void (*late_in_child)(void);	/* some refills after a fork; may allocate. Or NULL */
+	void (*late_in_child)(void);	/* some refills or steps of ageing after a fork; may allocate. Or NULL */
 };
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
@@ -320,8 +320,12 @@ void tcache_unlock_all(void);
 void tcache_after_fork(void);
 /* Empties orphans, but those that other threads do empty just now. */
 void tcache_reap_orphans(void);
-/* In a child of fork, as long as it may be about to call exec: they wait. */
+/*
+ * In a child of fork they wait, and what else does, as long as it may be about to call exec: for
+ * some calls of tcache_reap_later, which is true when it was done now.
+ */
 bool tcache_reaps_later(void);
+bool tcache_reap_later(void);
 /* Whether no thread's cache works on the private shard, what a fork left behind put aside. */
 bool tcache_wait_all_left(struct shard *shard);
 

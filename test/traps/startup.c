@@ -214,7 +214,7 @@ static void started_on_a_low_stack(void)
 	there.uc_link = &here;
 	makecontext(&there, call_from_low_stack, 0);
 	CHECK(swapcontext(&here, &there) == 0);
-	CHECK(first_from_there && (uintptr_t)first_from_there >> 36, "%p", first_from_there);
+	CHECK(first_from_there && (uintptr_t)first_from_there >> 32, "%p", first_from_there);
 }
 
 /* ----------------------------------------------------------------- odd starts */

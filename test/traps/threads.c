@@ -454,6 +454,8 @@ static void *allocate_with_the_herd(void *unused)
 	return unused;
 }
 
+#define STACK_BYTES (PTHREAD_STACK_MIN > 65536 ? PTHREAD_STACK_MIN : 65536)
+
 /* Each finds no memory at the same moment; one of them has it mapped. */
 static void heap_grows_once_for_all(void)
 {
@@ -462,7 +464,7 @@ static void heap_grows_once_for_all(void)
 	long before, grown;
 	int i;
 
-	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, 65536));
+	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, STACK_BYTES));
 	CHECK(!pthread_barrier_init(&herd, NULL, HERD + 1));
 	for (i = 0; i < HERD; i++)
 		CHECK(!pthread_create(&t[i], &attr, allocate_with_the_herd, NULL));
@@ -501,7 +503,7 @@ static void caches_of_ended_threads_go_back(void)
 	long before, kept;
 	int i;
 
-	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, 65536));
+	CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstacksize(&attr, STACK_BYTES));
 	CHECK(!pthread_barrier_init(&herd, NULL, HERD));
 	malloc_trim(0);
 	before = status_kib("VmRSS");

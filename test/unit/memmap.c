@@ -58,7 +58,7 @@ static void window_fits_every_address_space(void)
 	fake.map_for_real = false;
 	for (i = 0; i < ARRAY_SIZE(machines); i++)
 		for (round = 0; round < 200; round++) {
-			char *last = pfn_to_virt(0);
+			char *last = window_base;
 
 			fake.address_bits = machines[i].bits;
 			fake.memory_bytes = machines[i].memory;

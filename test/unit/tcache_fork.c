@@ -510,6 +510,7 @@ static void a_spare_cache_in_the_child(void)
 {
 	pthread_t thread;
 
+	unit_needs_pages_of(16384);
 	use_cache();
 	assert_int_equal(pthread_create(&thread, NULL, one_thread, NULL), 0);
 	pthread_join(thread, NULL);
