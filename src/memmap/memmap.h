@@ -99,9 +99,10 @@ enum lru { LRU_NONE, LRU_AGES, LRU_ASIDE };
 
 /*
  * What the system was told of huge pages. THP_DEFAULT: nothing; THP_OWN: nothing, as it uses
- * them of its own accord.
+ * them of its own accord. THP_SPLIT: to use none any more, since part of it was given back;
+ * THP_FORMER: the same, but what is huge is so still.
  */
-enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL };
+enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL, THP_SPLIT, THP_FORMER };
 
 /* One for each 2 MiB. */
 struct pageblock {
@@ -122,7 +123,7 @@ struct pageblock {
 	u8 zone;		/* index of the zone; written once, by growth */
 	u8 lru;			/* enum lru; zone lock */
 	u8 stale;		/* pages without the dirty bit may hold data; relaxed atomic */
-	u8 thp;			/* enum thp; written by growth, before its pages are free */
+	u8 thp;			/* enum thp; relaxed atomic, see page_alloc/thp.c */
 	u8 pad[46];
 };
 static_assert(sizeof(struct pageblock) == 3 * CACHE_LINE, "no pageblock shares a line");

@@ -123,6 +123,12 @@ enum os_moved os_move_pages(void *to, void *from, size_t len);
 /* Monotonic time in milliseconds, cheap and coarse (a few ms). */
 uint64_t os_now_ms(void);
 
+/*
+ * Writes a byte to memory that was just mapped: how many nanoseconds its owner waited for the
+ * page, of whatever size it is.
+ */
+uint64_t os_first_touch_ns(void *addr);
+
 /* A number an outsider cannot foresee, for placing the window. */
 uint64_t os_random(void);
 

@@ -130,6 +130,22 @@ uint64_t os_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t os_first_touch_ns(void *addr)
+{
+	uint64_t before = now_ns();
+
+	*(volatile char *)addr = 0;
+	return now_ns() - before;
+}
+
 uint64_t os_random(void)
 {
 	/* Sixteen random bytes the kernel gave every process at exec. */

@@ -86,6 +86,12 @@ void pages_moved_to(u64 to, u64 from, u64 nr);
  */
 bool pages_renew(u64 pfn, u64 nr);
 
+/*
+ * thp.c: pages were given back to the system, which is told not to bring them back as part
+ * of huge pages. No lock is held.
+ */
+void thp_given(u64 pfn, u64 nr);
+
 /* reclaim.c */
 
 /* How a layer above that hoards memory gives it back. Called with no lock held. */

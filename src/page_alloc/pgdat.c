@@ -211,8 +211,9 @@ void pages_bind(u64 pfn, u64 nr)
 
 void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
-	thp_choose(zone, pfn, nr_blocks);
+	/* First, as thp_choose may touch it. */
 	pages_bind(pfn, nr_blocks << PAGEBLOCK_ORDER);
+	thp_choose(zone, pfn, nr_blocks);
 }
 
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt)

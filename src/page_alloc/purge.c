@@ -171,6 +171,8 @@ static u64 give_range(u64 pfn, u64 nr, enum give how)
 {
 	u64 given = pages_give_back(pfn, nr, how), half;
 
+	if (given)
+		thp_given(pfn, nr);
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
 	half = round_up(nr / 2, os_page_size() >> PAGE_SHIFT);

@@ -7,9 +7,10 @@
  * pageblock of each migratetype, since pages are handed out block by block; in a
  * small one it would be most of the heap. Where the host of a virtual machine
  * has to find the memory first, a huge page also makes its user wait for all of
- * it: measured on one, 2 MiB took 0.25 ms to touch when the host had them at hand,
- * 7 ms when it had not, and 1.5 ms in small pages. So auto begins late, and
- * leaves alone what has a limit: there each page counts when it is wanted.
+ * it: measured on two, 2 MiB took 0.25 to 0.35 ms to touch when the host had them at hand,
+ * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late; in
+ * heaps of a middle size it takes the time of one first; and it leaves alone what has a limit:
+ * there each page counts when it is wanted.
  *
  * A block that is mapped for itself has the system's own policy: how densely it
  * will be used, only the program knows.
@@ -20,6 +21,22 @@
 
 /* Pages in use, and pages of a zone, from which on it grows by huge ones. */
 #define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)
+
+/* The same, from which on it does if the first of those comes fast. */
+#define TRY_FROM (((u64)64 << 20) >> PAGE_SHIFT)
+
+/*
+ * Pageblocks that so small a heap grows by, for one request: how densely a larger block will
+ * be used, only the program knows.
+ */
+#define TRY_MOST (((u64)32 << 20) >> PAGE_SHIFT >> PAGEBLOCK_ORDER)
+
+/*
+ * Nanoseconds that a huge page takes: no processor clears one faster, and what takes
+ * longer has to be found by somebody first.
+ */
+#define CLEARED_NS ((u64)20 * 1000)
+#define FAST_NS ((u64)500 * 1000)
 
 /*
  * Pages of a zone, what it grows by included, from which on the system may use them of
@@ -45,7 +62,7 @@ static enum thp small_pages(void)
 	return only_asked ? THP_DEFAULT : THP_SMALL;
 }
 
-static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr)
+static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
 {
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
 
@@ -59,16 +76,62 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 		return small_pages();
 	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM)
 		return THP_HUGE;
-	return !only_asked && managed + (nr << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN : small_pages();
+	return !only_asked && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN :
+										    small_pages();
+}
+
+static enum thp thp_of(u64 pfn)
+{
+	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);
+}
+
+/* Pageblocks that are THP_SPLIT, about. Relaxed atomic. */
+static u64 nr_split;
+
+static void set_thp(u64 pfn, u64 nr_blocks, enum thp thp)
+{
+	u64 i;
+
+	for (i = 0; i < nr_blocks; i++, pfn += PAGEBLOCK_PAGES) {
+		long more = (thp == THP_SPLIT) - (thp_of(pfn) == THP_SPLIT);
+
+		__atomic_store_n(&pfn_to_block(pfn)->thp, (u8)thp, __ATOMIC_RELAXED);
+		if (more)
+			__atomic_fetch_add(&nr_split, (u64)more, __ATOMIC_RELAXED);
+	}
+}
+
+/*
+ * Whether huge pages come fast now: the first pageblock's is taken and timed. Somebody is about
+ * to use it, and from here on it counts as any that was in use. If not, there is another try when
+ * the zone is half as large again.
+ */
+static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
+{
+	static u64 try_from = TRY_FROM; /* relaxed atomic */
+	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED), ns;
+	bool huge;
+
+	if (!only_asked || nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM ||
+	    managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) || pages_nr_backed() < TRY_FROM ||
+	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
+		return false;
+	set_thp(pfn, 1, THP_HUGE);
+	thp_repeat(pfn, PAGEBLOCK_PAGES);
+	ns = os_first_touch_ns(pfn_to_addr(pfn));
+	huge = ns >= CLEARED_NS;
+	pages_set_dirty(pfn, huge ? PAGEBLOCK_PAGES : (u64)os_page_size() >> PAGE_SHIFT);
+	if (huge && ns <= FAST_NS)
+		return true;
+	__atomic_store_n(&try_from, managed + managed / 2, __ATOMIC_RELAXED);
+	return false;
 }
 
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
-	enum thp thp = choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr_blocks);
-	u64 i;
-
-	for (i = 0; i < nr_blocks; i++)
-		pfn_to_block(pfn + (i << PAGEBLOCK_ORDER))->thp = (u8)thp;
+	set_thp(pfn, nr_blocks, choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr_blocks));
+	if (thp_of(pfn) == THP_DEFAULT && first_comes_fast(zone, pfn, nr_blocks))
+		set_thp(pfn, nr_blocks, THP_HUGE);
 	thp_repeat(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }
 
@@ -78,13 +141,13 @@ void thp_repeat(u64 pfn, u64 nr)
 
 	/* Run by run of pageblocks that are alike. */
 	while (pfn < end) {
-		enum thp thp = (enum thp)pfn_to_block(pfn)->thp;
+		enum thp thp = thp_of(pfn);
 
 		from = pfn;
 		do
 			pfn = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
-		while (pfn < end && pfn_to_block(pfn)->thp == thp);
-		if (thp == THP_HUGE || thp == THP_SMALL)
+		while (pfn < end && thp_of(pfn) == thp);
+		if (thp != THP_DEFAULT && thp != THP_OWN)
 			os_allow_huge_pages(pfn_to_addr(from), (size_t)(pfn - from) << PAGE_SHIFT,
 					    thp == THP_HUGE);
 	}
@@ -95,31 +158,84 @@ void thp_moved(u64 to, u64 from, u64 nr)
 	u64 at;
 
 	/* Of a place that the system was told nothing of, nobody would know: it cannot be untold. */
-	if (only_asked && pfn_to_block(from)->thp == THP_HUGE)
+	if (only_asked && thp_of(from) == THP_HUGE)
 		for (at = round_up(to, (u64)PAGEBLOCK_PAGES); at + PAGEBLOCK_PAGES <= to + nr;
 		     at += PAGEBLOCK_PAGES)
-			if (pfn_to_block(at)->thp == THP_DEFAULT)
-				pfn_to_block(at)->thp = THP_HUGE;
+			if (thp_of(at) == THP_DEFAULT)
+				set_thp(at, 1, THP_HUGE);
 	thp_repeat(to, nr);
 }
 
 bool thp_differs(u64 a, u64 b, u64 nr)
 {
-	u8 thp = pfn_to_block(a)->thp;
+	enum thp thp = thp_of(a);
 	u64 at = 0;
 
 	/* One page of each pageblock, then the last page. */
 	for (; at < nr; at = MIN(at + PAGEBLOCK_PAGES, MAX(nr - 1, at + 1)))
-		if (pfn_to_block(a + at)->thp != thp || pfn_to_block(b + at)->thp != thp)
+		if (thp_of(a + at) != thp || thp_of(b + at) != thp)
 			return true;
 	return false;
 }
 
 bool thp_is_huge(u64 pfn)
 {
-	u8 thp = pfn_to_block(pfn)->thp;
+	enum thp thp = thp_of(pfn);
 
-	return thp == THP_HUGE || thp == THP_OWN;
+	return thp == THP_HUGE || thp == THP_OWN || thp == THP_FORMER;
+}
+
+/*
+ * What is given back of a huge page the system would bring back, with a page of zeroes for each,
+ * as soon as it looks at what is left (khugepaged): a heap that had shrunk from 300 to 25 MiB was
+ * at 114 again a minute later. So of such a pageblock it is told to use none, until all of it was
+ * given. Each such pageblock may be a mapping of its own: beyond this many the whole zone is told.
+ */
+static u64 split_most(const struct zone *zone)
+{
+	return 8 + (__atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER) / 64;
+}
+
+/* What is huge stays so, but none becomes so any more. */
+static cold_path void tell_whole_zone(const struct zone *zone)
+{
+	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, pfn, from;
+
+	for (pfn = window.first >> PAGE_SHIFT; pfn < end; pfn += PAGEBLOCK_PAGES) {
+		for (from = pfn; pfn < end && block_is_of(pfn_to_block(pfn), zone->index) &&
+				 thp_of(pfn) != THP_SMALL && thp_of(pfn) != THP_FORMER;
+		     pfn += PAGEBLOCK_PAGES)
+			set_thp(pfn, 1, thp_is_huge(pfn) ? THP_FORMER : THP_SMALL);
+		thp_repeat(from, pfn - from);
+	}
+}
+
+static void block_given(u64 pfn)
+{
+	enum thp thp = thp_of(pfn);
+	bool part = pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
+
+	if (thp == THP_FORMER) {
+		set_thp(pfn, 1, THP_SMALL);
+	} else if (part && (thp == THP_HUGE || thp == THP_OWN)) {
+		set_thp(pfn, 1, THP_SPLIT);
+		if (__atomic_load_n(&nr_split, __ATOMIC_RELAXED) > split_most(pfn_zone(pfn)))
+			tell_whole_zone(pfn_zone(pfn));
+		else
+			thp_repeat(pfn, PAGEBLOCK_PAGES);
+	} else if (!part && thp == THP_SPLIT) {
+		set_thp(pfn, 1, THP_HUGE);
+		thp_repeat(pfn, PAGEBLOCK_PAGES);
+	}
+}
+
+void thp_given(u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr;
+
+	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+		if (thp_of(pfn) > THP_DEFAULT && thp_of(pfn) != THP_SMALL)
+			block_given(pfn);
 }
 
 bool thp_is_hot_locked(u64 pfn)

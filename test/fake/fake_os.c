@@ -553,6 +553,14 @@ uint64_t os_now_ms(void)
 	return __atomic_load_n(&fake.now_ms, __ATOMIC_RELAXED);
 }
 
+uint64_t os_first_touch_ns(void *addr)
+{
+	if (!fake_is_mapped(addr, 1))
+		misuse("os_first_touch_ns(%p): not mapped", addr);
+	fake.touched = addr;
+	return fake.touch_ns;
+}
+
 uint64_t os_random(void)
 {
 	return fake.random;

@@ -26,6 +26,8 @@ struct fake_machine {
 	const char *group;	/* the control group's name, version 2; NULL: none */
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
+	uint64_t touch_ns;	/* a first touch takes so long */
+	const void *touched;	/* by the last of those that were timed */
 	uint64_t random;
 	const char *pressure_file; /* NULL: the system does not tell of pressure */
 	bool pressure;		/* there is some: told once */

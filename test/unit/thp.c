@@ -34,16 +34,62 @@ static void large_heaps_get_them(void)
 	u64 pfn;
 
 	start(option_thp_auto, 0, false);
-	grow_to((u64)1 << 30);
+	grow_to((u64)64 << 20);
 	/* A system that uses none unasked is told nothing until then. */
 	assert_int_equal(nr_huge() + fake_calls(FAKE_SMALL), 0);
+	/* None is to be had: one more try for each time the heap is half as large again. */
+	grow_to((u64)1 << 30);
+	assert_in_range(nr_huge(), 5, 8);
 	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 1, 0))->thp, THP_DEFAULT);
 	grow_to((u64)1300 << 20);
-	assert_true(nr_huge() > 0);
+	assert_true(nr_huge() > 8);
 	/* For itself alone: the program knows how dense it is. */
 	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, ((u64)1 << MAX_ORDER) + 1, 0);
 	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
 	assert_int_equal(pfn_to_block(pfn)->thp, THP_DEFAULT);
+}
+
+/* Whether the heap grows by huge pages beyond 64 MiB when one takes so long. */
+static bool grows_by_huge_pages(u64 ns, u64 nr)
+{
+	u64 pfn, backed;
+
+	start(option_thp_auto, 0, false);
+	fake.touch_ns = ns;
+	grow_to((u64)64 << 20);
+	assert_null(fake.touched);
+	backed = pages_nr_backed();
+	pfn = alloc_pages_exact(MOVABLE, nr, 0);
+	if (nr > 8192) {
+		assert_null(fake.touched);
+		return nr_huge();
+	}
+	/* What was touched is dirty, and the first to be used. */
+	assert_ptr_equal(fake.touched, pfn_to_addr(pfn));
+	assert_int_equal(pages_nr_backed(), backed + nr);
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_HUGE);
+	return pfn_to_block(pfn + PAGEBLOCK_PAGES)->thp == THP_HUGE;
+}
+
+static void fast_ones_are_used_earlier(void)
+{
+	assert_true(grows_by_huge_pages(300000, 2048));
+}
+
+static void slow_ones_are_not(void)
+{
+	assert_false(grows_by_huge_pages(4000000, 2048));
+}
+
+static void small_pages_are_no_huge_ones(void)
+{
+	assert_false(grows_by_huge_pages(3000, 2048));
+}
+
+/* Only the program knows how densely it will use them. */
+static void larger_blocks_get_none(void)
+{
+	assert_false(grows_by_huge_pages(300000, 20000));
 }
 
 /* A heap that was large once, and is not. */
@@ -183,6 +229,59 @@ static void what_was_told_moves_along(void)
 	assert_int_equal(pfn_to_block(to + 2 * PAGEBLOCK_PAGES)->thp, THP_DEFAULT);
 }
 
+/* Of a pageblock of which part was given back the system is told to use no huge page, until all was. */
+static void what_was_given_in_part_is_small(void)
+{
+	u64 block[16], small;
+	unsigned i;
+
+	start(option_thp_always, 0, false);
+	for (i = 0; i < 16; i++)
+		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
+	for (i = 0; i < 16; i += 2)
+		free_pages(block[i]);
+	reclaim_trim(0);
+	assert_int_equal(pfn_to_block(block[0])->thp, THP_SPLIT);
+	assert_int_equal(pfn_to_block(block[15])->thp, THP_SPLIT);
+	small = fake_calls(FAKE_SMALL);
+	assert_int_equal(small, 2);
+	/* What is left of them is no huge page in use. */
+	assert_false(thp_is_huge(block[1]));
+	for (i = 1; i < 16; i += 2)
+		free_pages(block[i]);
+	reclaim_trim(0);
+	assert_int_equal(pfn_to_block(block[0])->thp, THP_HUGE);
+	assert_int_equal(pfn_to_block(block[15])->thp, THP_HUGE);
+	assert_int_equal(fake_calls(FAKE_SMALL), small);
+}
+
+/* Each is a mapping of its own, perhaps: of many the whole heap is told. */
+static void many_parts_are_told_together(void)
+{
+	static u64 block[8 * 100];
+	unsigned i, small = 0, former = 0;
+
+	start(option_thp_always, 0, false);
+	for (i = 0; i < ARRAY_SIZE(block); i++)
+		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
+	for (i = 0; i < ARRAY_SIZE(block); i += 8)
+		if (i < 8 * 80)
+			free_pages(block[i]);
+	reclaim_trim(0);
+	assert_in_range(fake_calls(FAKE_SMALL), 8, 20);
+	for (i = 0; i < ARRAY_SIZE(block); i += 8) {
+		small += pfn_to_block(block[i])->thp == THP_SMALL;
+		former += pfn_to_block(block[i])->thp == THP_FORMER;
+	}
+	/* Those that are huge still count as such. */
+	assert_int_equal(small, 80);
+	assert_int_equal(former, 20);
+	assert_true(thp_is_huge(block[8 * 99]));
+	free_pages(block[8 * 99]);
+	reclaim_trim(0);
+	assert_false(thp_is_huge(block[8 * 99]));
+}
+
 /* Blocks of 64 pages of 16 pageblocks; `nr` of each pageblock's eight are free for long. */
 static u64 dirty_after_ageing(unsigned nr)
 {
@@ -226,10 +325,12 @@ static void small_pages_age_one_by_one(void)
 	assert_int_equal(dirty_after_ageing(3), 0);
 }
 
-UNIT_MAIN(CASE(large_heaps_get_them), CASE(what_was_given_back_does_not_count),
+UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
+	  CASE(slow_ones_are_not), CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none), CASE(what_was_given_back_does_not_count),
 	  CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
 	  CASE(told_again_when_renewed), CASE(told_again_when_moved), CASE(what_was_told_moves_along),
+	  CASE(what_was_given_in_part_is_small), CASE(many_parts_are_told_together),
 	  CASE(hot_huge_pages_stay_whole),
 	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
