@@ -28,7 +28,8 @@ struct search {
 	u64 nr, align;
 	enum migratetype mt;
 	u64 start, end;	/* the run looked at last, as far as it was looked at */
-	bool goes_on;	/* beyond the end */
+	u64 block;	/* in it: by which it was found */
+	bool goes_on, goes_on_below; /* beyond the end, before the start */
 	/* The best of them: */
 	u64 at;		/* where the request would begin; 0: none yet */
 	u64 length;	/* of the whole run, likewise */
@@ -42,12 +43,28 @@ static bool fits_well(const struct search *s)
 }
 
 /*
+ * Where in the run the request would lie: beside what is in use, lest a gap is left there that is
+ * too short for the next. Where both ends are far, at the start of a block. (At the start of what was
+ * looked at, a place like any other, a class of 9000 bytes that was dropped and filled again took
+ * 1.5 times its memory.) But not on clean pages where there are warm ones.
+ */
+static u64 place(const struct search *s)
+{
+	u64 at = round_up(s->start, s->align), other;
+
+	if (!s->goes_on_below)
+		return at;
+	other = round_down(s->goes_on ? s->block : s->end - s->nr, s->align);
+	return pages_nr_dirty(other, s->nr) >= pages_nr_dirty(at, s->nr) ? other : at;
+}
+
+/*
  * Keeps the run looked at last if it serves better: warm pages rather than such that
  * fault, then the shorter run. Whether it would serve.
  */
 static bool consider(struct search *s)
 {
-	u64 length = s->end - s->start, at = round_up(s->start, s->align);
+	u64 length = s->end - s->start, at = place(s);
 	bool warm;
 
 	if (at + s->nr > s->end)
@@ -75,6 +92,7 @@ static void search_lists(struct search *s, bool warm)
 		for (tries = LISTED_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->run_next, tries--) {
 			s->start = pfn;
 			s->end = pfn + pfn_to_page(pfn)->run_nr;
+			s->goes_on_below = false;
 			if (consider(s) && (s->warm || !warm || !--cold))
 				return;
 		}
@@ -86,10 +104,11 @@ static void look_around(struct search *s, u64 pfn, unsigned order)
 {
 	u64 most = s->nr + s->align, above;
 
-	s->start = pfn;
+	s->start = s->block = pfn;
 	s->end = pfn + ((u64)1 << order);
 	if (!ends_before(pfn, pfn - 1))
 		s->start -= free_below(s->zone, pfn, most, s->mt, block_fits);
+	s->goes_on_below = pfn - s->start == most;
 	above = ends_before(s->end - 1, s->end) ?
 			0 : free_above(s->zone, s->end, most, s->mt, block_fits);
 	s->goes_on = above == most;

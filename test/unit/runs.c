@@ -157,7 +157,45 @@ static void a_block_of_two_types(void)
 	assert_int_equal(take(1700, 0, MIGRATE_MOVABLE), half);
 }
 
-UNIT_MAIN(CASE(the_shortest_serves),
+/* All is taken, given back, and taken again: each time it lies as close. */
+static void check_gaps(u64 size)
+{
+	static long at[16 * PAGEBLOCK_PAGES / 9];
+	u64 most = 16 * PAGEBLOCK_PAGES / size;
+	unsigned round;
+	size_t n, i;
+
+	start(16, MIGRATE_UNMOVABLE);
+	give(0, 16 * PAGEBLOCK_PAGES - 1); /* which ends before a page in use, by small blocks */
+	for (round = 0; round < 5; round++) {
+		for (n = 0; n < most; n++) {
+			at[n] = take(size, 1, MIGRATE_UNMOVABLE);
+			if (at[n] < 0)
+				break;
+		}
+		assert_in_range(n, most * 9 / 10, most);
+		for (i = 0; i < n; i++)
+			give((u64)at[round % 2 ? i : n - 1 - i], size);
+	}
+}
+
+static void no_gaps_between_18_pages(void)
+{
+	check_gaps(18);
+}
+
+static void no_gaps_between_22_pages(void)
+{
+	check_gaps(22);
+}
+
+static void no_gaps_between_36_pages(void)
+{
+	check_gaps(36);
+}
+
+UNIT_MAIN(CASE(the_shortest_serves), CASE(no_gaps_between_18_pages),
+	  CASE(no_gaps_between_22_pages), CASE(no_gaps_between_36_pages),
 	  CASE(other_types),
 	  CASE(each_length_is_found),
 	  CASE(places_are_aligned),

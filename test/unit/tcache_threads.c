@@ -259,7 +259,7 @@ static void caches_are_reused(void)
 	unsigned i;
 
 	little_work();
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < 20; i++)
 		in_thread(little_work);
 	page_alloc_totals(&first);
 	before = events();
