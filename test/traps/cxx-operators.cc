@@ -314,7 +314,8 @@ void thread_local_objects()
 	}
 	use_late(0);
 	grown = status_kib("RssAnon") - early;
-	CHECK(grown < 8 * 1024, "%ld KiB lost by 720 threads", grown);
+	/* Each has 200 KB. What the caches keep varies by some MiB. */
+	CHECK(grown < 32 * 1024, "%ld KiB lost by 720 threads", grown);
 }
 
 const struct trap_case cases[] = {
