@@ -42,7 +42,7 @@ static long mappings(void)
 
 /*
  * The budgets: so many more than at the start, whatever was done. A few are 4 or 5, where huge
- * pages come fast up to 25; blocks whose page tables were moved are mappings of their own, 50 to 110.
+ * pages come fast up to 15; blocks whose page tables were moved are mappings of their own, 50 to 110.
  */
 enum { A_FEW = 40, MOVED = 200 };
 
