@@ -33,8 +33,10 @@ static bool have_exit_key;	/* written before a second thread exists */
 
 static void shrink_orphans(enum give how)
 {
-	if (how == GIVE_ALL || (!tcache_reap_later() && !tcache_reaps_later()))
+	if (how == GIVE_ALL)
 		tcache_reap_orphans();
+	else
+		tcache_age_orphans();
 }
 
 /* What this thread itself keeps pins slabs like anything else. */

@@ -4,10 +4,19 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/watch.h"
 
+u64 pages_return(u64 pfn, u64 nr, enum give how)
+{
+	u64 given = pages_give_back(pfn, nr, how);
+
+	if (given)
+		thp_given(pfn, nr);
+	return given;
+}
+
 void pages_keep(u64 pfn, u64 nr)
 {
 	pages_set_dirty(pfn, nr);
-	if (!pages_give_back(pfn, nr, GIVE_ALL))
+	if (!pages_return(pfn, nr, GIVE_ALL))
 		pages_poison(pfn, nr);
 }
 

@@ -110,6 +110,8 @@ void pages_bind(u64 pfn, u64 nr);
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks);
 /* Tells the system again, for pages that were mapped anew. */
 void thp_repeat(u64 pfn, u64 nr);
+/* Pages were given back: the system is told not to bring them back as part of huge ones. */
+void thp_given(u64 pfn, u64 nr);
 /* The pages came with their mapping, and with what the system was told of that. */
 void thp_moved(u64 to, u64 from, u64 nr);
 /* Whether the system was told different things of the two ranges, or within one. */

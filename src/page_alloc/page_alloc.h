@@ -74,7 +74,13 @@ void free_pages(u64 pfn);
  */
 bool resize_pages(u64 pfn, u64 nr);
 
-/* backing.c. The owner moved the pages' content elsewhere by page tables: they are zero now. */
+/*
+ * backing.c. pages_give_back (buddy/zone.h), after which the system is told not to bring the
+ * pages back as part of a huge page. No lock is held.
+ */
+u64 pages_return(u64 pfn, u64 nr, enum give how);
+
+/* The owner moved the pages' content elsewhere by page tables: they are zero now. */
 void pages_moved(u64 pfn, u64 nr);
 /* The same for where they are now: what the system was told of the old place is told of the new. */
 void pages_moved_to(u64 to, u64 from, u64 nr);
@@ -85,12 +91,6 @@ void pages_moved_to(u64 to, u64 from, u64 nr);
  * nothing was done.
  */
 bool pages_renew(u64 pfn, u64 nr);
-
-/*
- * thp.c: pages were given back to the system, which is told not to bring them back as part
- * of huge pages. No lock is held.
- */
-void thp_given(u64 pfn, u64 nr);
 
 /* reclaim.c */
 

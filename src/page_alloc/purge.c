@@ -169,10 +169,8 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
  */
 static u64 give_range(u64 pfn, u64 nr, enum give how)
 {
-	u64 given = pages_give_back(pfn, nr, how), half;
+	u64 given = pages_return(pfn, nr, how), half;
 
-	if (given)
-		thp_given(pfn, nr);
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
 	half = round_up(nr / 2, os_page_size() >> PAGE_SHIFT);

@@ -84,15 +84,6 @@ static bool has_hole(u64 pfn, const struct size_class *sc)
 	return false;
 }
 
-static u64 give_hole(u64 pfn, u64 nr, enum give how)
-{
-	u64 given = pages_give_back(pfn, nr, how);
-
-	if (given)
-		thp_given(pfn, nr);
-	return given;
-}
-
 /* Gives back what are holes of an isolated slab by the map; pages given. */
 static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, enum give how)
 {
@@ -105,12 +96,12 @@ static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, enum
 				start = at;
 			nr += unit;
 		} else if (nr) {
-			given += give_hole(pfn + start, nr, how);
+			given += pages_return(pfn + start, nr, how);
 			nr = 0;
 		}
 	}
 	if (nr)
-		given += give_hole(pfn + start, nr, how);
+		given += pages_return(pfn + start, nr, how);
 	page->nr_clean = (u8)(page->nr_clean + given);
 	return given;
 }

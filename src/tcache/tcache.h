@@ -320,12 +320,8 @@ void tcache_unlock_all(void);
 void tcache_after_fork(void);
 /* Empties orphans, but those that other threads do empty just now. */
 void tcache_reap_orphans(void);
-/*
- * In a child of fork they wait, and what else does, as long as it may be about to call exec: for
- * some calls of tcache_reap_later, which is true when it was done now.
- */
-bool tcache_reaps_later(void);
-bool tcache_reap_later(void);
+/* The same at a step of ageing; in a child of fork that may be about to call exec only after some. */
+void tcache_age_orphans(void);
 /* Whether no thread's cache works on the private shard, what a fork left behind put aside. */
 bool tcache_wait_all_left(struct shard *shard);
 

@@ -405,11 +405,6 @@ bool tcache_reap_later(void)
 	return true;
 }
 
-bool tcache_reaps_later(void)
-{
-	return __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
-}
-
 /* The orphan that is to be emptied next, by the caller alone; NULL. */
 static struct tcache *begin_reap(void)
 {
@@ -463,6 +458,12 @@ void tcache_reap_orphans(void)
 			tcache_flush(tc);
 		end_reap(tc);
 	}
+}
+
+void tcache_age_orphans(void)
+{
+	if (!tcache_reap_later() && !__atomic_load_n(&reap_after, __ATOMIC_RELAXED))
+		tcache_reap_orphans();
 }
 
 /* How long another thread that empties an orphan is waited for: it may have been stopped. */

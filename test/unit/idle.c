@@ -172,6 +172,19 @@ static void *leave_without_a_word(void *tid)
 	return NULL;
 }
 
+/* Runs a thread that ends so. */
+static void gone(void *(*leave)(void *))
+{
+	pthread_t thread;
+	int tid;
+
+	assert_int_equal(pthread_create(&thread, NULL, leave, &tid), 0);
+	pthread_join(thread, NULL);
+	/* The joiner wakes while the system still knows the thread. */
+	while (!os_tid_is_gone(tid))
+		sched_yield();
+}
+
 /* What a thread had that ended by the bare system call, sealed or not, is reclaimed whole. */
 static void a_thread_that_is_gone_leaves_nothing(void)
 {
@@ -180,14 +193,7 @@ static void a_thread_that_is_gone_leaves_nothing(void)
 	start();
 	helper_does(allocate_and_give);
 	for (round = 0; round < 4; round++) {
-		pthread_t thread;
-		int tid;
-
-		assert_int_equal(pthread_create(&thread, NULL, leave_without_a_word, &tid), 0);
-		pthread_join(thread, NULL);
-		/* The joiner wakes while the system still knows the thread. */
-		while (!os_tid_is_gone(tid))
-			sched_yield();
+		gone(leave_without_a_word);
 		assert_int_equal(cached().threads, 3);
 		tcache_shrink_idle(GIVE_ALL);
 		assert_int_equal(cached().threads, 2);
@@ -215,13 +221,8 @@ static void a_thread_that_is_gone_with_little_leaves_nothing(void)
 	for (round = 0; round < 4; round++) {
 		enum give how = round % 2 ? GIVE_IDLE : GIVE_ALL;
 		u64 before = cached().threads;
-		pthread_t thread;
-		int tid;
 
-		assert_int_equal(pthread_create(&thread, NULL, leave_with_little, &tid), 0);
-		pthread_join(thread, NULL);
-		while (!os_tid_is_gone(tid))
-			sched_yield();
+		gone(leave_with_little);
 		assert_int_equal(cached().objects, 1);
 		for (looks = 0; cached().threads > before; looks++)
 			tcache_shrink_idle(how);
