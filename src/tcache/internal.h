@@ -105,11 +105,6 @@ extern struct tcache *orphans HIDDEN;	/* those whose thread is gone, not emptied
 
 /* The shard a cache works on; the shared caches of capacity 0 have the first. */
 struct shard *tcache_shard(const struct tcache *tc);
-/*
- * In a child of fork: tcache_reap_orphans, and what else waits, after some refills and steps of
- * ageing: true when it was done now.
- */
-bool tcache_reap_later(void);
 /* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
 void tcache_orphan(struct tcache *tc);
 

@@ -368,6 +368,9 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	void *object;
 	u32 before;
 
+	/* There may be something in the cache now. */
+	if (unlikely(tcache_late_in_child()))
+		return tcache_alloc(current_tcache(), class);
 	if (unlikely(tc->state != TCACHE_LIVE)) {
 		if (tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED) {
 			tc = tcache_get();
@@ -380,9 +383,6 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 		stat_add_shared(objects_refilled, 1);
 		return object;
 	}
-	/* May have allocated, so that there is something now. */
-	if (unlikely(tcache_reap_later()))
-		return tcache_alloc(current_tcache(), class);
 	before = tcache_enter(tc);
 	object = refill_live(tc, class);
 	tcache_leave(tc, before);

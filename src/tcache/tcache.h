@@ -268,7 +268,7 @@ struct tcache_hooks {
 	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
 	void (*bringup)(void);		/* before the first cache is made */
 	bool (*watch_exit)(struct tcache *tc); /* arranges for tcache_exit(tc) at thread exit */
-	void (*late_in_child)(void);	/* some refills or steps of ageing after a fork; may allocate. Or NULL */
+	void (*late_in_child)(void);	/* what waits in a child of fork, see tcache_late_in_child; or NULL */
 };
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
@@ -322,6 +322,12 @@ void tcache_after_fork(void);
 void tcache_reap_orphans(void);
 /* The same at a step of ageing; in a child of fork that may be about to call exec only after some. */
 void tcache_age_orphans(void);
+/*
+ * Where an allocation begins that has to look further than the thread's cache: in a child of fork
+ * does what waits, after some such allocations and steps of ageing. True when it was done now: it
+ * may have allocated.
+ */
+bool tcache_late_in_child(void);
 /* Whether no thread's cache works on the private shard, what a fork left behind put aside. */
 bool tcache_wait_all_left(struct shard *shard);
 

@@ -39,8 +39,8 @@ static u64 nr_live;
 u32 threads_nr_active;
 
 /*
- * Refills a child of fork makes before it reaps orphans: enough for the way to
- * exec, few enough not to hoard for long. Only the child's first thread counts.
+ * Allocations beyond the thread's cache, and steps of ageing, that a child of fork makes before
+ * it reaps orphans: enough for the way to exec, few enough not to hoard for long.
  */
 #define REAP_AFTER 64
 static u32 reap_after;
@@ -389,15 +389,21 @@ void tcache_after_fork(void)
 		__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
 }
 
-bool tcache_reap_later(void)
+/* One step of those that a child makes before; whether it was the last, for one thread only. */
+static bool steps_on(u32 left)
+{
+	return __atomic_compare_exchange_n(&reap_after, &left, left - 1, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED) && left == 1;
+}
+
+bool tcache_late_in_child(void)
 {
 	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
 
 	if (likely(!left))
 		return false;
-	/* One of the threads that see the last step makes it. */
-	if (!__atomic_compare_exchange_n(&reap_after, &left, left - 1, false, __ATOMIC_RELAXED,
-					 __ATOMIC_RELAXED) || left != 1)
+	/* What a new thread allocates is not to be a heap's that is destroyed before it. */
+	if ((left == 1 && (!scope_may_map() || this_scope.owner)) || !steps_on(left))
 		return false;
 	tcache_reap_orphans();
 	if (tcache_hooks.late_in_child)
@@ -462,7 +468,15 @@ void tcache_reap_orphans(void)
 
 void tcache_age_orphans(void)
 {
-	if (!tcache_reap_later() && !__atomic_load_n(&reap_after, __ATOMIC_RELAXED))
+	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
+
+	/*
+	 * The last step is an allocation's, as it makes a thread: that takes locks under which the C
+	 * library frees (the stacks of threads that ended, and what lies beside them).
+	 */
+	if (left > 1)
+		steps_on(left);
+	else
 		tcache_reap_orphans();
 }
 

@@ -98,6 +98,35 @@ static void background_thread(void)
 	CHECK(wait_exit(pid) == 0);
 }
 
+/*
+ * The C library frees under locks that making a thread takes: in a child the thread is started by
+ * who allocates, however much is freed and ages before.
+ */
+static void frees_start_no_thread(void)
+{
+	enum { NR = 300 };
+	void *block[NR];
+	pid_t pid;
+	int i;
+
+	for (i = 0; i < NR; i++)
+		block[i] = malloc(2 << 20);
+	pid = fork();
+	if (pid == 0) {
+		for (i = 0; i < NR; i++) {
+			memset(block[i], 1, 4096);
+			free(block[i]);
+			usleep(1000);
+		}
+		CHECK(count_tasks() == 1, "%d tasks", count_tasks());
+		for (i = 0; i < 64; i++)
+			free(malloc(2 << 20));
+		CHECK(count_tasks() == 2, "%d tasks", count_tasks());
+		exit(0);
+	}
+	CHECK(wait_exit(pid) == 0);
+}
+
 /* The whole of it on the real system, which is not short of memory, as far as known. */
 static void watching_for_pressure(void)
 {
@@ -420,6 +449,8 @@ static const struct trap_case cases[] = {
 	{ .name = "smaller_arrays_do_not_stay", .run = smaller_arrays_do_not_stay },
 	{ .name = "one_buffer_is_enough_to_age", .run = one_buffer_is_enough_to_age,
 	  .conf = "decay_ms:300" },
+	{ .name = "frees_start_no_thread", .run = frees_start_no_thread,
+	  .conf = "background_thread:true,decay_ms:10" },
 	{ .name = "background_thread", .run = background_thread,
 	  .conf = "background_thread:true,decay_ms:300" },
 	{ .name = "watching_for_pressure", .run = watching_for_pressure,
