@@ -18,6 +18,7 @@
 #include "base/options.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/watch.h"
 
 /* Pages in use, and pages of a zone, from which on it grows by huge ones. */
 #define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)
@@ -109,7 +110,7 @@ static void set_thp(u64 pfn, u64 nr_blocks, enum thp thp)
 static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
 	static u64 try_from = TRY_FROM; /* relaxed atomic */
-	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED), ns;
+	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED), touched, ns;
 	bool huge;
 
 	if (!only_asked || nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM ||
@@ -120,7 +121,9 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 	thp_repeat(pfn, PAGEBLOCK_PAGES);
 	ns = os_first_touch_ns(pfn_to_addr(pfn));
 	huge = ns >= CLEARED_NS;
-	pages_set_dirty(pfn, huge ? PAGEBLOCK_PAGES : (u64)os_page_size() >> PAGE_SHIFT);
+	touched = huge ? PAGEBLOCK_PAGES : (u64)os_page_size() >> PAGE_SHIFT;
+	pages_set_dirty(pfn, touched);
+	pages_poison(pfn, touched);
 	if (huge && ns <= FAST_NS)
 		return true;
 	__atomic_store_n(&try_from, managed + managed / 2, __ATOMIC_RELAXED);

@@ -3,6 +3,7 @@
 
 #include "base/stats.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/watch.h"
 
 #define MOVABLE (BM_GFP_KERNEL | BM_GFP_MOVABLE)
 
@@ -74,6 +75,18 @@ static bool grows_by_huge_pages(u64 ns, u64 nr)
 static void fast_ones_are_used_earlier(void)
 {
 	assert_true(grows_by_huge_pages(300000, 2048));
+}
+
+/* What is free and dirty is poison, so this is too. (The last case: poisoning stays on.) */
+static void the_first_one_is_poisoned(void)
+{
+	start(option_thp_auto, 0, false);
+	options.page_poison = true;
+	page_watch_update();
+	fake.touch_ns = 300000;
+	grow_to((u64)64 << 20);
+	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 2048, 0))->thp, THP_HUGE);
+	assert_string_equal(fake_output(), "");
 }
 
 static void slow_ones_are_not(void)
@@ -333,4 +346,5 @@ UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
 	  CASE(told_again_when_renewed), CASE(told_again_when_moved), CASE(what_was_told_moves_along),
 	  CASE(what_was_given_in_part_is_small), CASE(many_parts_are_told_together),
 	  CASE(hot_huge_pages_stay_whole),
-	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one))
+	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one),
+	  CASE(the_first_one_is_poisoned))
