@@ -178,7 +178,7 @@ static void unlock_and_tell(void)
 		       (void *)blocked);
 }
 
-u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
+u64 section_map_roomy(u64 nr_blocks, u64 room, u64 align, enum pageblock_state state, u8 zone)
 {
 	u64 block = 0;
 	u64 from;
@@ -188,7 +188,7 @@ u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
 		mem_map.hint++;
 	from = mem_map.hint;
 	for (;;) {
-		block = find_absent(from, nr_blocks, align);
+		block = find_absent(from, nr_blocks + room, align);
 		if (!block) {
 			errno = ENOMEM;
 			break;

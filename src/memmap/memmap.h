@@ -99,10 +99,11 @@ enum lru { LRU_NONE, LRU_AGES, LRU_ASIDE };
 
 /*
  * What the system was told of huge pages. THP_DEFAULT: nothing; THP_OWN: nothing, as it uses
- * them of its own accord. THP_SPLIT: to use none any more, since part of it was given back;
- * THP_FORMER: the same, but what is huge is so still.
+ * them of its own accord. To use none any more, see thp_split.c: THP_SPLIT, since part of the
+ * pageblock was given back; THP_FORMER, with the whole zone, and what is huge is so still;
+ * THP_ONCE, the same, and it is huge no more.
  */
-enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL, THP_SPLIT, THP_FORMER };
+enum thp { THP_DEFAULT, THP_OWN, THP_HUGE, THP_SMALL, THP_SPLIT, THP_FORMER, THP_ONCE };
 
 /* One for each 2 MiB. */
 struct pageblock {
@@ -281,9 +282,14 @@ bool memmap_init(void);
  * Maps nr_blocks pageblocks of heap with their mem_map, each in the given state, the
  * first at a multiple of `align` pageblocks (a power of two). Returns the first
  * pfn, or 0 with errno ENOMEM. The new pages are zero; their struct pages, tags
- * and bitmaps are zero too.
+ * and bitmaps are zero too. Behind them lie `room` absent pageblocks, to grow into
+ * (section_map_at) as long as nobody else does.
  */
-u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone);
+u64 section_map_roomy(u64 nr_blocks, u64 room, u64 align, enum pageblock_state state, u8 zone);
+static inline u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
+{
+	return section_map_roomy(nr_blocks, 0, align, state, zone);
+}
 
 /*
  * Extends the heap by nr_blocks pageblocks right behind pfn `at` if nothing lies

@@ -29,16 +29,11 @@ u64 highmem_alloc(const struct alloc_context *ac)
 		return 0;
 	if (ac->gfp & GFP_ROOMY)
 		room = blocks_for(ac->nr + room_behind(ac->nr)) - blocks;
-	pfn = section_map(blocks + room, align, BLOCK_HIGHMEM, zone->index);
-	if (!pfn && room) {
-		room = 0;
+	pfn = section_map_roomy(blocks, room, align, BLOCK_HIGHMEM, zone->index);
+	if (!pfn && room)
 		pfn = section_map(blocks, align, BLOCK_HIGHMEM, zone->index);
-	}
 	if (!pfn)
 		return 0;
-	/* Address space that others take last. What cannot be unmapped is the block's, empty. */
-	if (room && !section_unmap(pfn + (blocks << PAGEBLOCK_ORDER), room))
-		blocks += room;
 	pages_count_backed((long)ac->nr);
 	zone_advise(zone, pfn, blocks);
 	if (unlikely(ac->gfp & BM_GFP_WRITE))
