@@ -114,7 +114,7 @@ void shrink_all(void);
  */
 void *alloc_record(size_t bytes);
 
-/* purge.c: gives up to nr dirty free pages back to the system, oldest first; pages given. */
+/* Gives up to nr dirty free pages back to the system, oldest first; pages given. */
 u64 reclaim_purge(u64 nr);
 
 /* Steps of ageing in a decay time. */

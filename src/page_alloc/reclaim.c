@@ -311,7 +311,7 @@ void reclaim_wake(void)
 		kswapd_wake();
 		return;
 	}
-	/* 0: there was none yet; the first comes in any case. */
+	/* 0: it has not begun. The next look begins it, and the first step is not far then. */
 	if (options.decay_ms > 0 && __atomic_load_n(&decay.step_due_ms, __ATOMIC_RELAXED) > now) {
 		__atomic_store_n(&decay.step_due_ms, now, __ATOMIC_RELAXED);
 		__atomic_store_n(&decay.look_due_ms, now, __ATOMIC_RELAXED);
@@ -393,14 +393,26 @@ static void drop_was_given(u64 given)
 	__atomic_store_n(&drop.given_ms, now, __ATOMIC_RELAXED);
 }
 
-static out_of_line void give_dropped(u64 excess)
+/* Of what is beyond the bound that which may go, off the count: one takes it of several that drop at once. */
+static u64 claim_excess(u64 pages, u64 most)
 {
-	u64 may_go = nr_may_go(excess), given;
+	u64 excess;
+
+	do
+		excess = pages > most ? nr_may_go(pages - most) : 0;
+	while (excess && !__atomic_compare_exchange_n(&drop.pages, &pages, pages - excess, true,
+						      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return excess;
+}
+
+static out_of_line void give_dropped(u64 pages, u64 most)
+{
+	u64 excess = claim_excess(pages, most), given;
 	int saved = errno;
 
-	if (!may_go)
+	if (!excess)
 		return;
-	given = purge(may_go, GIVE_AGED);
+	given = purge(excess, GIVE_AGED);
 	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
 	if (!given || given > excess)
 		drop_is_less(given ? given - excess : UINT64_MAX);
@@ -417,12 +429,7 @@ void reclaim_pages_dropped(u64 nr)
 	/* The background thread needs no call. */
 	if (likely(pages <= most) || kswapd_is_running())
 		return;
-	/* Of several that drop at once one takes the excess. */
-	while (pages > most && !__atomic_compare_exchange_n(&drop.pages, &pages, most, true,
-							    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
-	if (pages > most)
-		give_dropped(pages - most);
+	give_dropped(pages, most);
 }
 
 u64 reclaim_purge(u64 nr)
