@@ -88,11 +88,12 @@ struct zone {
 	u64 nr_dirty;	/* of these, with a dirty bit; likewise */
 	u64 least_dirty; /* the least that nr_dirty was since reclaim looked last */
 	u64 managed;	/* pages of all its pageblocks; likewise */
-	u64 watermark[NR_WMARKS]; /* pages; written at start */
+	u64 watermark[NR_WMARKS]; /* pages; relaxed atomics, written at start and after growth */
 	u64 lowmem_reserve[NR_ZONES]; /* pages kept from requests that prefer zone i */
 	u32 tick;	/* reclaim's clock, see page_alloc/purge.c */
 	struct lru_list lru[2]; /* LRU_AGES, LRU_ASIDE; see lru.h */
 	u32 nr_pcps;	/* a power of two */
+	u32 nr_split;	/* pageblocks that are THP_SPLIT; relaxed atomic */
 	struct free_area area[NR_ORDERS];
 	struct run_lists runs[2]; /* movable ones that begin clean, and dirty */
 	struct pcp pcps[NR_PCPS];

@@ -100,8 +100,8 @@ static enum os_moved move_piece(u64 to, u64 from, u64 nr)
 	if (bytes >= PIECE_LEAST)
 		how = os_move_pages(pfn_to_virt(to), pfn_to_virt(from), bytes);
 	if (how == OS_MOVED) {
-		pages_moved(from, nr);
 		pages_moved_to(to, from, nr);
+		pages_moved(from, nr);
 	} else if (how == OS_NOT_MOVED) {
 		memcpy(pfn_to_virt(to), pfn_to_virt(from), bytes);
 	}

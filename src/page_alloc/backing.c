@@ -23,6 +23,7 @@ void pages_keep(u64 pfn, u64 nr)
 void pages_moved(u64 pfn, u64 nr)
 {
 	pages_clear_dirty(pfn, nr);
+	thp_given(pfn, nr);
 }
 
 void pages_moved_to(u64 to, u64 from, u64 nr)
@@ -44,6 +45,7 @@ bool pages_renew(u64 pfn, u64 nr)
 		return false;
 	pages_clear_dirty(pfn, nr);
 	/* What the system was told of its neighbours, or they would not be one. */
+	thp_given(pfn, nr);
 	thp_repeat(pfn, nr);
 	pages_bind(pfn, nr);
 	return true;

@@ -108,10 +108,18 @@ void pages_bind(u64 pfn, u64 nr);
 
 /* thp.c: whether nr_blocks pageblocks just mapped may have huge pages. */
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks);
-/* Tells the system again, for pages that were mapped anew. */
+static inline enum thp thp_of(u64 pfn)
+{
+	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);
+}
+/* Notes what the system is told of so many pageblocks; thp_repeat tells it. */
+void set_thp(u64 pfn, u64 nr_blocks, enum thp thp);
+/* Tells the system (again, for pages that were mapped anew). */
 void thp_repeat(u64 pfn, u64 nr);
 /* Pages were given back: the system is told not to bring them back as part of huge ones. */
 void thp_given(u64 pfn, u64 nr);
+/* Pageblocks are about to be unmapped: they count no more, whatever zone grows there next. */
+void thp_forget_split(u64 pfn, u64 nr);
 /* The pages came with their mapping, and with what the system was told of that. */
 void thp_moved(u64 to, u64 from, u64 nr);
 /* Whether the system was told different things of the two ranges, or within one. */

@@ -81,24 +81,17 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 										    small_pages();
 }
 
-static enum thp thp_of(u64 pfn)
-{
-	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);
-}
-
-/* Pageblocks that are THP_SPLIT, about. Relaxed atomic. */
-static u64 nr_split;
-
-static void set_thp(u64 pfn, u64 nr_blocks, enum thp thp)
+void set_thp(u64 pfn, u64 nr_blocks, enum thp thp)
 {
 	u64 i;
 
 	for (i = 0; i < nr_blocks; i++, pfn += PAGEBLOCK_PAGES) {
-		long more = (thp == THP_SPLIT) - (thp_of(pfn) == THP_SPLIT);
+		enum thp before = (enum thp)__atomic_exchange_n(&pfn_to_block(pfn)->thp, (u8)thp,
+								__ATOMIC_RELAXED);
+		int more = (thp == THP_SPLIT) - (before == THP_SPLIT);
 
-		__atomic_store_n(&pfn_to_block(pfn)->thp, (u8)thp, __ATOMIC_RELAXED);
 		if (more)
-			__atomic_fetch_add(&nr_split, (u64)more, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&pfn_zone(pfn)->nr_split, (u32)more, __ATOMIC_RELAXED);
 	}
 }
 
@@ -156,17 +149,24 @@ void thp_repeat(u64 pfn, u64 nr)
 	}
 }
 
+/* Of no more pages than a pageblock has. */
+static bool has_huge(u64 pfn, u64 nr)
+{
+	return thp_of(pfn) == THP_HUGE || thp_of(pfn + nr - 1) == THP_HUGE;
+}
+
 void thp_moved(u64 to, u64 from, u64 nr)
 {
-	u64 at;
+	u64 start = round_down(to, (u64)PAGEBLOCK_PAGES), end = to + nr, at, next;
 
 	/* Of a place that the system was told nothing of, nobody would know: it cannot be untold. */
-	if (only_asked && thp_of(from) == THP_HUGE)
-		for (at = round_up(to, (u64)PAGEBLOCK_PAGES); at + PAGEBLOCK_PAGES <= to + nr;
-		     at += PAGEBLOCK_PAGES)
-			if (thp_of(at) == THP_DEFAULT)
-				set_thp(at, 1, THP_HUGE);
-	thp_repeat(to, nr);
+	for (at = to; only_asked && at < end; at = next) {
+		next = MIN(end, round_down(at, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+		if (thp_of(at) == THP_DEFAULT && has_huge(from + (at - to), next - at))
+			set_thp(at, 1, THP_HUGE);
+	}
+	/* Whole pageblocks: a mapping more begins at the border of one. */
+	thp_repeat(start, round_up(end, (u64)PAGEBLOCK_PAGES) - start);
 }
 
 bool thp_differs(u64 a, u64 b, u64 nr)
@@ -186,59 +186,6 @@ bool thp_is_huge(u64 pfn)
 	enum thp thp = thp_of(pfn);
 
 	return thp == THP_HUGE || thp == THP_OWN || thp == THP_FORMER;
-}
-
-/*
- * What is given back of a huge page the system would bring back, with a page of zeroes for each,
- * as soon as it looks at what is left (khugepaged): a heap that had shrunk from 300 to 25 MiB was
- * at 114 again a minute later. So of such a pageblock it is told to use none, until all of it was
- * given. Each such pageblock may be a mapping of its own: beyond this many the whole zone is told.
- */
-static u64 split_most(const struct zone *zone)
-{
-	return 8 + (__atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER) / 64;
-}
-
-/* What is huge stays so, but none becomes so any more. */
-static cold_path void tell_whole_zone(const struct zone *zone)
-{
-	u64 end = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, pfn, from;
-
-	for (pfn = window.first >> PAGE_SHIFT; pfn < end; pfn += PAGEBLOCK_PAGES) {
-		for (from = pfn; pfn < end && block_is_of(pfn_to_block(pfn), zone->index) &&
-				 thp_of(pfn) != THP_SMALL && thp_of(pfn) != THP_FORMER;
-		     pfn += PAGEBLOCK_PAGES)
-			set_thp(pfn, 1, thp_is_huge(pfn) ? THP_FORMER : THP_SMALL);
-		thp_repeat(from, pfn - from);
-	}
-}
-
-static void block_given(u64 pfn)
-{
-	enum thp thp = thp_of(pfn);
-	bool part = pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
-
-	if (thp == THP_FORMER) {
-		set_thp(pfn, 1, THP_SMALL);
-	} else if (part && (thp == THP_HUGE || thp == THP_OWN)) {
-		set_thp(pfn, 1, THP_SPLIT);
-		if (__atomic_load_n(&nr_split, __ATOMIC_RELAXED) > split_most(pfn_zone(pfn)))
-			tell_whole_zone(pfn_zone(pfn));
-		else
-			thp_repeat(pfn, PAGEBLOCK_PAGES);
-	} else if (!part && thp == THP_SPLIT) {
-		set_thp(pfn, 1, THP_HUGE);
-		thp_repeat(pfn, PAGEBLOCK_PAGES);
-	}
-}
-
-void thp_given(u64 pfn, u64 nr)
-{
-	u64 end = pfn + nr;
-
-	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
-		if (thp_of(pfn) > THP_DEFAULT && thp_of(pfn) != THP_SMALL)
-			block_given(pfn);
 }
 
 bool thp_is_hot_locked(u64 pfn)

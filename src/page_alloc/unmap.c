@@ -62,6 +62,7 @@ static bool unmap_isolated(const struct isolated *run)
 {
 	/* Whoever maps here next expects the struct pages to be zero, like the pages. */
 	pages_clear_dirty(run->pfn, run->nr);
+	thp_forget_split(run->pfn, run->nr);
 	clear_mem_map(run->pfn, run->nr);
 	if (section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER))
 		return true;

@@ -203,8 +203,10 @@ static void told_again_when_renewed(void)
 	pfn_to_block(pfn + PAGEBLOCK_PAGES)->thp = THP_SMALL;
 	before = nr_huge();
 	assert_true(pages_renew(pfn + 96, 3 * PAGEBLOCK_PAGES - 96));
-	assert_int_equal(nr_huge(), before + 2);
-	assert_int_equal(fake_calls(FAKE_SMALL), 1);
+	assert_int_equal(nr_huge(), before + 1);
+	/* Of the first, part is there still. */
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_SPLIT);
+	assert_int_equal(fake_calls(FAKE_SMALL), 3);
 }
 
 /* So is what was moved, where the system was told something else of the place it came from. */
@@ -235,9 +237,9 @@ static void what_was_told_moves_along(void)
 	from = alloc_pages_exact(MOVABLE, 3 * PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
 	assert_int_equal(pfn_to_block(to)->thp, THP_DEFAULT);
 	pfn_to_block(from)->thp = THP_HUGE;
-	pages_moved_to(to + 5, from + 5, 2 * PAGEBLOCK_PAGES);
-	/* Whole pageblocks alone: the system makes no smaller pages huge. */
-	assert_int_equal(pfn_to_block(to)->thp, THP_DEFAULT);
+	pages_moved_to(to + 5, from + 2, 2 * PAGEBLOCK_PAGES);
+	/* It was told so of the first two, by the end of the first they came from. */
+	assert_int_equal(pfn_to_block(to)->thp, THP_HUGE);
 	assert_int_equal(pfn_to_block(to + PAGEBLOCK_PAGES)->thp, THP_HUGE);
 	assert_int_equal(pfn_to_block(to + 2 * PAGEBLOCK_PAGES)->thp, THP_DEFAULT);
 }
@@ -272,7 +274,7 @@ static void what_was_given_in_part_is_small(void)
 static void many_parts_are_told_together(void)
 {
 	static u64 block[8 * 100];
-	unsigned i, small = 0, former = 0;
+	unsigned i, once = 0, former = 0;
 
 	start(option_thp_always, 0, false);
 	for (i = 0; i < ARRAY_SIZE(block); i++)
@@ -283,16 +285,59 @@ static void many_parts_are_told_together(void)
 	reclaim_trim(0);
 	assert_in_range(fake_calls(FAKE_SMALL), 8, 20);
 	for (i = 0; i < ARRAY_SIZE(block); i += 8) {
-		small += pfn_to_block(block[i])->thp == THP_SMALL;
+		once += pfn_to_block(block[i])->thp == THP_ONCE;
 		former += pfn_to_block(block[i])->thp == THP_FORMER;
 	}
 	/* Those that are huge still count as such. */
-	assert_int_equal(small, 80);
+	assert_int_equal(once, 80);
 	assert_int_equal(former, 20);
 	assert_true(thp_is_huge(block[8 * 99]));
 	free_pages(block[8 * 99]);
 	reclaim_trim(0);
 	assert_false(thp_is_huge(block[8 * 99]));
+	/* Until few hold anything: of those the system is told one by one again. */
+	for (i = 0; i < ARRAY_SIZE(block); i++)
+		if (i >= 8 * 3 && i != 8 * 99 && (i >= 8 * 80 || i % 8))
+			free_pages(block[i]);
+	assert_int_equal(pfn_to_block(block[8 * 50])->thp, THP_ONCE);
+	reclaim_trim(0);
+	assert_int_equal(pfn_to_block(block[8 * 50])->thp, THP_HUGE);
+	assert_int_equal(pfn_to_block(block[8 * 99])->thp, THP_HUGE);
+	assert_int_equal(pfn_to_block(block[8 * 2])->thp, THP_SPLIT);
+}
+
+/* Each zone has a count of its own, and is told for itself. */
+static void a_zone_below_is_told_too(void)
+{
+	static u64 block[8 * 20];
+	unsigned i;
+
+	start(option_thp_always, 0, false);
+	for (i = 0; i < ARRAY_SIZE(block); i++)
+		block[i] = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, 6);
+	assert_true(pfn_is_low(block[0]));
+	for (i = 0; i < ARRAY_SIZE(block); i += 8)
+		free_pages(block[i]);
+	reclaim_trim(0);
+	for (i = 0; i < ARRAY_SIZE(block); i += 8)
+		assert_int_equal(pfn_to_block(block[i])->thp, THP_ONCE);
+	assert_in_range(fake_calls(FAKE_SMALL), 8, 12);
+}
+
+/* The place that pages were moved away from is given back as well. */
+static void what_was_moved_away_is_small(void)
+{
+	u64 pfn;
+
+	start(option_thp_always, 0, false);
+	pfn = alloc_pages_exact(MOVABLE, PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	pages_set_dirty(pfn, PAGEBLOCK_PAGES);
+	pages_moved(pfn + 100, 300);
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_SPLIT);
+	assert_int_equal(fake_calls(FAKE_SMALL), 1);
+	pages_moved(pfn, 100);
+	pages_moved(pfn + 400, PAGEBLOCK_PAGES - 400);
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_HUGE);
 }
 
 /* Blocks of 64 pages of 16 pageblocks; `nr` of each pageblock's eight are free for long. */
@@ -345,6 +390,7 @@ UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
 	  CASE(told_again_when_renewed), CASE(told_again_when_moved), CASE(what_was_told_moves_along),
 	  CASE(what_was_given_in_part_is_small), CASE(many_parts_are_told_together),
+	  CASE(a_zone_below_is_told_too), CASE(what_was_moved_away_is_small),
 	  CASE(hot_huge_pages_stay_whole),
 	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one),
 	  CASE(the_first_one_is_poisoned))

@@ -1,0 +1,152 @@
+/*
+ * rank 4: huge pages of which part was given back.
+ *
+ * The system would bring it back, with a page of zeroes for each, as soon as it looks at what is
+ * left (khugepaged): a heap that had shrunk from 300 to 25 MiB was at 114 again a minute later.
+ * So of such a pageblock it is told to use none, until all of it was given. Each may be a
+ * mapping of its own: of many the whole zone is told, until few are left that hold anything.
+ *
+ * Whoever gives pages back comes here, with no lock held. Of two that tell different things of
+ * one pageblock at once the system may have heard the other last: that costs no more than what
+ * all this saves.
+ */
+#include "os/os.h"
+#include "page_alloc/internal.h"
+
+/* Pageblocks of the zone that may be told of one by one. */
+static u64 split_most(const struct zone *zone)
+{
+	return 8 + (__atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER) / 64;
+}
+
+/* What a pageblock becomes when the whole zone is told: what is huge stays so, but none becomes so. */
+static enum thp told_none(u64 pfn)
+{
+	switch (thp_of(pfn)) {
+	case THP_HUGE:
+	case THP_OWN:
+	case THP_FORMER:
+		return THP_FORMER;
+	case THP_SPLIT:
+	case THP_ONCE:
+		return THP_ONCE;
+	default:
+		return THP_SMALL;
+	}
+}
+
+/* And when it is told anew. */
+static enum thp told_anew(u64 pfn)
+{
+	switch (thp_of(pfn)) {
+	case THP_FORMER:
+		return THP_HUGE;
+	case THP_ONCE:
+		return pages_nr_dirty(pfn, PAGEBLOCK_PAGES) ? THP_SPLIT : THP_HUGE;
+	default:
+		return thp_of(pfn);
+	}
+}
+
+static void tell_range(const struct zone *zone, u64 pfn, u64 end, enum thp (*told)(u64 pfn))
+{
+	u64 from;
+
+	for (; pfn < end; pfn += PAGEBLOCK_PAGES) {
+		for (from = pfn; pfn < end && block_is_of(pfn_to_block(pfn), zone->index) &&
+				 told(pfn) != thp_of(pfn);
+		     pfn += PAGEBLOCK_PAGES)
+			set_thp(pfn, 1, told(pfn));
+		thp_repeat(from, pfn - from);
+	}
+}
+
+static cold_path void tell_zone(const struct zone *zone, enum thp (*told)(u64 pfn))
+{
+	tell_range(zone, window.first >> PAGE_SHIFT,
+		   __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, told);
+	if (pfn_has_block(window.low))
+		tell_range(zone, window.low, window.low + LOW_PAGES, told);
+}
+
+/* Pageblocks once huge that hold something, of those that were told of with the zone; beyond `most` not all. */
+static u64 nr_holding(const struct zone *zone, u64 pfn, u64 end, u64 most)
+{
+	u64 nr = 0;
+
+	for (; pfn < end && nr <= most; pfn += PAGEBLOCK_PAGES)
+		nr += block_is_of(pfn_to_block(pfn), zone->index) && thp_of(pfn) == THP_ONCE &&
+		      pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
+	return nr;
+}
+
+/* A pageblock of a zone that was told as a whole holds nothing any more. */
+static void maybe_tell_anew(const struct zone *zone)
+{
+	/* Half as many as made it be told, lest that happens again at once. */
+	u64 most = split_most(zone) / 2, nr;
+
+	nr = nr_holding(zone, window.first >> PAGE_SHIFT,
+			__atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, most);
+	if (pfn_has_block(window.low))
+		nr += nr_holding(zone, window.low, window.low + LOW_PAGES, most);
+	if (nr <= most)
+		tell_zone(zone, told_anew);
+}
+
+static void split(u64 pfn)
+{
+	const struct zone *zone = pfn_zone(pfn);
+
+	set_thp(pfn, 1, THP_SPLIT);
+	if (__atomic_load_n(&zone->nr_split, __ATOMIC_RELAXED) > split_most(zone))
+		tell_zone(zone, told_none);
+	else
+		thp_repeat(pfn, PAGEBLOCK_PAGES);
+}
+
+static void block_given(u64 pfn)
+{
+	bool part = pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
+
+	switch (thp_of(pfn)) {
+	case THP_HUGE:
+	case THP_OWN:
+		if (part)
+			split(pfn);
+		break;
+	case THP_SPLIT:
+		if (!part) {
+			set_thp(pfn, 1, THP_HUGE);
+			thp_repeat(pfn, PAGEBLOCK_PAGES);
+		}
+		break;
+	case THP_FORMER:
+		set_thp(pfn, 1, THP_ONCE);
+		__attribute__((fallthrough));
+	case THP_ONCE:
+		if (!part)
+			maybe_tell_anew(pfn_zone(pfn));
+		break;
+	default:
+		break;
+	}
+}
+
+void thp_given(u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr;
+
+	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+		if (thp_of(pfn) != THP_DEFAULT && pfn_to_block(pfn)->state != BLOCK_HIGHMEM)
+			block_given(pfn);
+}
+
+void thp_forget_split(u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr;
+
+	for (; pfn < end; pfn += PAGEBLOCK_PAGES)
+		if (thp_of(pfn) == THP_SPLIT)
+			set_thp(pfn, 1, THP_ONCE);
+}
