@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/stats.h"
+#include "page_alloc/scope.h"
 
 #define MIB ((u64)256) /* in pages */
 #define BLOCKS 300
@@ -62,6 +63,24 @@ static void what_is_dropped_goes(void)
 		assert_int_equal(nr_dirty(), 0);
 		fake.now_ms += 5000;
 	}
+	pages_check(0);
+}
+
+/* Nothing goes in a scope that allows no system call; it does with the next block outside. */
+static void what_waited_for_a_scope_goes(void)
+{
+	u64 last;
+
+	start(1000);
+	take(2 * MIB);
+	last = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, MIB, 0);
+	this_scope.flags = SCOPE_NOSYSCALL;
+	drop();
+	assert_in_range(nr_dirty(), BLOCKS * 2 * MIB, BLOCKS * 2 * MIB + MIB);
+	this_scope.flags = 0;
+	free_pages(last);
+	assert_in_range(nr_dirty(), 250 * MIB, 262 * MIB);
+	reclaim_trim(0);
 	pages_check(0);
 }
 
@@ -258,7 +277,7 @@ static void others_are_not(void)
 	assert_int_equal(stats_shared.purged_pages, purged);
 }
 
-UNIT_MAIN(CASE(what_is_dropped_goes), CASE(however_large_the_pieces),
+UNIT_MAIN(CASE(what_is_dropped_goes), CASE(what_waited_for_a_scope_goes), CASE(however_large_the_pieces),
 	  CASE(what_comes_again_stays), CASE(what_is_refused_is_not_taken),
 	  CASE(what_went_long_ago_does_not_count),
 	  CASE(what_aged_waits_no_more), CASE(what_comes_no_more_goes_again),
