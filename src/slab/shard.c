@@ -199,7 +199,9 @@ void slab_lock_all(void)
 	unsigned s, class;
 
 	lock_for_fork(&shards_lock, LOCK_SHARDS);
-	nr_locked = nr_shards;
+	/* Written only if it is another: that makes the parent copy a page for each child. */
+	if (nr_locked != nr_shards)
+		nr_locked = nr_shards;
 	for (s = 0; s < nr_locked; s++)
 		lock_for_fork(&shards[s]->transfer.lock, LOCK_TRANSFER);
 	for (s = 0; s < nr_locked; s++)

@@ -130,6 +130,7 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 {
 	lock_reinit(&tc->seal_lock);
 	if (mine) {
+		tc->in_child = true;
 		/*
 		 * If it is sealed it stays so until its next slow path: a signal's handler may have
 		 * called fork in the midst of a pop, which would bring back what was taken.

@@ -114,6 +114,7 @@ struct tcache {
 	int pid, tid;			/* of its thread, with idle_reclaim; written before it is linked */
 	bool reaped;			/* an orphan that somebody empties; LOCK_THREADS */
 	bool leaving;			/* a spare one whose sheaves are given back; LOCK_THREADS */
+	bool in_child;			/* in a child of fork: of the thread that forked */
 	bool sealable;			/* slot may be set when the thread is in no heap or group */
 	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
 	struct lock seal_lock;
