@@ -1,7 +1,7 @@
 /* rank 3: a zone begins, and its locks around fork. */
 #include "buddy/zone.h"
 
-struct zone *zone_table[MAX_NR_ZONES];
+struct zone *zone_table[MAX_NR_ZONES] BULKY;
 
 void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus)
 {

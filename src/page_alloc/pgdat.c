@@ -29,7 +29,7 @@
 /* The reserve is at most this fraction of a zone, so that a young one is of use. */
 #define RESERVE_FRACTION 32
 
-static struct zone normal_zone, dma32_zone, dma_zone;
+static struct zone normal_zone BULKY, dma32_zone BULKY, dma_zone BULKY;
 static struct pgdat first_pgdat;
 
 struct pgdat *nodes[MAX_NODES];

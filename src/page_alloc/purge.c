@@ -30,7 +30,7 @@ struct purge {
 	unsigned nr;
 	struct dirty_range ranges[MAX_RANGES];
 };
-static struct purge *purges[MAX_NR_ZONES]; /* of each zone; under its lock */
+static struct purge *purges[MAX_NR_ZONES] BULKY; /* of each zone; under its lock */
 
 /* One dirty page makes all of a page of the system dirty, which is `unit` of ours. */
 static u64 spread(u64 bits, unsigned unit)

@@ -7,7 +7,7 @@
 
 __thread struct scope this_scope __attribute__((tls_model("initial-exec")));
 
-struct page_group *page_groups[MAX_OWNERS];
+struct page_group *page_groups[MAX_OWNERS] BULKY;
 void (*owner_reclaim)(u16 owner);
 
 /* `must`: beyond the limit if need be. */

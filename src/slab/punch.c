@@ -43,7 +43,7 @@ static struct {
 	 * orders their last owner's writes before our madvise.
 	 */
 	u64 map[ISOLATED_MOST][SLAB_MAX_OBJECTS / 64];
-} punch;
+} punch BULKY;
 
 static u64 unit_pages(void)
 {

@@ -21,10 +21,10 @@ static unsigned nr_common;		/* shards that threads are bound to */
 static struct shard *spare_private;	/* those whose heap or group has ended */
 static struct shard *blank;		/* those that were not needed after all */
 
-struct shard *shards[MAX_SHARDS];
+struct shard *shards[MAX_SHARDS] BULKY;
 unsigned nr_shards;
 
-static struct shard shard0;
+static struct shard shard0 BULKY;
 static struct lock shards_lock;
 static unsigned most_shards;
 

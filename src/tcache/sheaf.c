@@ -368,8 +368,8 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	void *object;
 	u32 before;
 
-	/* There may be something in the cache now. */
-	if (unlikely(tcache_late_in_child()))
+	/* There may be something in the cache then. */
+	if (unlikely(tc->state != TCACHE_BOOT && tcache_late_in_child()))
 		return tcache_alloc(current_tcache(), class);
 	if (unlikely(tc->state != TCACHE_LIVE)) {
 		if (tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED) {

@@ -50,7 +50,7 @@ static u32 reap_after;
  * which the code finds: if the linker had to, all small variables would begin a page too.
  */
 #define MAIN_BYTES (160 << 10)
-static char main_room[MAIN_BYTES + PAGE_SIZE];
+static char main_room[MAIN_BYTES + PAGE_SIZE] BULKY;
 static bool main_taken;
 
 /* When there was no memory for a cache, the next try is so much later. */
