@@ -40,7 +40,7 @@ enum migratetype {
 
 enum zone_type { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_HIGHMEM, NR_ZONES };
 
-enum { WMARK_MIN, WMARK_LOW, WMARK_HIGH, NR_WMARKS };
+enum { WMARK_MIN, WMARK_LOW, NR_WMARKS };
 
 struct free_area {
 	u32 first[NR_MIGRATETYPES];

@@ -204,10 +204,7 @@ int os_stderr(void)
 
 	if (fstat(2, &st) == 0)
 		return 2;
-	if (kept_fd >= 0 && fstat(kept_fd, &st) == 0 && st.st_dev == kept_stat.st_dev &&
-	    st.st_ino == kept_stat.st_ino)
-		return kept_fd;
-	return -1;
+	return is_still(kept_fd, &kept_stat) ? kept_fd : -1;
 }
 
 int os_pid(void)

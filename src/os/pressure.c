@@ -67,13 +67,9 @@ static void set_trigger(const char *file)
 	close(fd);
 }
 
-/* Nobody has closed it and opened another by its number. */
 static bool is_ours(void)
 {
-	struct stat st;
-
-	return watch.fd >= 0 && fstat(watch.fd, &st) == 0 && st.st_dev == watch.stat.st_dev &&
-	       st.st_ino == watch.stat.st_ino;
+	return is_still(watch.fd, &watch.stat);
 }
 
 static void drop_trigger(void)

@@ -1,5 +1,5 @@
 /*
- * rank 0: the start of a small file of the system's: no allocation, no stdio. The first
+ * rank 0: files, above all the start of a small one of the system's: no allocation, no stdio. The first
  * allocation reads some, so neither may a thread be cancelled here, nor a library that puts its
  * own open before libc's, and is perhaps not ready, be asked.
  */
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,6 +29,14 @@ static inline int read_file(const char *path, char *buf, size_t room)
 	syscall(SYS_close, fd);
 	buf[n < 0 ? 0 : n] = '\0';
 	return error;
+}
+
+/* Whether it is that file still: a program may close it, and open another by its number. */
+static inline bool is_still(int fd, const struct stat *was)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == was->st_dev && st.st_ino == was->st_ino;
 }
 
 /* mode: F_OK, R_OK. */

@@ -21,12 +21,11 @@ extern unsigned nr_zones; /* entries of zone_table */
 enum alloc_flags {
 	ALLOC_WMARK_MIN = 0,
 	ALLOC_WMARK_LOW = 1,
-	ALLOC_WMARK_HIGH = 2,
-	ALLOC_WMARK_MASK = 3,
-	ALLOC_NO_WATERMARKS = 4,
-	ALLOC_HIGH = 8,		/* half of the mark is available */
-	ALLOC_HARDER = 16,	/* and half of the rest */
-	ALLOC_NOFRAGMENT = 32,	/* neither mix types in a pageblock nor leave the preferred zone */
+	ALLOC_WMARK_MASK = 1,
+	ALLOC_NO_WATERMARKS = 2,
+	ALLOC_HIGH = 4,		/* half of the mark is available */
+	ALLOC_HARDER = 8,	/* and half of the rest */
+	ALLOC_NOFRAGMENT = 16,	/* neither mix types in a pageblock nor leave the preferred zone */
 };
 
 /* What one allocation wants; filled by prepare_alloc_pages, never changed. */

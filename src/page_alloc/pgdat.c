@@ -173,7 +173,6 @@ void zones_set_reserves(void)
 
 		__atomic_store_n(&zone->watermark[WMARK_MIN], least, __ATOMIC_RELAXED);
 		__atomic_store_n(&zone->watermark[WMARK_LOW], least + least / 4, __ATOMIC_RELAXED);
-		__atomic_store_n(&zone->watermark[WMARK_HIGH], least + least / 2, __ATOMIC_RELAXED);
 		for (type = zone->type + 1u; type < NR_ZONES && zone->type < ZONE_NORMAL; type++)
 			__atomic_store_n(&zone->lowmem_reserve[type],
 					 managed_between(zone->type, type) / LOWMEM_RATIO,

@@ -214,7 +214,6 @@ static void watermarks(void)
 	assert_true(may_take(free + 1, ALLOC_WMARK_LOW, ZONE_NORMAL));
 	zone->watermark[WMARK_MIN] = 100;
 	zone->watermark[WMARK_LOW] = 200;
-	zone->watermark[WMARK_HIGH] = 300;
 	zone->lowmem_reserve[ZONE_HIGHMEM] = 50;
 	assert_true(may_take(free - 100, ALLOC_WMARK_MIN, ZONE_NORMAL));
 	assert_false(may_take(free - 99, ALLOC_WMARK_MIN, ZONE_NORMAL));
@@ -222,8 +221,6 @@ static void watermarks(void)
 	assert_false(may_take(free - 49, ALLOC_WMARK_MIN | ALLOC_HARDER, ZONE_NORMAL));
 	assert_true(may_take(free - 200, ALLOC_WMARK_LOW, ZONE_NORMAL));
 	assert_false(may_take(free - 199, ALLOC_WMARK_LOW, ZONE_NORMAL));
-	assert_true(may_take(free - 300, ALLOC_WMARK_HIGH, ZONE_NORMAL));
-	assert_false(may_take(free - 299, ALLOC_WMARK_HIGH, ZONE_NORMAL));
 	assert_true(may_take(free - 150, ALLOC_WMARK_MIN, ZONE_HIGHMEM));
 	assert_false(may_take(free - 149, ALLOC_WMARK_MIN, ZONE_HIGHMEM));
 	assert_true(may_take(free + 1, ALLOC_NO_WATERMARKS, ZONE_HIGHMEM));
