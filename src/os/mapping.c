@@ -1,7 +1,6 @@
 /* rank 0: mappings and their pages: made, given back, moved, prepared. */
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -279,23 +278,6 @@ void os_allow_huge_pages(void *addr, size_t len, bool allow)
 	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
 	syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	errno = saved;
-}
-
-/* Not by mincore, which says it of each page: some filters of system calls kill for that. */
-uint64_t os_anon_bytes(void)
-{
-	int saved = errno;
-	uint64_t resident = 0, of_files = 0;
-	char statm[128], *p = statm;
-
-	/* In pages: size resident shared ... */
-	if (!read_file("/proc/self/statm", statm, sizeof(statm))) {
-		strtoull(p, &p, 10);
-		resident = strtoull(p, &p, 10);
-		of_files = strtoull(p, &p, 10);
-	}
-	errno = saved;
-	return (resident - of_files) * os_page_size();
 }
 
 bool os_huge_pages_unasked(void)

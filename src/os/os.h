@@ -129,9 +129,6 @@ uint64_t os_now_ms(void);
  */
 uint64_t os_first_touch_ns(void *addr);
 
-/* Bytes of the process's that are in memory and of no file; 0 when the system does not say. */
-uint64_t os_anon_bytes(void);
-
 /* A number an outsider cannot foresee, for placing the window. */
 uint64_t os_random(void);
 

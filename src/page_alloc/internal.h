@@ -96,17 +96,20 @@ static inline unsigned choose_node(void)
 {
 	return likely(nr_nodes == 1) ? first_node : choose_node_slow();
 }
-/* Maps nr_blocks pageblocks of the zone's kind of memory; 0 when the system refuses. */
-u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align);
+/*
+ * Maps nr_blocks pageblocks of the zone's kind of memory; 0 when the system refuses. For
+ * buffers, of which much may stay untouched: see thp.c.
+ */
+u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers);
 /* Maps nr_blocks pageblocks of the window at pfn, if nothing lies there, and gives them to the zone. */
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt);
 /* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
-void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks);
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers);
 /* Lets the pages, mapped and not touched, come from their zone's node. */
 void pages_bind(u64 pfn, u64 nr);
 
 /* thp.c: whether nr_blocks pageblocks just mapped may have huge pages. */
-void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks);
+void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers);
 static inline enum thp thp_of(u64 pfn)
 {
 	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);

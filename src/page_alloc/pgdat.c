@@ -180,7 +180,7 @@ void zones_set_reserves(void)
 	}
 }
 
-u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align)
+u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers)
 {
 	size_t bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT;
 	u64 pfn;
@@ -188,7 +188,7 @@ u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align)
 	if (zone->type == ZONE_NORMAL) {
 		pfn = section_map(nr_blocks, align, BLOCK_PRESENT, zone->index);
 		if (pfn)
-			zone_advise(zone, pfn, nr_blocks);
+			zone_advise(zone, pfn, nr_blocks, for_buffers);
 		return pfn;
 	}
 	pfn = section_map_low(nr_blocks, align, BLOCK_PRESENT, zone->index);
@@ -198,7 +198,7 @@ u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align)
 		return 0;
 	}
 	if (pfn)
-		zone_advise(zone, pfn, nr_blocks);
+		zone_advise(zone, pfn, nr_blocks, for_buffers);
 	return pfn;
 }
 
@@ -208,18 +208,18 @@ void pages_bind(u64 pfn, u64 nr)
 		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
 }
 
-void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks)
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
 {
 	/* First, as thp_choose may touch it. */
 	pages_bind(pfn, nr_blocks << PAGEBLOCK_ORDER);
-	thp_choose(zone, pfn, nr_blocks);
+	thp_choose(zone, pfn, nr_blocks, for_buffers);
 }
 
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt)
 {
 	if (!section_map_at(pfn, nr_blocks, BLOCK_PRESENT, zone->index))
 		return false;
-	zone_advise(zone, pfn, nr_blocks);
+	zone_advise(zone, pfn, nr_blocks, false);
 	zone_add_blocks(zone, pfn, nr_blocks, mt);
 	return true;
 }

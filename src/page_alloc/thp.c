@@ -8,9 +8,9 @@
  * small one it would be most of the heap. Where the host of a virtual machine
  * has to find the memory first, a huge page also makes its user wait for all of
  * it: measured on two, 2 MiB took 0.25 to 0.35 ms to touch when the host had them at hand,
- * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late, and
- * where the program has touched what it asked for so far; in heaps of a middle size it takes the
- * time of one first; and it leaves alone what has a limit: there each page counts when it is wanted.
+ * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late; in
+ * heaps of a middle size it takes the time of one first, and leaves alone what they grow by for
+ * buffers; and it leaves alone what has a limit: there each page counts when it is wanted.
  *
  * A block that is mapped for itself has the system's own policy: how densely it
  * will be used, only the program knows.
@@ -63,16 +63,6 @@ static enum thp small_pages(void)
 	return only_asked ? THP_DEFAULT : THP_SMALL;
 }
 
-/*
- * Whether the program uses what it asks for: seven of eight pages are there, as far as its other
- * memory does not hide that. Buffers of 256 KiB with a few KiB in each took 4 times their memory
- * in huge pages.
- */
-static bool is_dense(void)
-{
-	return os_anon_bytes() >> PAGE_SHIFT >= pages_nr_backed() / 8 * 7;
-}
-
 static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
 {
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
@@ -85,7 +75,7 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 		return THP_DEFAULT;
 	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
 		return small_pages();
-	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM && is_dense())
+	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM)
 		return THP_HUGE;
 	return !only_asked && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN :
 										    small_pages();
@@ -106,39 +96,37 @@ void set_thp(u64 pfn, u64 nr_blocks, enum thp thp)
 }
 
 /*
- * Whether huge pages are used well and come fast now: the first pageblock's is taken and timed.
- * Somebody is about to use it, and from here on it counts as any that was in use. If not, there is
- * another try when the zone is half as large again.
+ * Whether huge pages come fast now: the first pageblock's is taken and timed. Somebody is about
+ * to use it, and from here on it counts as any that was in use. If not, there is another try when
+ * the zone is half as large again.
  */
 static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
 	static u64 try_from = TRY_FROM; /* relaxed atomic */
-	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED), touched, ns = 0;
-	bool huge = false;
+	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED), touched, ns;
+	bool huge;
 
 	if (!only_asked || nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM ||
 	    managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) || pages_nr_backed() < TRY_FROM ||
 	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
 		return false;
-	if (is_dense()) {
-		set_thp(pfn, 1, THP_HUGE);
-		thp_repeat(pfn, PAGEBLOCK_PAGES);
-		ns = os_first_touch_ns(pfn_to_addr(pfn));
-		huge = ns >= CLEARED_NS;
-		touched = huge ? PAGEBLOCK_PAGES : (u64)os_page_size() >> PAGE_SHIFT;
-		pages_set_dirty(pfn, touched);
-		pages_poison(pfn, touched);
-	}
+	set_thp(pfn, 1, THP_HUGE);
+	thp_repeat(pfn, PAGEBLOCK_PAGES);
+	ns = os_first_touch_ns(pfn_to_addr(pfn));
+	huge = ns >= CLEARED_NS;
+	touched = huge ? PAGEBLOCK_PAGES : (u64)os_page_size() >> PAGE_SHIFT;
+	pages_set_dirty(pfn, touched);
+	pages_poison(pfn, touched);
 	if (huge && ns <= FAST_NS)
 		return true;
 	__atomic_store_n(&try_from, managed + managed / 2, __ATOMIC_RELAXED);
 	return false;
 }
 
-void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks)
+void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
 {
 	set_thp(pfn, nr_blocks, choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr_blocks));
-	if (thp_of(pfn) == THP_DEFAULT && first_comes_fast(zone, pfn, nr_blocks))
+	if (thp_of(pfn) == THP_DEFAULT && !for_buffers && first_comes_fast(zone, pfn, nr_blocks))
 		set_thp(pfn, nr_blocks, THP_HUGE);
 	thp_repeat(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }

@@ -95,7 +95,6 @@ void fake_reset(void)
 		.address_bits = bits > 47 ? 47 : bits,
 		.nr_cpus = 2,
 		.memory_bytes = (uint64_t)8 << 30,
-		.anon_bytes = (uint64_t)1 << 50,
 		.rlimit_bytes = UINT64_MAX,
 		.cgroup_bytes = UINT64_MAX,
 		.now_ms = 1000,
@@ -560,11 +559,6 @@ uint64_t os_first_touch_ns(void *addr)
 		misuse("os_first_touch_ns(%p): not mapped", addr);
 	fake.touched = addr;
 	return fake.touch_ns;
-}
-
-uint64_t os_anon_bytes(void)
-{
-	return fake.anon_bytes;
 }
 
 uint64_t os_random(void)
