@@ -94,6 +94,7 @@ struct zone {
 	struct lru_list lru[2]; /* LRU_AGES, LRU_ASIDE; see lru.h */
 	u32 nr_pcps;	/* a power of two */
 	u32 nr_split;	/* pageblocks that are THP_SPLIT; relaxed atomic */
+	u32 too_many_once; /* of THP_ONCE, see thp_split.c; about, relaxed atomic */
 	struct free_area area[NR_ORDERS];
 	struct run_lists runs[2]; /* movable ones that begin clean, and dirty */
 	struct pcp pcps[NR_PCPS];

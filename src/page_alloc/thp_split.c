@@ -69,27 +69,36 @@ static cold_path void tell_zone(const struct zone *zone, enum thp (*told)(u64 pf
 		tell_range(zone, window.low, window.low + LOW_PAGES, told);
 }
 
-/* Pageblocks once huge that hold something, of those that were told of with the zone; beyond `most` not all. */
-static u64 nr_holding(const struct zone *zone, u64 pfn, u64 end, u64 most)
+/* Pageblocks once huge that hold something, of those that were told of with the zone. */
+static u64 nr_holding(const struct zone *zone, u64 pfn, u64 end)
 {
 	u64 nr = 0;
 
-	for (; pfn < end && nr <= most; pfn += PAGEBLOCK_PAGES)
+	for (; pfn < end; pfn += PAGEBLOCK_PAGES)
 		nr += block_is_of(pfn_to_block(pfn), zone->index) && thp_of(pfn) == THP_ONCE &&
 		      pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
 	return nr;
 }
 
-/* A pageblock of a zone that was told as a whole holds nothing any more. */
-static void maybe_tell_anew(const struct zone *zone)
+/*
+ * A pageblock of a zone that was told as a whole holds nothing any more. All are counted when
+ * so many became empty as were too many the last time.
+ */
+static void maybe_tell_anew(struct zone *zone)
 {
 	/* Half as many as made it be told, lest that happens again at once. */
 	u64 most = split_most(zone) / 2, nr;
+	u32 too_many = __atomic_load_n(&zone->too_many_once, __ATOMIC_RELAXED);
 
+	if (too_many > 1) {
+		__atomic_store_n(&zone->too_many_once, too_many - 1, __ATOMIC_RELAXED);
+		return;
+	}
 	nr = nr_holding(zone, window.first >> PAGE_SHIFT,
-			__atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, most);
+			__atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT);
 	if (pfn_has_block(window.low))
-		nr += nr_holding(zone, window.low, window.low + LOW_PAGES, most);
+		nr += nr_holding(zone, window.low, window.low + LOW_PAGES);
+	__atomic_store_n(&zone->too_many_once, (u32)(nr - MIN(nr, most)), __ATOMIC_RELAXED);
 	if (nr <= most)
 		tell_zone(zone, told_anew);
 }
