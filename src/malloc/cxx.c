@@ -19,10 +19,38 @@
 #include "base/report.h"
 #include "malloc/internal.h"
 
-/* The next definition of `name` after this library's; NULL in a C program. */
+/* Not in a program that is linked statically as a whole: what opens libraries would come with it. */
+#pragma weak dlopen
+#pragma weak dlclose
+
+/*
+ * Of the runtime that came with a plugin: opened for itself (RTLD_LOCAL, as Python does it), it is
+ * not among those that RTLD_NEXT looks through.
+ */
+static cold_path void *definition_of_plugins(const char *name)
+{
+	static const char runtimes[][16] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
+	void *definition = NULL;
+	unsigned i;
+
+	for (i = 0; dlopen && !definition && i < ARRAY_SIZE(runtimes); i++) {
+		void *runtime = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
+
+		if (!runtime)
+			continue;
+		definition = dlsym(runtime, name);
+		/* The caller keeps it. */
+		dlclose(runtime);
+	}
+	return definition;
+}
+
+/* The next definition of `name` after this library's; NULL where there is no C++. */
 static cold_path void *next_definition(const char *name)
 {
-	return dlsym(RTLD_NEXT, name);
+	void *definition = dlsym(RTLD_NEXT, name);
+
+	return definition ? definition : definition_of_plugins(name);
 }
 
 /* What that does, for programs that are linked statically as a whole and have no next one. */

@@ -219,7 +219,9 @@ BM_EXPORT size_t bm_group_failures(const struct bm_group *group)
 
 BM_EXPORT size_t bm_group_limit(const struct bm_group *group)
 {
-	return group->pages.limit == UINT64_MAX ? 0 : group->pages.limit << PAGE_SHIFT;
+	if (group->pages.limit == UINT64_MAX)
+		return 0;
+	return group->pages.limit > SIZE_MAX >> PAGE_SHIFT ? SIZE_MAX : group->pages.limit << PAGE_SHIFT;
 }
 
 BM_EXPORT const char *bm_group_name(const struct bm_group *group)

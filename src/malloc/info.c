@@ -312,3 +312,8 @@ BM_EXPORT int mallopt(int param, int value)
 		return 0;
 	}
 }
+
+/* The names glibc gives its own, for those who call past interposition. */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+ALIAS(mallinfo) struct mallinfo __libc_mallinfo(void);
+ALIAS(mallopt) int __libc_mallopt(int param, int value);

@@ -16,6 +16,7 @@ trap_programs = \
 	test/traps/moves \
 	test/traps/options \
 	test/traps/pages \
+	test/traps/plugin \
 	test/traps/reclaim \
 	test/traps/replaced \
 	test/traps/setuid \
@@ -57,6 +58,17 @@ test_traps_deepbind_module_la_SOURCES = test/traps/deepbind-module.c test/traps/
 test_traps_deepbind_module_la_CFLAGS = $(TEST_CFLAGS)
 # libtool builds a module that is not installed as a shared object only with an -rpath.
 test_traps_deepbind_module_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
+test_traps_plugin_SOURCES = test/traps/plugin.c
+test_traps_plugin_CFLAGS = $(TEST_CFLAGS)
+test_traps_plugin_CPPFLAGS = $(TEST_CPPFLAGS) \
+	-DMODULE_PATH='"$(abs_top_builddir)/test/traps/.libs/plugin-module.so"'
+test_traps_plugin_LDADD = test/lib/libtest.a
+
+check_LTLIBRARIES += test/traps/plugin-module.la
+test_traps_plugin_module_la_SOURCES = test/traps/plugin-module.cc
+test_traps_plugin_module_la_CXXFLAGS = $(TEST_CXXFLAGS)
+test_traps_plugin_module_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
 test_traps_extensions_SOURCES = test/traps/extensions.c
 test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
