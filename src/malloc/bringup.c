@@ -129,6 +129,8 @@ static void child_after_fork(void)
 	slab_reinit_locks();
 	tcache_after_fork();
 	lock_fork_child();
+	if (options.stats_print)
+		os_forget_stderr();
 }
 
 /*

@@ -141,11 +141,14 @@ void os_close(int fd);
 
 /*
  * Many programs close stderr before destructors run. os_keep_stderr, called at
- * start, sets a duplicate aside (closed on exec); os_stderr gives fd 2 if it is
- * open, else the duplicate if that is still the same file, else -1.
+ * start, sets a duplicate aside (closed on exec); os_stderr gives fd 2 or the duplicate, that
+ * which is still the same file, else fd 2 if what it is now takes lines of text, else -1.
+ * os_forget_stderr, in a child of fork, closes the duplicate where somebody may wait for the
+ * other end.
  */
 cold_start void os_keep_stderr(void);
 int os_stderr(void);
+void os_forget_stderr(void);
 
 int os_pid(void);
 

@@ -177,7 +177,12 @@ void os_write(int fd, const char *buf, size_t len)
 
 int os_open_report(const char *path)
 {
-	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	/* Of a FIFO without a reader it says so, where it would wait. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_APPEND);
+	return fd;
 }
 
 void os_close(int fd)
@@ -198,13 +203,28 @@ void os_keep_stderr(void)
 	kept_fd = fcntl(2, F_DUPFD_CLOEXEC, LEAST);
 }
 
-int os_stderr(void)
+void os_forget_stderr(void)
+{
+	if (is_still(kept_fd, &kept_stat) && (S_ISFIFO(kept_stat.st_mode) || S_ISSOCK(kept_stat.st_mode)))
+		close(kept_fd);
+}
+
+/* A terminal, a pipe, a log: but no file of data that a program has opened in stderr's place. */
+static bool takes_lines(int fd)
 {
 	struct stat st;
 
-	if (fstat(2, &st) == 0)
+	return fstat(fd, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode) ||
+				       (S_ISREG(st.st_mode) && fcntl(fd, F_GETFL) & O_APPEND));
+}
+
+int os_stderr(void)
+{
+	if (is_still(2, &kept_stat))
 		return 2;
-	return is_still(kept_fd, &kept_stat) ? kept_fd : -1;
+	if (is_still(kept_fd, &kept_stat))
+		return kept_fd;
+	return takes_lines(2) ? 2 : -1;
 }
 
 int os_pid(void)

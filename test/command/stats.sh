@@ -24,6 +24,19 @@ run --stats ls -d /
 grep -q '^buddymalloc: report of pid [0-9]* (ls)$' "$scratch/err" ||
 	is 'report of ls' "$(head -n 1 "$scratch/err")" 'its first line'
 
+# What a program has opened in stderr's place may be its data.
+run --stats bash -c 'exec 2>"$1"; echo data >&2' bash "$scratch/data"
+is 'data' "$(cat "$scratch/data")" 'data'
+grep -q '^buddymalloc: report of pid [0-9]* (bash)$' "$scratch/err" ||
+	is 'report of bash' "$(head -n 1 "$scratch/err")" 'its first line'
+
+# A FIFO that nobody reads is no place for a report, and nothing to wait for.
+mkfifo "$scratch/fifo"
+run -o stats_file:"$scratch/fifo" bash -c 'echo output'
+is 'output' "$out" 'output'
+grep -q '^buddymalloc: stats_file: no report, ' "$scratch/err" ||
+	is 'report into a FIFO' "$(head -n 1 "$scratch/err")" 'that there is none'
+
 run sed q4 "$scratch/text"
 is 'no report unasked' "$err" ''
 
