@@ -393,7 +393,7 @@ static void drop_was_given(u64 given)
 	__atomic_store_n(&drop.given_ms, now, __ATOMIC_RELAXED);
 }
 
-/* Of what is beyond the bound that which may go, off the count: one takes it of several that drop at once. */
+/* Takes what is beyond the bound and may go off the count: one does so of several that drop at once. */
 static u64 claim_excess(u64 pages, u64 most)
 {
 	u64 excess;
