@@ -39,7 +39,7 @@ LIBRARY_CFLAGS = $(AM_CFLAGS) -fexceptions -fno-semantic-interposition -include 
 
 lib_LTLIBRARIES += libbuddymalloc.la
 libbuddymalloc_la_SOURCES = $(OS_SOURCES) $(CORE_SOURCES) $(MALLOC_SOURCES) src/malloc/dlopen.c
-libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS)
+libbuddymalloc_la_CFLAGS = $(LIBRARY_CFLAGS) -DBM_SHARED
 # nodelete: pointers into the heap outlive any dlclose. Not initfirst: that runs our constructor
 # before a program's .preinit_array, where clang's thread sanitizer readies its open and read.
 # noseparate-code: code and constants are one mapping instead of three. Two mappings less are 3%

@@ -48,7 +48,8 @@ void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size) BM_NEW_M
 /*
  * malloc and its kin serve the calling thread from the heap, up to
  * bm_scope_restore with what this returns. BM_SCOPE_FAILED with errno EAGAIN: the thread
- * is ending; or ENOMEM: there is no memory for its cache.
+ * is ending; or ENOMEM: there is no memory for its cache. What the C library allocates
+ * meanwhile to keep (dlopen, a stream's buffer, setenv) goes with the heap, too.
  */
 bm_scope_t bm_heap_set_default(struct bm_heap *heap);
 

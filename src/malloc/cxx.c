@@ -19,38 +19,53 @@
 #include "base/report.h"
 #include "malloc/internal.h"
 
-/* Not in a program that is linked statically as a whole: what opens libraries would come with it. */
-#pragma weak dlopen
-#pragma weak dlclose
-
-/*
- * Of the runtime that came with a plugin: opened for itself (RTLD_LOCAL, as Python does it), it is
- * not among those that RTLD_NEXT looks through.
- */
-static cold_path void *definition_of_plugins(const char *name)
+#ifdef BM_SHARED
+static void *definition_in(const char *library, const char *name)
 {
-	static const char runtimes[][16] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
-	void *definition = NULL;
-	unsigned i;
+	void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD), *definition;
 
-	for (i = 0; dlopen && !definition && i < ARRAY_SIZE(runtimes); i++) {
-		void *runtime = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
-
-		if (!runtime)
-			continue;
-		definition = dlsym(runtime, name);
-		/* The caller keeps it. */
-		dlclose(runtime);
-	}
+	if (!handle)
+		return NULL;
+	definition = dlsym(handle, name);
+	/* The caller keeps it. */
+	dlclose(handle);
 	return definition;
 }
 
+/*
+ * Of the runtime that came with a plugin: opened for itself (RTLD_LOCAL, as Python does it), it is
+ * not among those that RTLD_NEXT looks through. It may be a part of the plugin, too, which the
+ * caller's address tells where compilers jump to what comes last.
+ */
+static cold_path void *definition_of_plugins(const char *name, const void *caller)
+{
+	static const char runtimes[][16] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
+	void *definition = NULL;
+	Dl_info plugin, own;
+	unsigned i;
+
+	if (dladdr(caller, &plugin) && dladdr(runtimes, &own) && plugin.dli_fbase != own.dli_fbase)
+		definition = definition_in(plugin.dli_fname, name);
+	for (i = 0; !definition && i < ARRAY_SIZE(runtimes); i++)
+		definition = definition_in(runtimes[i], name);
+	return definition;
+}
+#else
+/* In a program that is linked statically as a whole, what opens libraries would come with it. */
+static inline void *definition_of_plugins(const char *name, const void *caller)
+{
+	(void)name;
+	(void)caller;
+	return NULL;
+}
+#endif
+
 /* The next definition of `name` after this library's; NULL where there is no C++. */
-static cold_path void *next_definition(const char *name)
+static cold_path void *next_definition(const char *name, const void *caller)
 {
 	void *definition = dlsym(RTLD_NEXT, name);
 
-	return definition ? definition : definition_of_plugins(name);
+	return definition ? definition : definition_of_plugins(name, caller);
 }
 
 /* What that does, for programs that are linked statically as a whole and have no next one. */
@@ -98,7 +113,8 @@ static cold_path void throw_bad_alloc(size_t size)
 #define FAILED(name, params, args, if_none)                                                    \
 	static cold_path void *name##_failed params                                            \
 	{                                                                                      \
-		void *(*next)params = (void *(*)params)next_definition(#name);                 \
+		void *(*next)params =                                                          \
+			(void *(*)params)next_definition(#name, __builtin_return_address(0));  \
                                                                                                \
 		if (next)                                                                      \
 			return next args;                                                      \

@@ -22,7 +22,7 @@ void os_init(void);
 /* Bytes of a page as the kernel maps it: 4096, 16384 or 65536. */
 size_t os_page_size(void);
 
-/* Usable bits of a user address: 47 on x86-64, 48 or 39 on arm64. */
+/* Usable bits of a user address: 47 at most, 39 on some arm64. */
 unsigned os_address_bits(void);
 
 /* Bytes of physical memory; 0 when the system does not say. */

@@ -277,17 +277,28 @@ void reclaim_age_now(bool in_background)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
+/* Of nr pages, those that are dirty, free and above what ageing leaves, where it may give any back. */
+static u64 nr_may_go(u64 nr)
+{
+	u64 dirty = reclaim_nr_dirty(), floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
+
+	if (options.decay_ms < 0 || dirty <= floor || !scope_may_map())
+		return 0;
+	return MIN(nr, dirty - floor);
+}
+
 /* decay_ms:0 has no steps. */
 static void age_at_once(void)
 {
-	u64 now = os_now_ms();
+	u64 now = os_now_ms(), may_go = nr_may_go(UINT64_MAX);
 	int saved = errno;
 
 	if (now >= __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&decay.look_due_ms, now + RETRY_MS, __ATOMIC_RELAXED);
 		purge_retry();
 	}
-	purge(UINT64_MAX, GIVE_AGED);
+	if (may_go)
+		purge(may_go, GIVE_AGED);
 	errno = saved;
 }
 
@@ -326,16 +337,6 @@ void reclaim_set_floor(u64 bytes)
 void reclaim_reinit(void)
 {
 	word_reinit(&decay.busy);
-}
-
-/* Of nr pages, those that are dirty, free and above what ageing leaves, where it may give any back. */
-static u64 nr_may_go(u64 nr)
-{
-	u64 dirty = reclaim_nr_dirty(), floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
-
-	if (options.decay_ms < 0 || dirty <= floor || !scope_may_map())
-		return 0;
-	return MIN(nr, dirty - floor);
 }
 
 void reclaim_for_growth(u64 nr)

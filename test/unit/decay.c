@@ -226,6 +226,19 @@ static void decay_0_purges_at_once(void)
 	pages_check(0);
 }
 
+/* Nor does it take what mallopt lets stay. */
+static void decay_0_leaves_the_floor(void)
+{
+	options.decay_ms = 0;
+	pages_start();
+	reclaim_set_floor(2000 * PAGE_SIZE);
+	free_nr(5000);
+	assert_in_range(nr_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
+	reclaim_set_floor(0);
+	free_nr(3);
+	assert_int_equal(nr_dirty(), 0);
+}
+
 /* Nothing waits in the lists of the CPUs either. */
 static void decay_0_leaves_nothing_in_lists(void)
 {
@@ -637,6 +650,7 @@ UNIT_MAIN(CASE(peak_melts_evenly),
 	  CASE(pause_before_a_free),
 	  CASE(cheap_when_nothing_is_due),
 	  CASE(decay_0_purges_at_once),
+	  CASE(decay_0_leaves_the_floor),
 	  CASE(decay_0_leaves_nothing_in_lists),
 	  CASE(negative_decay_never_purges),
 	  CASE(short_times),
