@@ -205,8 +205,10 @@ void os_keep_stderr(void)
 
 void os_forget_stderr(void)
 {
-	if (is_still(kept_fd, &kept_stat) && (S_ISFIFO(kept_stat.st_mode) || S_ISSOCK(kept_stat.st_mode)))
+	if ((S_ISFIFO(kept_stat.st_mode) || S_ISSOCK(kept_stat.st_mode)) && is_still(kept_fd, &kept_stat)) {
 		close(kept_fd);
+		kept_fd = -1;
+	}
 }
 
 /* A terminal, a pipe, a log: but no file of data that a program has opened in stderr's place. */

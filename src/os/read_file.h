@@ -1,7 +1,7 @@
 /*
- * rank 0: files, above all the start of a small one of the system's: no allocation, no stdio. The first
- * allocation reads some, so neither may a thread be cancelled here, nor a library that puts its
- * own open before libc's, and is perhaps not ready, be asked.
+ * rank 0: files, above all the start of a small one of the system's: no allocation, no stdio.
+ * The first allocation reads some, so neither may a thread be cancelled here, nor a library that
+ * puts its own open before libc's, and is perhaps not ready, be asked.
  */
 #ifndef BM_OS_READ_FILE_H
 #define BM_OS_READ_FILE_H

@@ -118,11 +118,11 @@ static inline enum thp thp_of(u64 pfn)
 void set_thp(u64 pfn, u64 nr_blocks, enum thp thp);
 /* Tells the system (again, for pages that were mapped anew). */
 void thp_repeat(u64 pfn, u64 nr);
-/* Pages were given back: the system is told not to bring them back as part of huge ones. */
+/* thp_split.c. Pages were given back: the system is told not to bring them back as part of huge ones. */
 void thp_given(u64 pfn, u64 nr);
 /* Pageblocks are about to be unmapped: they count no more, whatever zone grows there next. */
 void thp_forget_split(u64 pfn, u64 nr);
-/* The pages came with their mapping, and with what the system was told of that. */
+/* thp.c. The pages came with their mapping, and with what the system was told of that. */
 void thp_moved(u64 to, u64 from, u64 nr);
 /* Whether the system was told different things of the two ranges, or within one. */
 bool thp_differs(u64 a, u64 b, u64 nr);

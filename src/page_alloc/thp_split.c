@@ -48,32 +48,49 @@ static enum thp told_anew(u64 pfn)
 	}
 }
 
-static void tell_range(const struct zone *zone, u64 pfn, u64 end, enum thp (*told)(u64 pfn))
+/* Where the zone's pageblocks are, among those of others: pfns from start up to end. */
+static void zone_span(const struct zone *zone, u64 *start, u64 *end)
 {
-	u64 from;
+	bool low = zone->type < ZONE_NORMAL;
 
-	for (; pfn < end; pfn += PAGEBLOCK_PAGES) {
-		for (from = pfn; pfn < end && block_is_of(pfn_to_block(pfn), zone->index) &&
-				 told(pfn) != thp_of(pfn);
-		     pfn += PAGEBLOCK_PAGES)
-			set_thp(pfn, 1, told(pfn));
-		thp_repeat(from, pfn - from);
-	}
+	*start = low ? window.low : window.first >> PAGE_SHIFT;
+	*end = low ? window.low + LOW_PAGES :
+		     __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT;
+}
+
+/* Whether the pageblock is the zone's, and the system is to be told something else of it now. */
+static bool changes(const struct zone *zone, u64 pfn, enum thp (*told)(u64 pfn))
+{
+	enum thp thp;
+
+	if (!block_is_of(pfn_to_block(pfn), zone->index))
+		return false;
+	thp = told(pfn);
+	if (thp == thp_of(pfn))
+		return false;
+	set_thp(pfn, 1, thp);
+	return true;
 }
 
 static cold_path void tell_zone(const struct zone *zone, enum thp (*told)(u64 pfn))
 {
-	tell_range(zone, window.first >> PAGE_SHIFT,
-		   __atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT, told);
-	if (pfn_has_block(window.low))
-		tell_range(zone, window.low, window.low + LOW_PAGES, told);
+	u64 pfn, end, from;
+
+	zone_span(zone, &pfn, &end);
+	for (; pfn < end; pfn += PAGEBLOCK_PAGES) {
+		from = pfn;
+		while (pfn < end && changes(zone, pfn, told))
+			pfn += PAGEBLOCK_PAGES;
+		thp_repeat(from, pfn - from);
+	}
 }
 
 /* Pageblocks once huge that hold something, of those that were told of with the zone. */
-static u64 nr_holding(const struct zone *zone, u64 pfn, u64 end)
+static u64 nr_holding(const struct zone *zone)
 {
-	u64 nr = 0;
+	u64 nr = 0, pfn, end;
 
+	zone_span(zone, &pfn, &end);
 	for (; pfn < end; pfn += PAGEBLOCK_PAGES)
 		nr += block_is_of(pfn_to_block(pfn), zone->index) && thp_of(pfn) == THP_ONCE &&
 		      pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
@@ -94,10 +111,7 @@ static void maybe_tell_anew(struct zone *zone)
 		__atomic_store_n(&zone->too_many_once, too_many - 1, __ATOMIC_RELAXED);
 		return;
 	}
-	nr = nr_holding(zone, window.first >> PAGE_SHIFT,
-			__atomic_load_n(&window.span, __ATOMIC_ACQUIRE) >> PAGE_SHIFT);
-	if (pfn_has_block(window.low))
-		nr += nr_holding(zone, window.low, window.low + LOW_PAGES);
+	nr = nr_holding(zone);
 	__atomic_store_n(&zone->too_many_once, (u32)(nr - MIN(nr, most)), __ATOMIC_RELAXED);
 	if (nr <= most)
 		tell_zone(zone, told_anew);

@@ -368,7 +368,10 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	void *object;
 	u32 before;
 
-	/* There may be something in the cache then. */
+	/*
+	 * There may be something in the cache then. (Not at the first call of all: a page that is
+	 * read before it is written is faulted twice.)
+	 */
 	if (unlikely(tc->state != TCACHE_BOOT && tcache_late_in_child()))
 		return tcache_alloc(current_tcache(), class);
 	if (unlikely(tc->state != TCACHE_LIVE)) {

@@ -90,11 +90,9 @@ static out_of_line void *alloc_slow(struct tcache *tc, unsigned class, bool *zer
 {
 	void *p;
 
-	if (unlikely(tc->state == TCACHE_BOOT))
+	if (unlikely(tc->state == TCACHE_BOOT || tc->state == TCACHE_SEALED))
 		tc = tcache_get();
 	if (unlikely(tcache_late_in_child()))
-		tc = current_tcache();
-	if (unlikely(tc->state == TCACHE_SEALED))
 		tc = tcache_get();
 	if (unlikely(tc->state != TCACHE_LIVE)) {
 		p = slab_alloc_single(tcache_shard(tc), class, zeroed);
