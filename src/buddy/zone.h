@@ -91,6 +91,7 @@ struct zone {
 	u64 watermark[NR_WMARKS]; /* pages; relaxed atomics, written at start and after growth */
 	u64 lowmem_reserve[NR_ZONES]; /* pages kept from requests that prefer zone i */
 	u32 tick;	/* reclaim's clock, see page_alloc/purge.c */
+	struct purge *purges; /* what is being given back just now, see page_alloc/purge.c */
 	struct lru_list lru[2]; /* LRU_AGES, LRU_ASIDE; see lru.h */
 	u32 nr_pcps;	/* a power of two */
 	u32 nr_split;	/* pageblocks that are THP_SPLIT; relaxed atomic */

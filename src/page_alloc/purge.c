@@ -30,7 +30,6 @@ struct purge {
 	unsigned nr;
 	struct dirty_range ranges[MAX_RANGES];
 };
-static struct purge *purges[MAX_NR_ZONES] BULKY; /* of each zone; under its lock */
 
 /* One dirty page makes all of a page of the system dirty, which is `unit` of ours. */
 static u64 spread(u64 bits, unsigned unit)
@@ -133,16 +132,16 @@ static void purge_begin_locked(struct zone *zone, struct purge *p)
 	for (i = 0; i < p->nr; i++)
 		zone_take_range_locked(zone, p->ranges[i].pfn, p->ranges[i].nr);
 	p->thread = &this_scope;
-	p->next = purges[zone->index];
+	p->next = zone->purges;
 	/* In this order: a signal's handler may fork between the two, and the child walks the list. */
-	__atomic_store_n(&purges[zone->index], p, __ATOMIC_RELEASE);
+	__atomic_store_n(&zone->purges, p, __ATOMIC_RELEASE);
 	in_flight_begin();
 }
 
 /* What was `refused` is not tried again soon. */
 static void purge_end(struct zone *zone, struct purge *p, bool refused)
 {
-	struct purge **link = &purges[zone->index];
+	struct purge **link = &zone->purges;
 	unsigned i;
 	u64 pfn;
 
@@ -283,9 +282,9 @@ void purge_retry(void)
 }
 
 /* What threads that are not here had in their hands comes back, with the data it may still hold. */
-static void restore_lost_purges(struct zone *zone, struct purge **link)
+static void restore_lost_purges(struct zone *zone)
 {
-	struct purge *p;
+	struct purge **link = &zone->purges, *p;
 	unsigned i;
 
 	while ((p = *link)) {
@@ -308,5 +307,5 @@ void purge_after_fork(void)
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
-		restore_lost_purges(zone_table[i], &purges[i]);
+		restore_lost_purges(zone_table[i]);
 }

@@ -36,14 +36,18 @@ static struct {
 	u32 pass;
 	unsigned class;
 	struct shard *shard;
-	unsigned nr;
+	unsigned nr;	/* isolated ones */
+} punch;
+
+/* Apart from it, as each child of fork looks whether punch.busy is set. */
+static struct {
 	u64 pfn[ISOLATED_MOST];
 	/*
 	 * Their maps when they were isolated. Objects that are freed later are no holes: nothing
 	 * orders their last owner's writes before our madvise.
 	 */
 	u64 map[ISOLATED_MOST][SLAB_MAX_OBJECTS / 64];
-} punch BULKY;
+} isolated BULKY;
 
 static u64 unit_pages(void)
 {
@@ -158,8 +162,8 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 		partial_del(node, pfn);
 		if (wanted(pfn, sc, seen, how)) {
 			page->flags |= SLAB_ISOLATED;
-			__builtin_memcpy(punch.map[punch.nr], page->map, sizeof(page->map));
-			punch.pfn[punch.nr++] = pfn;
+			__builtin_memcpy(isolated.map[punch.nr], page->map, sizeof(page->map));
+			isolated.pfn[punch.nr++] = pfn;
 		} else {
 			partial_add_tail(node, pfn);
 		}
@@ -168,13 +172,13 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 	return more;
 }
 
-/* Puts the isolated slabs back; those that became empty leave their node and stay in punch.pfn. */
+/* Puts the isolated slabs back; those that became empty leave their node and stay in isolated.pfn. */
 static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 {
 	unsigned i, empty = 0;
 
 	for (i = 0; i < punch.nr; i++) {
-		u64 pfn = punch.pfn[i];
+		u64 pfn = isolated.pfn[i];
 		struct page *page = pfn_to_page(pfn);
 
 		page->flags &= (u8)~SLAB_ISOLATED;
@@ -183,7 +187,7 @@ static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 			continue;
 		}
 		node_forget_empty(node, sc);
-		punch.pfn[empty++] = pfn;
+		isolated.pfn[empty++] = pfn;
 	}
 	punch.nr = 0;
 	return empty;
@@ -207,12 +211,12 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		if (!punch.nr)
 			continue;
 		for (i = 0; i < punch.nr && given < most; i++)
-			given += punch_slab(punch.pfn[i], punch.map[i], sc, how);
+			given += punch_slab(isolated.pfn[i], isolated.map[i], sc, how);
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back(node, sc);
 		unlock(&node->lock, LOCK_NODE);
 		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
-		slab_release(punch.pfn, empty, class);
+		slab_release(isolated.pfn, empty, class);
 	} while (how != GIVE_IDLE && more && given < most);
 	return given;
 }
@@ -276,15 +280,15 @@ void slab_punch_after_fork(void)
 
 		/* It may have given pages back and not have counted them yet. */
 		for (i = 0; i < punch.nr; i++)
-			pfn_to_page(punch.pfn[i])->nr_clean =
-				(u8)(sc->nr_pages - pages_nr_dirty(punch.pfn[i], sc->nr_pages));
+			pfn_to_page(isolated.pfn[i])->nr_clean =
+				(u8)(sc->nr_pages - pages_nr_dirty(isolated.pfn[i], sc->nr_pages));
 		empty = put_back(node, sc);
 		for (i = 0; i < empty; i++) {
 			node->nr_free += sc->nr_objects;
 			node->nr_gone--;
 			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
 			punch.shard->empty_bytes += (u64)sc->nr_pages << PAGE_SHIFT;
-			partial_add_tail(node, punch.pfn[i]);
+			partial_add_tail(node, isolated.pfn[i]);
 		}
 	}
 	punch.busy = 0;
