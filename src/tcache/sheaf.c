@@ -44,9 +44,15 @@
 #define SHEAF_FEW 64
 #define SHEAF_FEW_BYTES ((size_t)256 << 10)
 
-/* Where a sheaf's limit begins: a page worth, none for larger objects. */
+/*
+ * Where a sheaf's limit begins: a page worth, none for larger objects. Two pages hold a cache and
+ * all its sheaves then.
+ */
 #define FIRST_BYTES ((size_t)4 << 10)
-#define FIRST_MOST 32
+#define FIRST_MOST 24
+
+/* How often a sheaf wants to leave its small place before it may. */
+#define LEAVE_AFTER 8
 
 /* Refills and overflows in each round for which the sheaf of a sparse class stays small. */
 #define SMALL_FOR 64
@@ -55,12 +61,12 @@
 #define LOOK_EVERY_MS 4
 
 /*
- * Where the slots lie. Until a sheaf grows to more than twice its first limit, it stands in a
- * small place that all sheaves share closely: a thread with few objects touches two or three
- * pages for all of them. Grown, it has a place for the most it may keep. Each place has a slot below its
- * bottom for the sentinel. Written once, by sheaves_init.
+ * Where the slots lie. Until a sheaf grows beyond its first limit, it stands in a small place; those
+ * of all sheaves are close together: a thread with few objects touches two pages. Grown, it has a
+ * place for the most it may keep. Each place has a slot below its bottom for the sentinel. Strangers'
+ * objects stand between the small places and the full ones. Written once, by sheaves_init.
  */
-static u32 first_place[NR_SHEAVES], full_place[NR_SHEAVES], nr_slots;
+static u32 first_place[NR_SHEAVES], remote_place, full_place[NR_SHEAVES], nr_slots;
 
 /* Objects a sheaf may keep at first, and at most. Written once, by sheaves_init. */
 static u16 first_limit[NR_SHEAVES], full_limit[NR_SHEAVES];
@@ -68,7 +74,7 @@ static u16 first_limit[NR_SHEAVES], full_limit[NR_SHEAVES];
 /* Objects its small place has room for: one at least, as a refill always brings one. */
 static inline u32 small_room(unsigned class)
 {
-	return MAX(first_limit[class] * 2u, 1u);
+	return MAX(first_limit[class], 1u);
 }
 
 void sheaves_init(void)
@@ -85,8 +91,9 @@ void sheaves_init(void)
 		first_place[class] = nr_slots + 1;
 		nr_slots += 1 + small_room(class);
 	}
+	remote_place = nr_slots;
 	/* sheaf_used tells the two places of a sheaf apart by this; the first class's are the closest. */
-	nr_slots = MAX(nr_slots, (u32)SHEAF_MOST + 1);
+	nr_slots = MAX(nr_slots + REMOTE_MAX, (u32)SHEAF_MOST + 1);
 	for (class = 0; class < NR_SHEAVES; class++) {
 		full_place[class] = nr_slots + 1;
 		nr_slots += 1 + full_limit[class];
@@ -114,6 +121,7 @@ void sheaf_setup(struct tcache *tc)
 	tc->capacity = 0;
 	tc->age_in = AGE_EVERY;
 	tc->move_in = MOVE_EVERY;
+	tc->remote = &tc->slots[remote_place];
 	for (class = 0; class < NR_SHEAVES; class++) {
 		void **bottom = &tc->slots[first_place[class]];
 
@@ -273,6 +281,21 @@ static bool make_capacity(struct tcache *tc, unsigned class, size_t bytes)
 	return tc->capacity + bytes <= most;
 }
 
+/*
+ * Whether a sheaf that wants to may leave its small place. One whose full place was never in use
+ * waits for a while: what a program takes to start with is no reason to touch a page more for each
+ * class, which a fork would copy, twice.
+ */
+static bool may_leave(struct tcache *tc, unsigned class)
+{
+	if (tc->grown[class / 64] >> class % 64 & 1)
+		return true;
+	if (tc->wanted[class] == LEAVE_AFTER)
+		return true;
+	tc->wanted[class]++;
+	return false;
+}
+
 /* Doubles the sheaf's limit if there is capacity for it. */
 static bool sheaf_grow(struct tcache *tc, unsigned class)
 {
@@ -281,7 +304,8 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	u32 more = MIN(MAX(limit, 1u), most - limit);
 	size_t bytes = (size_t)more * size_classes[class].size;
 
-	if (!more || !make_capacity(tc, class, bytes))
+	if (!more || (limit + more > small_room(class) && !may_leave(tc, class)) ||
+	    !make_capacity(tc, class, bytes))
 		return false;
 	sheaf_set_limit(tc, class, limit + more);
 	return true;
@@ -392,6 +416,18 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	return object;
 }
 
+/* A sheaf of one place keeps the newest object; the one that has to go, p if there is no place at all. */
+static void *exchange(struct tcache *tc, unsigned class, void *p)
+{
+	void **bottom = sheaf_bottom(tc, class), *old = *bottom;
+
+	if (!sheaf_limit(tc, class))
+		return p;
+	__atomic_store_n(bottom, p, __ATOMIC_RELAXED);
+	tc->sheaf[class].head = p;
+	return old;
+}
+
 void sheaf_push_full(struct tcache *tc, unsigned class, void *p)
 {
 	u32 before = tcache_enter(tc);
@@ -399,6 +435,7 @@ void sheaf_push_full(struct tcache *tc, unsigned class, void *p)
 	if (tc->sheaf[class].top == tc->sheaf[class].limit &&
 	    (should_be_small(tc, class) || !sheaf_grow(tc, class))) {
 		if (sheaf_limit(tc, class) < 2) {
+			p = exchange(tc, class, p);
 			tcache_leave(tc, before);
 			tcache_free_direct(p, (u16)(tc->tag_base + class));
 			return;

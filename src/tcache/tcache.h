@@ -102,6 +102,7 @@ struct tcache {
 	u64 round_ms;			/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
 	u8 small_for[NR_SHEAVES];	/* refills and overflows for which a sheaf stays small; see sheaf.c */
+	u8 wanted[NR_SHEAVES];		/* how often the sheaf wanted to leave its small place */
 	u64 grown[(NR_SHEAVES + 63) / 64]; /* bit: the sheaf had its full place; see sheaves_touched */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
@@ -120,7 +121,7 @@ struct tcache {
 	struct lock seal_lock;
 	u16 remote_stolen;		/* of remote, from the start; seal_lock */
 	u16 stolen[NR_SHEAVES];		/* objects above each bottom that are gone; seal_lock */
-	void *remote[REMOTE_MAX];
+	void **remote;			/* REMOTE_MAX of them, among the slots */
 	void *slots[];			/* the sheaves, see sheaf.c */
 };
 

@@ -69,7 +69,7 @@ static void places_are_far_apart(void)
 {
 	struct tcache *tc = tcache_get();
 	void **first[NR_SHEAVES], **full;
-	unsigned class, i;
+	unsigned class, moved = 0, i;
 
 	for (class = 0; class < NR_SHEAVES; class++)
 		first[class] = tc->sheaf[class].bottom;
@@ -79,11 +79,13 @@ static void places_are_far_apart(void)
 		full = tc->sheaf[class].bottom;
 		while (i--)
 			cache_free(objects[i]);
-		if (full != first[class])
+		if (full != first[class]) {
 			assert_true(full - first[class] > 1024);
+			moved++;
+		}
 		tcache_flush(tc);
 	}
-	assert_ptr_not_equal(tc->sheaf[0].bottom, first[0]);
+	assert_int_equal(moved, NR_SHEAVES);
 }
 
 static void single_object_may_be_the_first_call(void)
@@ -134,6 +136,39 @@ static void first_refill_is_small(void)
 		cache_alloc(class);
 		assert_true(cached().bytes - before <= 4096);
 	}
+}
+
+/* What a program starts with does not make each sheaf touch a page of its own. */
+static void sheaves_stay_close_for_a_while(void)
+{
+	struct tcache *tc = tcache_get();
+	uintptr_t from = (uintptr_t)tc, to = from + 2 * PAGE_SIZE;
+	unsigned class;
+
+	for (class = 0; class < NR_SHEAVES; class++) {
+		unsigned n = take(class, class > CLASS_1024 ? 4 : MIN(4096 / size_classes[class].size, 40u));
+
+		assert_in_range((uintptr_t)tc->sheaf[class].top, from, to);
+		give(n);
+		assert_in_range((uintptr_t)tc->sheaf[class].top, from, to);
+	}
+}
+
+/* Of objects that have no more than one place the one freed last is kept. */
+static void the_newest_is_kept(void)
+{
+	void *old, *new;
+
+	take(CLASS_4096, 2);
+	old = objects[0];
+	new = objects[1];
+	cache_free(old);
+	assert_int_equal(sheaf_used(tcache_get(), CLASS_4096), 1);
+	cache_free(new);
+	assert_int_equal(sheaf_used(tcache_get(), CLASS_4096), 1);
+	tcache_check(this_tcache);
+	assert_ptr_equal(cache_alloc(CLASS_4096), new);
+	assert_ptr_equal(cache_alloc(CLASS_4096), old);
 }
 
 /* Batches grow with use: the number of slow calls is far below that of objects. */
@@ -611,6 +646,7 @@ UNIT_MAIN(CASE(first_call_makes_the_cache),
 	  CASE(last_freed_is_handed_out_first),
 	  CASE(refills_go_upward),
 	  CASE(first_refill_is_small),
+	  CASE(sheaves_stay_close_for_a_while), CASE(the_newest_is_kept),
 	  CASE(batches_grow),
 	  CASE(cached_bytes_are_bounded),
 	  CASE(many_threads_cache_less),
