@@ -20,6 +20,16 @@
 #include "malloc/internal.h"
 
 #ifdef BM_SHARED
+static const char runtimes[][16] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
+
+static bool is_of_this_library(const void *address)
+{
+	Dl_info its, own;
+
+	return !dladdr(address, &its) || !dladdr(runtimes, &own) || its.dli_fbase == own.dli_fbase;
+}
+
+/* Not ours: a plugin that is linked with this library has that before the runtime's. */
 static void *definition_in(const char *library, const char *name)
 {
 	void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD), *definition;
@@ -29,7 +39,7 @@ static void *definition_in(const char *library, const char *name)
 	definition = dlsym(handle, name);
 	/* The caller keeps it. */
 	dlclose(handle);
-	return definition;
+	return definition && !is_of_this_library(definition) ? definition : NULL;
 }
 
 /*
@@ -39,12 +49,11 @@ static void *definition_in(const char *library, const char *name)
  */
 static cold_path void *definition_of_plugins(const char *name, const void *caller)
 {
-	static const char runtimes[][16] = { "libstdc++.so.6", "libc++abi.so.1", "libc++.so.1" };
 	void *definition = NULL;
-	Dl_info plugin, own;
+	Dl_info plugin;
 	unsigned i;
 
-	if (dladdr(caller, &plugin) && dladdr(runtimes, &own) && plugin.dli_fbase != own.dli_fbase)
+	if (!is_of_this_library(caller) && dladdr(caller, &plugin))
 		definition = definition_in(plugin.dli_fname, name);
 	for (i = 0; !definition && i < ARRAY_SIZE(runtimes); i++)
 		definition = definition_in(runtimes[i], name);

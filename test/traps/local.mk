@@ -62,13 +62,19 @@ test_traps_deepbind_module_la_LDFLAGS = -module -avoid-version -shared -rpath /n
 test_traps_plugin_SOURCES = test/traps/plugin.c
 test_traps_plugin_CFLAGS = $(TEST_CFLAGS)
 test_traps_plugin_CPPFLAGS = $(TEST_CPPFLAGS) \
-	-DMODULE_PATH='"$(abs_top_builddir)/test/traps/.libs/plugin-module.so"'
+	-DMODULE_PATH='"$(abs_top_builddir)/test/traps/.libs/plugin-module.so"' \
+	-DLINKED_PATH='"$(abs_top_builddir)/test/traps/.libs/plugin-linked.so"'
 test_traps_plugin_LDADD = test/lib/libtest.a
 
-check_LTLIBRARIES += test/traps/plugin-module.la
+check_LTLIBRARIES += test/traps/plugin-module.la test/traps/plugin-linked.la
 test_traps_plugin_module_la_SOURCES = test/traps/plugin-module.cc
 test_traps_plugin_module_la_CXXFLAGS = $(TEST_CXXFLAGS)
 test_traps_plugin_module_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
+test_traps_plugin_linked_la_SOURCES = test/traps/plugin-module.cc
+test_traps_plugin_linked_la_CXXFLAGS = $(TEST_CXXFLAGS)
+test_traps_plugin_linked_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+test_traps_plugin_linked_la_LIBADD = libbuddymalloc.la
 
 test_traps_extensions_SOURCES = test/traps/extensions.c
 test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
