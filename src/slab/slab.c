@@ -3,8 +3,8 @@
 
 #include <errno.h>
 
-#include "base/report.h"
 #include "base/stats.h"
+#include "buddy/zone.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "page_alloc/scope.h"
@@ -163,10 +163,41 @@ static bool may_take(const struct page *page, const struct size_class *sc, unsig
 	return limit_has_room(MIN((u64)page->nr_clean, n * (sc->size / PAGE_SIZE + 2 * unit)));
 }
 
+/* Whether none of the pages that the slab's object i lies in was given back. */
+static bool is_backed(u64 pfn, const struct size_class *sc, unsigned i)
+{
+	u64 from = pfn + ((u64)i * sc->size >> PAGE_SHIFT);
+	u64 last = pfn + (((u64)(i + 1) * sc->size - 1) >> PAGE_SHIFT);
+
+	while (from <= last && page_is_dirty(from))
+		from++;
+	return from > last;
+}
+
+/* As take_objects, but only those that need no page that was given back. */
+static cold_path unsigned take_backed(u64 pfn, const struct size_class *sc, void **out, unsigned n)
+{
+	struct page *page = pfn_to_page(pfn);
+	unsigned left = n, i;
+
+	if (page->nr_clean == sc->nr_pages)
+		return 0;
+	for (i = 0; i < sc->nr_objects && left; i++) {
+		u64 bit = (u64)1 << i % 64;
+
+		if (!(page->map[i / 64] & bit) || !is_backed(pfn, sc, i))
+			continue;
+		page->map[i / 64] &= ~bit;
+		page->nr_free--;
+		out[--left] = (char *)pfn_to_virt(pfn) + (size_t)i * sc->size;
+	}
+	return n - left;
+}
+
 /*
  * Takes from the partial slabs, in the order they stand; the number taken. What a slab
- * has given back counts for the limits again when its objects are handed out: where
- * there is no room for that, others serve, and who has none yet takes one.
+ * has given back counts for the limits again when its objects are handed out: where there
+ * is no room for that, those of its other pages serve, or other slabs; who has none yet takes one.
  */
 static unsigned take_partial(struct shard *shard, unsigned class, void **out, unsigned n)
 {
@@ -177,21 +208,23 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 
 	for (pfn = node->partial_first; left && pfn; pfn = next) {
 		struct page *page = pfn_to_page(pfn);
-		unsigned want = left;
+		unsigned before = page->nr_free, got;
 
 		next = page->next;
 		if (next)
 			__builtin_prefetch(pfn_to_page(next), 1);
-		if (unlikely(page->nr_clean && !may_take(page, sc, want))) {
-			want = 1;
+		if (likely(!page->nr_clean || may_take(page, sc, left))) {
+			got = take_objects(pfn, sc, out, left);
+		} else {
 			if (left < n && !--pass)
 				break;
-			if (left < n || !may_take(page, sc, want))
-				continue;
+			got = take_backed(pfn, sc, out, left);
+			if (!got && left == n && may_take(page, sc, 1))
+				got = take_objects(pfn, sc, out + (left - 1), 1);
 		}
-		if (page->nr_free == sc->nr_objects)
+		left -= got;
+		if (before == sc->nr_objects && page->nr_free < before)
 			slab_unkeep_empty(shard, node, sc);
-		left -= take_objects(pfn, sc, out + (left - want), want);
 		if (!page->nr_free)
 			partial_del(node, pfn);
 	}

@@ -75,6 +75,35 @@ static void warm_objects_are_found(void)
 		CHECK(malloc(SIZE), "%ld of %ld", i, freed);
 }
 
+/* Nor is what one page of a slab was given back for lost for the others. */
+static void other_pages_of_the_slab_serve(void)
+{
+	enum { MOST = 200000, SIZE = 1024 };
+	static char *p[MOST];
+	long n = fill_up(p, MOST, SIZE), freed = 0;
+
+	CHECK(n > 30000, "%ld", n);
+	/* The first page of each slab becomes free, and of each other page one object stays. */
+	for (long i = 0; i < n; i++) {
+		uintptr_t page = (uintptr_t)p[i] / 4096 % 16, at = (uintptr_t)p[i] / SIZE % 4;
+
+		if (page && !at)
+			continue;
+		free(p[i]);
+		freed++;
+	}
+	malloc_trim(0);
+	for (char *large; (large = malloc(40000));)
+		memset(large, 1, 40000);
+	for (long i = 0; i < freed - freed / 8; i++) {
+		char *q = malloc(SIZE);
+
+		CHECK(q, "%ld of %ld", i, freed);
+		q[0] = 1;
+	}
+	CHECK(status_kib("RssAnon") < 72 * 1024, "%ld KiB", status_kib("RssAnon"));
+}
+
 /* One object wants room for the pages it lies in, not for all that its slab has given back. */
 static void one_object_needs_little_room(void)
 {
@@ -125,6 +154,8 @@ static void success_keeps_errno(void)
 static const struct trap_case cases[] = {
 	{ .name = "punched_slabs_count", .run = punched_slabs_count, .conf = "hard_limit:64M" },
 	{ .name = "warm_objects_are_found", .run = warm_objects_are_found,
+	  .conf = "hard_limit:64M" },
+	{ .name = "other_pages_of_the_slab_serve", .run = other_pages_of_the_slab_serve,
 	  .conf = "hard_limit:64M" },
 	{ .name = "one_object_needs_little_room", .run = one_object_needs_little_room,
 	  .conf = "hard_limit:64M" },
