@@ -25,6 +25,8 @@ static inline void cpu_relax(void)
 #endif
 }
 
+__thread int locks_held __attribute__((tls_model("initial-exec")));
+
 /* The thread that holds every lock for a fork, by its thread pointer; NULL: none. */
 static void *fork_owner;
 static u32 fork_depth; /* forks within its fork; the owner's */
@@ -103,7 +105,7 @@ void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (needs_no_taking(l))
 		return;
-	lock_check_take(rank, true);
+	lock_note_take(rank, true);
 	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
 	/* Not WORD_HELD: a nested unlock must come to unlock_slow. */
@@ -132,7 +134,7 @@ static void poll_for(struct lock *l, u32 state)
 
 void lock_polled(struct lock *l, enum lock_rank rank)
 {
-	lock_check_take(rank, false);
+	lock_note_take(rank, false);
 	if (!lock_is_forking())
 		poll_for(l, WORD_HELD);
 }
@@ -141,7 +143,7 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (needs_no_taking(l))
 		return;
-	lock_check_take(rank, true);
+	lock_note_take(rank, true);
 	poll_for(l, WORD_FORK);
 }
 
@@ -159,7 +161,7 @@ void unlock_for_fork(struct lock *l, enum lock_rank rank)
 			lock_word_cas(l, WORD_FORK_WITHIN, WORD_WAITED, __ATOMIC_RELAXED);
 		return;
 	}
-	lock_check_drop(rank);
+	lock_note_drop(rank);
 	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE))
 		unlock_slow(l);
 }
@@ -216,5 +218,6 @@ void lock_fork_child(void)
 	fork_depth = 0;
 	fork_within = false;
 	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
+	locks_held = 0;
 	forget_held_ranks();
 }

@@ -267,9 +267,14 @@ __attribute__((destructor)) static cold_path void finish(void)
 	struct tcache *tc = current_tcache();
 	bool reports = options.stats_print || options.stats_file[0];
 
+	/* A signal's handler called exit in the midst of the allocator, as many do: nothing may be locked. */
+	if (locks_held > 0) {
+		if (reports)
+			report("no report: exit was called by a signal's handler, in the midst of an allocation");
+		return;
+	}
 	if (tc->state == TCACHE_SEALED)
 		tc = tcache_get();
-
 	if (options.background_thread)
 		kswapd_stop();
 	if (reports || !tc->in_child) {

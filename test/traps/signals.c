@@ -1,5 +1,5 @@
 /*
- * signals.c - a signal's handler that forks in the midst of malloc or free
+ * signals.c - a signal's handler that forks, or ends the process, in the midst of malloc or free
  *
  * In a program with several threads only what is async-signal-safe may follow in the
  * child, malloc is not; but programs do go on there, and an object that is handed out twice
@@ -159,7 +159,56 @@ static void child_gets_no_object_twice(void)
 	}
 }
 
+/* ------------------------------------------------ exit, as many a handler of SIGTERM calls it */
+
+#define ENDS "SIGNALS_TEST_ENDS"
+
+static void end(int unused)
+{
+	(void)unused;
+	exit(0);
+}
+
+/* A new process that does this ends in no way but by the signal. */
+__attribute__((constructor)) static void work_until_the_signal(void)
+{
+	const char *number = getenv(ENDS);
+	struct itimerval timer = { .it_value.tv_usec = 1000 };
+	static char *p[2000];
+	unsigned long i;
+
+	if (!number)
+		return;
+	timer.it_value.tv_usec += atoi(number) * 61 % 2000;
+	signal(SIGALRM, end);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	for (i = 0;; i++) {
+		unsigned long n = i * 2654435761ul >> 7, slot = n % 2000;
+
+		free(p[slot]);
+		p[slot] = malloc(1 + n % 60000);
+	}
+}
+
+static void exit_in_a_handler(void)
+{
+	int i, status;
+
+	for (i = 0; i < 100; i++) {
+		const char number[] = { (char)('0' + i / 10), (char)('0' + i % 10), '\0' };
+		pid_t child = fork();
+
+		if (child == 0) {
+			if (!setenv(ENDS, number, 1))
+				execl("/proc/self/exe", "signals", (char *)NULL);
+			_exit(9);
+		}
+		CHECK(waitpid(child, &status, 0) == child && status == 0, "status %#x", status);
+	}
+}
+
 static const struct trap_case cases[] = {
+	{ .name = "exit_in_a_handler", .run = exit_in_a_handler },
 	{ .name = "fork_in_a_handler", .run = fork_in_a_handler },
 	{ .name = "child_gets_no_object_twice", .run = child_gets_no_object_twice },
 };
