@@ -129,6 +129,9 @@ uint64_t os_now_ms(void);
  */
 uint64_t os_first_touch_ns(void *addr);
 
+/* The most memory of all kinds that the process ever had resident, in bytes; UINT64_MAX: not known. */
+uint64_t os_peak_rss(void);
+
 /* A number an outsider cannot foresee, for placing the window. */
 uint64_t os_random(void);
 

@@ -146,6 +146,16 @@ uint64_t os_first_touch_ns(void *addr)
 	return now_ns() - before;
 }
 
+uint64_t os_peak_rss(void)
+{
+	struct rusage usage;
+	int saved = errno;
+	bool known = getrusage(RUSAGE_SELF, &usage) == 0;
+
+	errno = saved;
+	return known ? (uint64_t)usage.ru_maxrss << 10 : UINT64_MAX;
+}
+
 uint64_t os_random(void)
 {
 	/* Sixteen random bytes the kernel gave every process at exec. */

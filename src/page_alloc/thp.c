@@ -10,7 +10,8 @@
  * it: measured on two, 2 MiB took 0.25 to 0.35 ms to touch when the host had them at hand,
  * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late; in
  * heaps of a middle size it takes the time of one first, and leaves alone what they grow by for
- * buffers; and it leaves alone what has a limit: there each page counts when it is wanted.
+ * buffers; and it leaves alone a heap of which much was never touched, and what has a limit: there
+ * each page counts when it is wanted.
  *
  * A block that is mapped for itself has the system's own policy: how densely it
  * will be used, only the program knows.
@@ -63,6 +64,18 @@ static enum thp small_pages(void)
 	return only_asked ? THP_DEFAULT : THP_SMALL;
 }
 
+/*
+ * Whether programs touch what they are given, at least three quarters of it: huge pages for the
+ * rest would be memory that nobody wanted. The peak tells of a heap that was never dense, and of
+ * no other; what is resident now the system tells only through files, or calls that filters kill for.
+ */
+static bool is_dense(void)
+{
+	u64 backed = pages_nr_backed();
+
+	return os_peak_rss() >> PAGE_SHIFT >= backed - backed / 4;
+}
+
 static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
 {
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
@@ -75,7 +88,7 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 		return THP_DEFAULT;
 	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
 		return small_pages();
-	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM)
+	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM && is_dense())
 		return THP_HUGE;
 	return !only_asked && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN :
 										    small_pages();
@@ -108,7 +121,7 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 
 	if (!only_asked || nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM ||
 	    managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) || pages_nr_backed() < TRY_FROM ||
-	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
+	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX || !is_dense())
 		return false;
 	set_thp(pfn, 1, THP_HUGE);
 	thp_repeat(pfn, PAGEBLOCK_PAGES);

@@ -561,6 +561,11 @@ uint64_t os_first_touch_ns(void *addr)
 	return fake.touch_ns;
 }
 
+uint64_t os_peak_rss(void)
+{
+	return fake.peak_rss ? fake.peak_rss : UINT64_MAX;
+}
+
 uint64_t os_random(void)
 {
 	return fake.random;

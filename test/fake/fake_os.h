@@ -27,6 +27,7 @@ struct fake_machine {
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
 	uint64_t touch_ns;	/* a first touch takes so long */
+	uint64_t peak_rss;	/* 0: not known */
 	const void *touched;	/* by the last of those that were timed */
 	uint64_t random;
 	const char *pressure_file; /* NULL: the system does not tell of pressure */

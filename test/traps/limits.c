@@ -438,6 +438,7 @@ static void install(struct sock_filter *filter, size_t len)
 	ALLOW(SYS_mmap), ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_mprotect),            \
 		ALLOW(SYS_madvise), ALLOW(SYS_brk), ALLOW(SYS_futex), ALLOW(SYS_sched_yield),  \
 		ALLOW(SYS_write), ALLOW(SYS_clock_gettime), ALLOW(SYS_rt_sigreturn),           \
+		ALLOW(SYS_getrusage),                                                          \
 		ALLOW(SYS_exit_group), ALLOW(SYS_exit), ALLOW(SYS_rt_sigprocmask)
 
 static void enter_sandbox(void)

@@ -109,6 +109,19 @@ static void slow_ones_are_not(void)
 	assert_false(grows_by_huge_pages(4000000, 2048));
 }
 
+/* What programs are given and do not touch is no reason for huge pages. */
+static void sparse_heaps_get_none(void)
+{
+	fake.touch_ns = 100000;
+	fake.peak_rss = (u64)40 << 20;
+	start(option_thp_auto, 0, false);
+	grow_to((u64)1300 << 20);
+	assert_int_equal(nr_huge(), 0);
+	fake.peak_rss = (u64)1000 << 20;
+	grow_to((u64)1600 << 20);
+	assert_true(nr_huge() > 0);
+}
+
 static void small_pages_are_no_huge_ones(void)
 {
 	assert_false(grows_by_huge_pages(3000, 2048));
@@ -399,7 +412,9 @@ static void small_pages_age_one_by_one(void)
 }
 
 UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
-	  CASE(slow_ones_are_not), CASE(buffers_get_none), CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none), CASE(what_was_given_back_does_not_count),
+	  CASE(slow_ones_are_not), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
+	  CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none),
+	  CASE(what_was_given_back_does_not_count),
 	  CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
