@@ -87,11 +87,41 @@ static new_handler_t *new_handler(void)
 	return _ZSt15get_new_handlerv ? _ZSt15get_new_handlerv() : NULL;
 }
 
+#ifdef BM_SHARED
+/* There the next definition does. */
+static inline void throw_by_hand(void)
+{
+}
+#else
+/*
+ * As the Itanium C++ ABI has it, since an archive gives nobody __throw_bad_alloc who does not ask.
+ * What catches a bad_alloc brings all of this along.
+ */
+__attribute__((weak)) void *__cxa_allocate_exception(size_t size);
+__attribute__((weak)) void __cxa_throw(void *exception, const void *type, void (*destroy)(void *));
+extern __attribute__((weak)) const char _ZTISt9bad_alloc[]; /* its type */
+extern __attribute__((weak)) const void *const _ZTVSt9bad_alloc[]; /* its table of virtual functions */
+__attribute__((weak)) void _ZNSt9bad_allocD1Ev(void *); /* its destructor */
+
+static cold_path void throw_by_hand(void)
+{
+	const void **exception;
+
+	if (!__cxa_allocate_exception || !__cxa_throw || !_ZNSt9bad_allocD1Ev)
+		return;
+	exception = __cxa_allocate_exception(sizeof(*exception));
+	/* Before the functions stand the offset to the top and the type. */
+	*exception = &_ZTVSt9bad_alloc[2];
+	__cxa_throw(exception, _ZTISt9bad_alloc, _ZNSt9bad_allocD1Ev);
+}
+#endif
+
 /* Where nobody can throw, the program cannot go on. */
 static cold_path void throw_bad_alloc(size_t size)
 {
 	if (_ZSt17__throw_bad_allocv)
 		_ZSt17__throw_bad_allocv();
+	throw_by_hand();
 	report_fatal("operator new of %lu bytes failed and no C++ runtime can throw",
 		     (unsigned long)size);
 }

@@ -39,6 +39,11 @@ static struct shard *owners_shard(u16 owner)
 	return owner ? shards[owner] : NULL;
 }
 
+static u32 owners_life(u16 owner)
+{
+	return owner ? __atomic_load_n(&shards[owner]->life, __ATOMIC_RELAXED) : 0;
+}
+
 bm_scope_t scope_enter_owner(u16 owner)
 {
 	bm_scope_t before = scope_word();
@@ -46,6 +51,7 @@ bm_scope_t scope_enter_owner(u16 owner)
 	if (!tcache_rebind(owners_shard(owner)))
 		return BM_SCOPE_FAILED;
 	this_scope.owner = owner;
+	this_scope.life = owners_life(owner);
 	return before;
 }
 
@@ -78,9 +84,14 @@ BM_EXPORT void bm_scope_restore(bm_scope_t scope)
 	if (scope == BM_SCOPE_FAILED)
 		return;
 	memcpy(&to, &scope, sizeof(to));
+	/* A heap or group that has ended meanwhile, of which another one may have the shard by now. */
+	if (to.life != owners_life(to.owner))
+		to.owner = 0;
 	/* What the cache cannot serve (the thread is ending) is not to be the owner's either. */
 	if (to.owner != this_scope.owner && !tcache_rebind(owners_shard(to.owner)))
 		to.owner = 0;
+	if (!to.owner)
+		to.life = 0;
 	this_scope = to;
 	errno = saved;
 }
@@ -179,6 +190,7 @@ static bool end_group(struct bm_group *group)
 	ended = group->ended;
 	if (!ended) {
 		group->ended = true;
+		shard_end_life(group->shard);
 		group->next = dead;
 		dead = group;
 	}

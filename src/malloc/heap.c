@@ -139,6 +139,7 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 		errno = EBUSY;
 		return -1;
 	}
+	shard_end_life(shard);
 	for (pfn = window.first >> PAGE_SHIFT; pfn < end;)
 		pfn += destroy_at(shard, pfn);
 	shard_clear(shard);

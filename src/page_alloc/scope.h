@@ -17,10 +17,10 @@ enum scope_flags {
 };
 
 struct scope {
-	u8 flags;	/* enum scope_flags */
+	u8 flags;	/* enum scope_flags; never all bits, so that no scope is BM_SCOPE_FAILED */
 	u8 node;	/* NUMA node + 1 to stay on; 0: any */
 	u16 owner;	/* of what malloc gives the thread; 0: nobody */
-	u32 unused;	/* 0, so that no scope is BM_SCOPE_FAILED */
+	u32 life;	/* of the owner's shard, as it was when the thread entered */
 };
 
 extern __thread struct scope this_scope HIDDEN __attribute__((tls_model("initial-exec")));

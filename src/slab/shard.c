@@ -120,6 +120,11 @@ struct shard *shard_create_private(void)
 	return shard;
 }
 
+void shard_end_life(struct shard *shard)
+{
+	__atomic_fetch_add(&shard->life, 1, __ATOMIC_RELAXED);
+}
+
 void shard_retire_private(struct shard *shard)
 {
 	lock(&shards_lock, LOCK_SHARDS);

@@ -51,6 +51,7 @@ struct shard {
 	u16 tag_base;	/* of class 0 */
 	u32 nr_threads;	/* bound to it; LOCK_SHARDS, others read it, relaxed */
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
+	u32 life;	/* how many heaps or groups that had it have ended; relaxed atomic */
 	u32 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
 	bool retired;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* of those without a purpose; LOCK_SHARDS */
@@ -97,6 +98,8 @@ void shard_unbind(struct shard *shard);
  */
 struct shard *shard_create_private(void);
 /* It has no slab any more; its tags will be used again. */
+/* The heap or group that has it ends: scopes of the past do not lead there any more. */
+void shard_end_life(struct shard *shard);
 void shard_retire_private(struct shard *shard);
 /* A thread allocates from the private shard now, or no longer; how many do. */
 void shard_enter(struct shard *shard);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What `make install` put in place, used as its user would: the command, linking with the
 # flags of pkg-config, linking the static library. Run by `make installcheck`, which
-# sets CC, bindir and libdir (both with DESTDIR in front) and DESTDIR.
+# sets CC, CXX, bindir and libdir (both with DESTDIR in front) and DESTDIR.
 . "${srcdir:-.}/test/command/lib.sh"
 command_=$bindir/buddymalloc
 
@@ -65,6 +65,27 @@ if [ -e "$libdir/libbuddymalloc.a" ]; then
 	# shellcheck disable=SC2086
 	$CC -o "$scratch/program" "$scratch/program.c" "$libdir/libbuddymalloc.a" -lpthread -ldl &&
 		linked 'linked with the static library' || is 'static' 'no program' 'a program'
+	# What fails throws, also where the runtime is an archive that has more than was asked of it.
+	cat >"$scratch/program.cc" <<'END'
+#include <cstdio>
+#include <new>
+volatile std::size_t too_much = std::size_t(1) << 52;
+int main()
+{
+	::operator delete(::operator new(100));
+	try {
+		::operator delete(::operator new(too_much));
+	} catch (const std::bad_alloc &) {
+		std::puts("linked");
+	}
+}
+END
+	if $CXX -static-libstdc++ -o "$scratch/program" "$scratch/program.cc" 2>/dev/null; then
+		$CXX -static-libstdc++ -o "$scratch/program" "$scratch/program.cc" \
+			"$libdir/libbuddymalloc.a" -lpthread -ldl &&
+			linked 'a C++ program with the static library' ||
+			is 'static C++' 'no program' 'a program'
+	fi
 fi
 
 finish

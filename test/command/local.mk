@@ -6,6 +6,6 @@ TESTS += $(command_tests)
 EXTRA_DIST += $(command_tests) test/command/lib.sh test/command/installed.sh
 
 installcheck-local:
-	srcdir='$(srcdir)' CC='$(CC) $(CFLAGS)' DESTDIR='$(DESTDIR)' \
+	srcdir='$(srcdir)' CC='$(CC) $(CFLAGS)' CXX='$(CXX)' DESTDIR='$(DESTDIR)' \
 		bindir='$(DESTDIR)$(bindir)' libdir='$(DESTDIR)$(libdir)' \
 		$(SHELL) '$(srcdir)/test/command/installed.sh'

@@ -754,7 +754,36 @@ static void scopes_without_a_cache(void)
 	CHECK(bm_group_destroy(cacheless_group) == 0);
 }
 
+/* What ended within an outer scope is not gone back to, nor what has its place. */
+static void ended_in_an_outer_scope(void)
+{
+	struct bm_heap *heap = bm_heap_create(), *next;
+	bm_scope_t outer = bm_heap_set_default(heap), inner, none;
+	struct bm_group *group = bm_group_create("inner", 0);
+	char *p;
+
+	inner = bm_group_enter(group);
+	CHECK(bm_heap_destroy(heap) == 0);
+	next = bm_heap_create();
+	bm_scope_restore(inner);
+	p = malloc(100);
+	strcpy(p, "stays");
+	CHECK(bm_heap_destroy(next) == 0, "errno %d", errno);
+	CHECK(strcmp(p, "stays") == 0);
+	free(p);
+	/* The same of a group, of which something is left. */
+	none = bm_group_enter(group);
+	inner = bm_heap_set_default(next = bm_heap_create());
+	CHECK(bm_group_destroy(group) == 0);
+	bm_scope_restore(inner);
+	free(malloc(100));
+	bm_scope_restore(none);
+	bm_scope_restore(outer);
+	CHECK(bm_heap_destroy(next) == 0);
+}
+
 static const struct trap_case cases[] = {
+	{ .name = "ended_in_an_outer_scope", .run = ended_in_an_outer_scope },
 	{ .name = "heap_calls", .run = heap_calls },
 	{ .name = "heap_destroy_gives_all_back", .run = heap_destroy_gives_all_back },
 	{ .name = "heap_objects_freed_elsewhere", .run = heap_objects_freed_elsewhere },
