@@ -129,6 +129,12 @@ uint64_t os_now_ms(void);
  */
 uint64_t os_first_touch_ns(void *addr);
 
+/*
+ * At how many of `nr` places, `step` bytes apart, memory was missing: each is read, and the faults
+ * that the process had meanwhile are counted. 0 where the system does not count.
+ */
+unsigned os_count_missing(const void *addr, size_t step, unsigned nr);
+
 /* The most memory of all kinds that the process ever had resident, in bytes; UINT64_MAX: not known. */
 uint64_t os_peak_rss(void);
 

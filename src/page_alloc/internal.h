@@ -68,6 +68,9 @@ void free_range(u64 pfn, u64 nr);
  */
 void pages_keep(u64 pfn, u64 nr);
 
+/* clear.c. Pages that their new owner is to find zero; system calls as the scope allows. */
+void pages_zero(u64 pfn, u64 nr);
+
 /* in_flight.c: between these two a thread has free pages in its hands that others do not see. */
 void in_flight_begin(void);
 /* Not `found`: there were none, or the system refused. */

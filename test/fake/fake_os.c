@@ -561,6 +561,19 @@ uint64_t os_first_touch_ns(void *addr)
 	return fake.touch_ns;
 }
 
+unsigned os_count_missing(const void *addr, size_t step, unsigned nr)
+{
+	uintptr_t at = (uintptr_t)addr;
+	unsigned missing = 0, i;
+
+	for (i = 0; i < nr; i++, at += step) {
+		if (!fake_is_mapped((void *)at, 1))
+			misuse("os_count_missing(%p): not mapped", (void *)at);
+		missing += at >= fake.missing_from && at < fake.missing_to;
+	}
+	return missing;
+}
+
 uint64_t os_peak_rss(void)
 {
 	return fake.peak_rss ? fake.peak_rss : UINT64_MAX;

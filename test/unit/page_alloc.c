@@ -210,6 +210,47 @@ static void known_zero_pages_are_not_cleared(void)
 		assert_int_equal(*pfn_to_virt(pfn + i), 1);
 }
 
+/* Of a block that was used before, from page `from` to page `to` nothing is there when it is to be zero. */
+static void zero_block_with_missing(u64 nr, u64 from, u64 to)
+{
+	u64 pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, PAGEBLOCK_ORDER);
+
+	assert_int_not_equal(pfn, 0);
+	memset(pfn_to_virt(pfn), 0xa5, (size_t)nr << PAGE_SHIFT);
+	free_pages(pfn);
+	fake.missing_from = (uintptr_t)pfn_to_addr(pfn + from);
+	fake.missing_to = (uintptr_t)pfn_to_addr(pfn + to);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, nr,
+					   PAGEBLOCK_ORDER), pfn);
+	assert_true(is_zero(pfn_to_virt(pfn), (size_t)nr << PAGE_SHIFT));
+	assert_int_equal(pages_nr_dirty(pfn, nr), nr);
+	free_pages(pfn);
+}
+
+/* What was handed out and never touched is not cleared, but given back. */
+static void missing_pages_are_given_back(void)
+{
+	const u64 nr = 4 * PAGEBLOCK_PAGES;
+
+	options.decay_ms = -1;
+	pages_start();
+	zero_block_with_missing(nr, 0, 0);
+	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	/* Together, and of a pageblock that is there in part only the parts that are not. */
+	zero_block_with_missing(nr, PAGEBLOCK_PAGES / 2, nr);
+	assert_int_equal(fake_calls(FAKE_PURGE), 1);
+	assert_int_equal(fake_purged_bytes(), (nr - PAGEBLOCK_PAGES / 2) << PAGE_SHIFT);
+	/* Where nobody may be called all is cleared. */
+	this_scope.flags = SCOPE_NOSYSCALL;
+	zero_block_with_missing(nr, 0, nr);
+	this_scope.flags = 0;
+	assert_int_equal(fake_calls(FAKE_PURGE), 1);
+	/* So is what the system does not take back. */
+	fake_fail(FAKE_PURGE, 1, 1);
+	zero_block_with_missing(nr, 0, nr);
+	assert_int_equal(fake_calls(FAKE_PURGE), 2);
+}
+
 /* Mapped anew they cost nothing and are zero; refused, all is as before. */
 static void renewed_pages_are_given_back(void)
 {
@@ -676,6 +717,7 @@ static void pages_for_writing_are_populated(void)
 }
 
 UNIT_MAIN(CASE(every_size_is_exact),
+	  CASE(missing_pages_are_given_back),
 	  CASE(cold_pages_are_clean),
 	  CASE(pages_for_writing_are_populated),
 	  CASE(every_alignment),

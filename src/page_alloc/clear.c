@@ -1,0 +1,99 @@
+/*
+ * rank 4: pages cleared for who wants zeroes.
+ *
+ * A page that was handed out is dirty in our books, but of large arrays much is never touched:
+ * numpy.zeros, hash tables, solvers' matrices. To clear such a block when it is used again would
+ * make all of it resident, and take as long. So pageblocks are looked at first: a page that is not
+ * there is a fault to be read, and the system counts those. Where all that are looked at are
+ * missing the pageblock is given back instead, which costs next to nothing, and is zero then; where
+ * some are, so with parts of it. Other threads' faults are counted, too, but to give back what was
+ * there costs only time.
+ */
+#include "base/stats.h"
+#include "os/os.h"
+#include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
+
+/* Pages that are looked at: of a pageblock, of one behind a missing one, and of a part. */
+#define LOOKS 8
+#define LOOKS_BEHIND 2
+#define PART_LOOKS 4
+#define PART_PAGES ((u64)64)
+
+/* Adjacent pages that are missing, to be given back together. */
+struct gap {
+	u64 pfn, nr;
+};
+
+/* The dirty bits stay: the pages are about to be used. */
+static void close_gap(struct gap *gap)
+{
+	if (!gap->nr)
+		return;
+	stat_add_shared(purge_calls, 1);
+	if (!os_purge(pfn_to_addr(gap->pfn), (size_t)gap->nr << PAGE_SHIFT) || !os_purge_clears())
+		pages_clear(gap->pfn, gap->nr);
+	gap->nr = 0;
+}
+
+/* The next pages are missing, or hold something. */
+static void add(struct gap *gap, u64 pfn, u64 nr, bool missing)
+{
+	if (!missing) {
+		close_gap(gap);
+		pages_clear(pfn, nr);
+		return;
+	}
+	if (!gap->nr)
+		gap->pfn = pfn;
+	gap->nr += nr;
+}
+
+/* How many of so many pages, evenly spread over nr, are missing. */
+static unsigned nr_missing(u64 pfn, u64 nr, unsigned looks)
+{
+	size_t step = (size_t)(nr / looks) << PAGE_SHIFT;
+
+	return os_count_missing((char *)pfn_to_addr(pfn) + step / 2, step, looks);
+}
+
+static void zero_block(struct gap *gap, u64 pfn)
+{
+	/* A huge page, or one of zeroes, comes whole, with the first fault. */
+	unsigned looks = thp_is_huge(pfn) ? 1 : gap->nr ? LOOKS_BEHIND : LOOKS;
+	unsigned missing = nr_missing(pfn, PAGEBLOCK_PAGES, looks);
+	u64 end = pfn + PAGEBLOCK_PAGES;
+
+	if (!missing || missing == looks) {
+		add(gap, pfn, PAGEBLOCK_PAGES, missing);
+		return;
+	}
+	for (; pfn < end; pfn += PART_PAGES)
+		add(gap, pfn, PART_PAGES, nr_missing(pfn, PART_PAGES, PART_LOOKS) == PART_LOOKS);
+}
+
+/* Whether pfn begins a pageblock that may be looked at, the pages up to end being the caller's. */
+static bool may_look(u64 pfn, u64 end)
+{
+	return begins_whole_block(pfn, end - pfn) && all_bits_set(pfn_to_block(pfn)->dirty) &&
+	       !__atomic_load_n(&pfn_to_block(pfn)->stale, __ATOMIC_RELAXED);
+}
+
+void pages_zero(u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr, stop;
+	struct gap gap = { 0 };
+
+	if (nr < PAGEBLOCK_PAGES || !scope_may_map()) {
+		pages_clear(pfn, nr);
+		return;
+	}
+	for (; pfn < end; pfn = stop) {
+		stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+		if (may_look(pfn, end))
+			zero_block(&gap, pfn);
+		else
+			add(&gap, pfn, stop - pfn, false);
+	}
+	close_gap(&gap);
+}
