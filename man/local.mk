@@ -17,7 +17,8 @@ bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \
 
 $(bm_mans): man/%: $(srcdir)/man/%.in $(bm_man_sources)
 	$(AM_V_GEN)$(MKDIR_P) man && \
-	$(AWK) -v version='$(PACKAGE_VERSION)' -v options='$(srcdir)/src/base/options.def' \
+	$(AWK) -v version='$(PACKAGE_VERSION)' -v date='$(PACKAGE_DATE)' \
+		-v options='$(srcdir)/src/base/options.def' \
 		-v stats='$(srcdir)/src/base/stats.def' \
 		-v figures='$(srcdir)/src/base/figures.def' -v examples='$(srcdir)/test/examples' \
 		-f '$(srcdir)/man/tables.awk' '$(srcdir)/$@.in' >$@.tmp

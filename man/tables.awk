@@ -1,10 +1,10 @@
 # Writes a manual page from its .in file: a line @OPTIONS@ becomes the table of
 # src/base/options.def, a line @FIGURES@ that of src/base/figures.def, @COUNTERS@ that of
 # src/base/stats.def, a line
-# @EXAMPLE FILE@ the program of that name, @VERSION@ the version. The page can so never
-# say other than the code.
+# @EXAMPLE FILE@ the program of that name, @VERSION@ the version, @DATE@ its date. The page
+# can so never say other than the code.
 #
-#   awk -v version=V -v options=FILE -v stats=FILE -v figures=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
+#   awk -v version=V -v date=D -v options=FILE -v stats=FILE -v figures=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
 #
 # A table line that is not understood stops the build: the forms are at the head of
 # those files, and a new one needs its line here.
@@ -154,5 +154,5 @@ $0 == "@OPTIONS@" { print_table(options, "^OPTION_", 1); next }
 $0 == "@FIGURES@" { print_table(figures, "^FIGURE\\(", 0); next }
 $0 == "@COUNTERS@" { print_table(stats, "^STAT\\(", 0); next }
 /^@EXAMPLE .*@$/ { print_example(examples "/" substr($2, 1, length($2) - 1)); next }
-{ gsub(/@VERSION@/, version); print }
+{ gsub(/@VERSION@/, version); gsub(/@DATE@/, date); print }
 END { if (failed) exit 1 }

@@ -17,7 +17,7 @@ typedef unsigned int bm_gfp_t;
  * zone. When a zone has nothing left, those below it serve: HighMem, Normal,
  * DMA32, DMA.
  */
-#define BM_GFP_DMA 0x01u	 /* locked in memory, not inherited by fork, does not age */
+#define BM_GFP_DMA 0x01u	 /* locked in memory, below 4 GiB, not inherited by fork, does not age */
 #define BM_GFP_HIGHMEM 0x02u	 /* may be mapped for this allocation alone */
 #define BM_GFP_DMA32 0x04u	 /* address below 4 GiB */
 

@@ -31,12 +31,14 @@ typedef uint64_t bm_scope_t;
 #define BM_SCOPE_FAILED (~(bm_scope_t)0)
 
 #define BM_SCOPE_NORECLAIM 1u /* requests do not reclaim: they fail sooner */
-#define BM_SCOPE_NOSYSCALL 2u /* nor grow, move or age anything: no memory system call */
+#define BM_SCOPE_NOSYSCALL 2u /* nor grow, move or age anything: no memory system call, but
+				  * that a block above 1 GiB (683 MiB where realloc made it)
+				  * is unmapped when it is freed */
 
 /*
  * Adds constraints to those of the calling thread, up to bm_scope_restore:
- * flags of the above; node, unless it is -1, on which all memory must lie;
- * group, unless NULL, which is charged. A request with BM_GFP_NOFAIL keeps to the
+ * flags of the above; node, unless it is -1, from which alone pages are newly taken
+ * (what is cached may lie elsewhere, and serves all the same); group, unless NULL, which is charged. A request with BM_GFP_NOFAIL keeps to the
  * flags and still waits until others free memory. Returns what was before, or
  * BM_SCOPE_FAILED with errno EINVAL for an unknown flag or node, EAGAIN for a group in
  * a thread that is ending, ENOMEM when there is no memory for the thread's cache.

@@ -22,7 +22,7 @@ extern "C" {
  * gfp flags: as in gfp.h; the four highest bits are the library's own.
  * object size: that of the size class. bytes: whole pages, all of the block, whatever was
  * asked for. A large block that is resized is told as freed with its old size and allocated
- * with its new one; the pages that it gains or loses are told of as pages, too.
+ * with its new one; so are its pages, or those of a block of pages, with 0 as gfp flags.
  */
 enum bm_trace_event {
 	BM_TRACE_MM_PAGE_ALLOC,	/* pfn, pages, gfp flags, NUMA node */

@@ -9,9 +9,9 @@
  *
  * zone->lock protects everything in struct zone but the pcps, which have locks of
  * their own, and what zone_init writes; the struct pages of free
- * blocks, and in the zone's pageblocks: free, lru links, stamp, migratetype,
- * and the clearing of dirty bits. Callers hold it for functions that end in
- * _locked; all others take it themselves.
+ * blocks, and in the zone's pageblocks: free, lru links, stamp and migratetype.
+ * Dirty bits are atomics: whoever has the pages sets and clears theirs, locked or not.
+ * Callers hold the lock for functions that end in _locked; all others take it themselves.
  *
  * Invariants (test/unit/invariants.c walks them):
  *  1. a free block of order o starts at a multiple of 1 << o; no two buddies
@@ -31,7 +31,7 @@
 
 enum migratetype {
 	MIGRATE_UNMOVABLE,	/* slabs of many objects, and pages asked for without a mobility flag */
-	MIGRATE_MOVABLE,	/* large blocks: freed whole, their owner can be moved */
+	MIGRATE_MOVABLE,	/* large blocks: freed soon, and whole */
 	MIGRATE_RECLAIMABLE,	/* caches that a shrinker can empty */
 	MIGRATE_PCPTYPES,
 	MIGRATE_ISOLATE = MIGRATE_PCPTYPES,	/* taken out of use by reclaim */

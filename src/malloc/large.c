@@ -1,7 +1,7 @@
 /*
  * rank 7: large blocks, each a block of pages of its own; and every pointer
- * that is no slab object's: the one place where foreign and invalid pointers
- * are told from ours.
+ * that is no slab object's: the one place where foreign and invalid ones are
+ * reported.
  *
  * The tag of a large block's first page is TAG_LARGE. Whoever frees the block
  * claims it by exchanging the tag, so of two frees one finds nothing.

@@ -111,8 +111,8 @@ struct pageblock {
 	 * 1 = the page may hold data, so it is backed and not known to be zero.
 	 * Without it the page costs no memory and is zero, unless the pageblock
 	 * is stale: then the system may not have taken yet what was given to it.
-	 * Set (atomic or) when a page is handed out, cleared under the zone
-	 * lock when it was given back to the system.
+	 * Set (atomic or) when a page is handed out, cleared (atomic and) by who
+	 * has the page when it was given back to the system; neither needs a lock.
 	 */
 	u64 dirty[PAGEBLOCK_PAGES / 64];
 	/* 1 = the page is free in the buddy. Zone lock. */

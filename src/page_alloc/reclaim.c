@@ -21,7 +21,7 @@
 
 /* 16 MiB: to give them back takes 1 or 2 ms. */
 #define BITE_PAGES (((u64)16 << 20) >> PAGE_SHIFT)
-#define BITE_EVERY_MS 1
+#define BITE_EVERY_MS 1 /* of the coarse clock: its next tick */
 
 /* Steps, or the time where there are none, after which what the system refused is tried again. */
 #define RETRY_STEPS 64

@@ -47,7 +47,7 @@ static inline u64 scope_word(void)
 }
 static_assert(sizeof(struct scope) == sizeof(u64), "a scope is one word");
 
-/* Most private shards there can be. */
+/* An upper bound of the private shards that there can be; group.c asserts it. */
 #define MAX_OWNERS 1024
 
 /* A budget, in pages. */

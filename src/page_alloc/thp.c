@@ -13,7 +13,7 @@
  * buffers; and it leaves alone a heap of which much was never touched, and what has a limit: there
  * each page counts when it is wanted.
  *
- * A block that is mapped for itself has the system's own policy: how densely it
+ * With auto a block that is mapped for itself has the system's own policy: how densely it
  * will be used, only the program knows.
  */
 #include "base/options.h"

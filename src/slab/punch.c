@@ -126,7 +126,7 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 }
 
 /*
- * With GIVE_ALL every slab with a hole, else those that nobody touched since the last pass,
+ * Every slab with a hole; but with GIVE_IDLE only those that nobody touched since the last pass,
  * and no part of a huge page: its neighbours may be in use.
  */
 static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, enum give how)

@@ -213,7 +213,7 @@ void slab_forsake(struct shard *shard);
 /* The same of all shards, at the end: what was freed twice is found then. */
 void slab_drain_transfers(void);
 
-/* What a pointer into a slab means; for reports and malloc_usable_size. */
+/* What a pointer into a slab means; for reports and hardened checks. */
 struct slab_place {
 	char *object;	/* start of the object pointed into; NULL: the unused tail */
 	bool allocated;	/* not free in the bitmap; cached objects count as allocated */

@@ -1,7 +1,7 @@
 /*
  * rank 6: thread caches without a thread, kept for the next ones.
  *
- * A cache is used again warm, the last one first. What its sheaves lie in, up to 107 KiB, goes
+ * A cache is used again warm, the last one first. What its sheaves lie in goes
  * back to the system when it was not wanted for a while, or somebody is in need: otherwise
  * a program would keep that for each of the most threads that it ever had at once.
  */

@@ -129,7 +129,7 @@ struct tcache {
 extern const u16 size_to_sheaf[TABLE_MAX + 1] HIDDEN;
 
 /*
- * The one thread-local variable. It begins as &tcache_boot, so there is no
+ * The one thread-local variable of the fast paths. It begins as &tcache_boot, so there is no
  * "initialised?" check either.
  */
 extern __thread struct tcache *this_tcache HIDDEN __attribute__((tls_model("initial-exec")));

@@ -20,9 +20,9 @@ int main(void)
 		char *more;
 
 		size = bm_good_size(size + size / 2);
-		if (bm_expand(buffer, size))
-			continue;
-		more = realloc(buffer, size);
+		more = bm_expand(buffer, size);
+		if (!more)
+			more = realloc(buffer, size);
 		if (!more)
 			return 1;
 		buffer = more;
