@@ -17,7 +17,8 @@ typedef unsigned int bm_gfp_t;
  * zone. When a zone has nothing left, those below it serve: HighMem, Normal,
  * DMA32, DMA.
  */
-#define BM_GFP_DMA 0x01u	 /* locked in memory, below 4 GiB, not inherited by fork, does not age */
+#define BM_GFP_DMA 0x01u	 /* locked in memory, below 4 GiB, not inherited by fork,
+				  * does not age */
 #define BM_GFP_HIGHMEM 0x02u	 /* may be mapped for this allocation alone */
 #define BM_GFP_DMA32 0x04u	 /* address below 4 GiB */
 
@@ -32,7 +33,8 @@ typedef unsigned int bm_gfp_t;
 
 /* Reclaim modifiers. */
 #define BM_GFP_DIRECT_RECLAIM 0x400u /* may drain, shrink and purge to succeed */
-#define BM_GFP_KSWAPD_RECLAIM 0x800u /* lets ageing begin, by whoever may reclaim next */
+#define BM_GFP_KSWAPD_RECLAIM 0x800u /* may trigger ageing, which the next thread
+					* allowed to reclaim carries out */
 #define BM_GFP_RECLAIM (BM_GFP_DIRECT_RECLAIM | BM_GFP_KSWAPD_RECLAIM)
 #define BM_GFP_NOFAIL 0x8000u	 /* waits until there is memory, goes beyond a group's limit;
 				  * needs DIRECT_RECLAIM */
@@ -40,7 +42,8 @@ typedef unsigned int bm_gfp_t;
 
 /* Action modifiers. */
 #define BM_GFP_ZERO 0x100u	 /* zeroed; pages known to be zero are not cleared again */
-#define BM_GFP_COLD 0x200u	 /* rather pages without backing: warm ones stay for others */
+#define BM_GFP_COLD 0x200u	 /* prefers pages without memory behind them,
+				  * leaving warm pages to others */
 #define BM_GFP_WRITE 0x1000u	 /* will be written at once: backed before the call returns */
 #define BM_GFP_NOWARN 0x2000u	 /* no message: order above 18, or, with verbose, any failure */
 #define BM_GFP_THISNODE 0x200000u /* no other node */

@@ -6,9 +6,8 @@
  * While a thread is in a group, whatever it gets from malloc and its kin, and
  * pages asked for with BM_GFP_ACCOUNT, is charged to the group. Groups count whole
  * pages: small objects are charged with the slabs they lie in, which the group shares
- * with nobody. Pages are uncharged when nothing in them is in use any more, whichever
- * thread freed it; what a thread frees while it is in the group, it may keep until it
- * leaves.
+ * with nobody. Pages are uncharged when nothing in them is in use, whichever thread frees
+ * it. A thread in the group may cache what it frees until it leaves.
  *
  * Every function is thread-safe; none is async-signal-safe.
  */
@@ -82,9 +81,9 @@ size_t bm_group_limit(const struct bm_group *group);
 const char *bm_group_name(const struct bm_group *group);
 
 /*
- * Ends the group: 0, or -1 with errno EBUSY while a thread is in it. That it was destroyed
- * before is reported, which aborts unless abort_on_corruption is false; then EINVAL. (Some
- * groups later another one is in its place.)
+ * Ends the group: 0, or -1 with errno EBUSY while a thread is in it. Destroying it twice is
+ * reported, and aborts unless abort_on_corruption is false; then -1 with EINVAL. (Not
+ * detected once its memory has been reused for a new group.)
  * What was allocated in it stays valid and is freed as ever; only the name and figures
  * are gone.
  */

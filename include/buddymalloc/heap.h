@@ -3,8 +3,8 @@
  *
  * Objects of a heap share no page with others. They are freed with free(3), by
  * any thread, or all go at once with the heap. realloc(3) moves an object out of the
- * heap, unless the heap is the thread's default; bm_heap_realloc moves it into the
- * heap; one that need not move stays whose it is. Functions that allocate behave as
+ * heap unless the heap is the thread's default; bm_heap_realloc moves it in. An object
+ * that need not move keeps its owner. Functions that allocate behave as
  * malloc, calloc, realloc and memalign do: 16-byte alignment, NULL with errno ENOMEM, or
  * EINVAL for an alignment that there cannot be.
  * Every function is thread-safe; none is async-signal-safe.
@@ -56,9 +56,9 @@ bm_scope_t bm_heap_set_default(struct bm_heap *heap);
 /*
  * Gives back the heap and all that was allocated from it: no pointer into it may
  * be used any more, by any thread. 0, or -1 with errno EBUSY while it is some
- * thread's default. That it was destroyed before is reported, which aborts unless
- * abort_on_corruption is false; then EINVAL (as long as no new heap or group has taken
- * its place). Takes a look at two bytes for each page of the process's heap.
+ * thread's default. Destroying it twice is reported, and aborts unless
+ * abort_on_corruption is false; then -1 with EINVAL. (Not detected once its place has
+ * been reused for a new heap or group.) Takes a look at two bytes for each page of the process's heap.
  */
 int bm_heap_destroy(struct bm_heap *heap);
 

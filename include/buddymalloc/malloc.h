@@ -29,8 +29,8 @@ int bm_version(void);
 extern const char *bm_conf;
 
 /*
- * The least that malloc_usable_size says of what malloc(size) gives: no request up to there
- * takes more memory. 0 if no request of the size can succeed. Thread-safe, and
+ * The usable size that malloc(size) gives at least. Requests up to that size cost no more
+ * memory. 0 if no request of the size can succeed. Thread-safe, and
  * async-signal-safe after the first allocation. jemalloc: nallocx.
  */
 size_t bm_good_size(size_t size);
@@ -41,8 +41,8 @@ size_t bm_good_size(size_t size);
  * fails up to malloc_usable_size(p); beyond, objects up to 32 KiB never grow, and others not
  * across 1 MiB. A smaller size gives back what whole pages a block above 1 MiB has beyond. A
  * pointer that is none of ours is reported as realloc(3) reports it; then, and for NULL, NULL
- * with errno EINVAL. Go on with what is returned: the compiler takes p itself for as long as it
- * was (_FORTIFY_SOURCE).
+ * with errno EINVAL. Use the returned pointer: the compiler may assume that p still has its old
+ * size (_FORTIFY_SOURCE).
  * Thread-safe, not async-signal-safe. jemalloc: xallocx.
  */
 void *bm_expand(void *p, size_t size);
