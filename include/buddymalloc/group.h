@@ -37,8 +37,9 @@ typedef uint64_t bm_scope_t;
 /*
  * Adds constraints to those of the calling thread, up to bm_scope_restore:
  * flags of the above; node, unless it is -1, from which alone pages are newly taken
- * (what is cached may lie elsewhere, and serves all the same); group, unless NULL, which is charged. A request with BM_GFP_NOFAIL keeps to the
- * flags and still waits until others free memory. Returns what was before, or
+ * (what is cached may lie elsewhere, and serves all the same); group, unless NULL, which
+ * is charged. A request with BM_GFP_NOFAIL keeps to the flags and still waits until
+ * others free memory. Returns what was before, or
  * BM_SCOPE_FAILED with errno EINVAL for an unknown flag or node, EAGAIN for a group in
  * a thread that is ending, ENOMEM when there is no memory for the thread's cache.
  * Kernel: memalloc_noreclaim_save() and its kin, set_active_memcg().

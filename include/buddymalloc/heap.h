@@ -58,7 +58,8 @@ bm_scope_t bm_heap_set_default(struct bm_heap *heap);
  * be used any more, by any thread. 0, or -1 with errno EBUSY while it is some
  * thread's default. Destroying it twice is reported, and aborts unless
  * abort_on_corruption is false; then -1 with EINVAL. (Not detected once its place has
- * been reused for a new heap or group.) Takes a look at two bytes for each page of the process's heap.
+ * been reused for a new heap or group.) Takes a look at two bytes for each page of the
+ * process's heap.
  */
 int bm_heap_destroy(struct bm_heap *heap);
 

@@ -334,6 +334,9 @@ static void *alloc_kept_single(struct shard *shard, unsigned class)
 	unsigned last = MIN(class + SINGLE_REACH, (unsigned)NR_CLASSES - 1), c;
 	void *object;
 
+	/* Not to read a page of nodes before it is written: it would be faulted twice. */
+	if (!__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED))
+		return NULL;
 	for (c = class; c <= last; c++) {
 		if (!__atomic_load_n(&shard->nodes[c].nr_empty, __ATOMIC_RELAXED))
 			continue;

@@ -43,7 +43,6 @@ struct transfer {
 	struct lock lock;
 	u32 nr;		/* lock; others read it, relaxed */
 	u32 low;	/* the least nr since the last ageing; lock */
-	void *objects[TRANSFER_MOST]; /* lock; reports read them without */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct shard {
@@ -59,8 +58,9 @@ struct shard {
 	 * thread reads for each of the shard's objects that it frees. */
 	u64 empty_bytes __attribute__((aligned(CACHE_LINE)));
 	u64 empty_budget; /* for these; relaxed atomic, a lost update is harmless */
+	struct transfer transfer;	/* of shards that are not private; each refill looks at nr */
 	struct cache_node nodes[NR_CLASSES];
-	struct transfer transfer;	/* of shards that are not private */
+	void *transferred[TRANSFER_MOST]; /* transfer.lock; reports read them without */
 };
 
 #define MAX_SHARDS ((65536 - TAG_SLABS) / NR_CLASSES)

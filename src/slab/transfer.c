@@ -131,7 +131,7 @@ static bool put(struct shard *shard, void *const *objects, unsigned n)
 	lock(&t->lock, LOCK_TRANSFER);
 	/* The last thread says so before it takes the lock to empty this. */
 	if (__atomic_load_n(&shard->nr_threads, __ATOMIC_RELAXED) && t->nr + n <= TRANSFER_MOST) {
-		__builtin_memcpy(t->objects + t->nr, objects, n * sizeof(*objects));
+		__builtin_memcpy(shard->transferred + t->nr, objects, n * sizeof(*objects));
 		__atomic_store_n(&t->nr, t->nr + n, __ATOMIC_RELEASE);
 		done = true;
 	}
@@ -173,7 +173,7 @@ unsigned slab_take_transferred(struct shard *shard, void **out, unsigned most)
 	n = MIN(most, t->nr);
 	__atomic_store_n(&t->nr, t->nr - n, __ATOMIC_RELEASE);
 	t->low = MIN(t->low, t->nr);
-	__builtin_memcpy(out, t->objects + t->nr, n * sizeof(*out));
+	__builtin_memcpy(out, shard->transferred + t->nr, n * sizeof(*out));
 	unlock(&t->lock, LOCK_TRANSFER);
 	return n;
 }
@@ -222,7 +222,7 @@ void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes)
 
 	*objects += nr;
 	for (i = 0; i < nr; i++) {
-		void *p = __atomic_load_n(&shard->transfer.objects[i], __ATOMIC_RELAXED);
+		void *p = __atomic_load_n(&shard->transferred[i], __ATOMIC_RELAXED);
 		u32 class = tag_read(virt_to_pfn(p)) - (u32)shard->tag_base;
 
 		/* Meanwhile another may be there, and be gone. */
