@@ -1,7 +1,7 @@
 /*
  * Blocks of many pages, and the calls beside malloc: realloc, calloc, aligned
  * allocation. Page faults and moved bytes decide most of these rows, so every
- * page of a block is written once, as a program would.
+ * page of a block is written once, as a program would (but of a sparse one).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +148,21 @@ static void calloc_pass(void *ctx)
 	}
 }
 
+/* An array of which little is used, as solvers and numpy.zeros have them: 4 KiB of each MiB. */
+static void calloc_sparse_pass(void *ctx)
+{
+	struct large *l = ctx;
+
+	for (int64_t i = 0; i < l->ops; i++) {
+		char *p = calloc(1, l->size);
+		if (!p)
+			bench_die("calloc");
+		for (size_t at = 0; at < l->size; at += 1 << 20)
+			touch(p + at);
+		free(p);
+	}
+}
+
 /* Alignments from 32 B to 4 KiB for sizes from 16 B to 2 KiB. */
 static void aligned_pass(void *ctx)
 {
@@ -187,6 +202,8 @@ const struct row rows_large[] = {
 	LARGE("calloc/64k", "16 slots in turn, 64 KiB", calloc, 16, 64 << 10, 150,
 	      1000),
 	LARGE("calloc/4m", "4 slots in turn, 4 MiB", calloc, 4, 4 << 20, 30, 20),
+	LARGE("calloc/sparse-64m", "64 MiB, of each MiB one page is written",
+	      calloc_sparse, 0, 64 << 20, 20, 20),
 	LARGE("aligned/mixed", "1 000 slots, 16 B-2 KiB, aligned to 32 B-4 KiB",
 	      aligned, 1000, 0, 200, 10000),
 	{ .name = NULL },

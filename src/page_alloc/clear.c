@@ -14,10 +14,9 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 
-/* Pages that are looked at: of a pageblock, of one behind a missing one, and of a part. */
+/* Pages that are looked at: of a pageblock, of what lies behind a gap, and of a part. */
 #define LOOKS 8
-#define LOOKS_BEHIND 2
-#define PART_LOOKS 4
+#define FEW_LOOKS 4
 #define PART_PAGES ((u64)64)
 
 /* Adjacent pages that are missing, to be given back together. */
@@ -57,10 +56,33 @@ static unsigned nr_missing(u64 pfn, u64 nr, unsigned looks)
 	return os_count_missing((char *)pfn_to_addr(pfn) + step / 2, step, looks);
 }
 
+/* Whether pfn begins a pageblock that may be looked at, the pages up to end being the caller's. */
+static bool may_look(u64 pfn, u64 end)
+{
+	return begins_whole_block(pfn, end - pfn) && all_bits_set(pfn_to_block(pfn)->dirty) &&
+	       !__atomic_load_n(&pfn_to_block(pfn)->stale, __ATOMIC_RELAXED);
+}
+
+/*
+ * The longer the gap, the more pageblocks behind it are looked at together; pages that turn out
+ * to be missing with it.
+ */
+static u64 extend(struct gap *gap, u64 pfn, u64 end)
+{
+	u64 at = pfn, most = MIN(end, pfn + round_down(gap->nr / 2, (u64)PAGEBLOCK_PAGES));
+
+	while (at < most && may_look(at, most) && !thp_is_huge(at))
+		at += PAGEBLOCK_PAGES;
+	if (at == pfn || nr_missing(pfn, at - pfn, FEW_LOOKS) < FEW_LOOKS)
+		return 0;
+	add(gap, pfn, at - pfn, true);
+	return at - pfn;
+}
+
 static void zero_block(struct gap *gap, u64 pfn)
 {
 	/* A huge page, or one of zeroes, comes whole, with the first fault. */
-	unsigned looks = thp_is_huge(pfn) ? 1 : gap->nr ? LOOKS_BEHIND : LOOKS;
+	unsigned looks = thp_is_huge(pfn) ? 1 : LOOKS;
 	unsigned missing = nr_missing(pfn, PAGEBLOCK_PAGES, looks);
 	u64 end = pfn + PAGEBLOCK_PAGES;
 
@@ -69,31 +91,27 @@ static void zero_block(struct gap *gap, u64 pfn)
 		return;
 	}
 	for (; pfn < end; pfn += PART_PAGES)
-		add(gap, pfn, PART_PAGES, nr_missing(pfn, PART_PAGES, PART_LOOKS) == PART_LOOKS);
-}
-
-/* Whether pfn begins a pageblock that may be looked at, the pages up to end being the caller's. */
-static bool may_look(u64 pfn, u64 end)
-{
-	return begins_whole_block(pfn, end - pfn) && all_bits_set(pfn_to_block(pfn)->dirty) &&
-	       !__atomic_load_n(&pfn_to_block(pfn)->stale, __ATOMIC_RELAXED);
+		add(gap, pfn, PART_PAGES, nr_missing(pfn, PART_PAGES, FEW_LOOKS) == FEW_LOOKS);
 }
 
 void pages_zero(u64 pfn, u64 nr)
 {
-	u64 end = pfn + nr, stop;
+	u64 end = pfn + nr, done;
 	struct gap gap = { 0 };
 
 	if (nr < PAGEBLOCK_PAGES || !scope_may_map()) {
 		pages_clear(pfn, nr);
 		return;
 	}
-	for (; pfn < end; pfn = stop) {
-		stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+	for (; pfn < end; pfn += done) {
+		done = extend(&gap, pfn, end);
+		if (done)
+			continue;
+		done = MIN(end - pfn, PAGEBLOCK_PAGES - pfn % PAGEBLOCK_PAGES);
 		if (may_look(pfn, end))
 			zero_block(&gap, pfn);
 		else
-			add(&gap, pfn, stop - pfn, false);
+			add(&gap, pfn, done, false);
 	}
 	close_gap(&gap);
 }
