@@ -574,6 +574,26 @@ static void madvise_pretends(void)
 		free(p);
 	}
 }
+
+/* The same of an array of which little was used, and where that lies nobody looks. */
+static void madvise_pretends_of_gaps(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const size_t size = 64 * MIB;
+	char *p;
+
+	install(filter, sizeof(filter) / sizeof(filter[0]));
+	p = malloc(size);
+	for (size_t at = 3 * 4096; at < size; at += 2 * MIB)
+		memset(p + at, 0x5a, 4096);
+	free(p);
+	CHECK(is_zero(calloc(1, size), size));
+}
 #endif
 
 /* What the heap gives back of itself for what it then cannot have leaves no memory behind. */
@@ -645,6 +665,7 @@ static const struct trap_case cases[] = {
 	  .says = "^buddymalloc: statistics of pid [0-9]+ \\(limits\\)\n(buddymalloc: [^\n]*\n)+"
 		  "buddymalloc: report of pid [0-9]+ \\(limits\\)\n(buddymalloc: [^\n]*\n)+$" },
 	{ .name = "madvise_pretends", .run = madvise_pretends },
+	{ .name = "madvise_pretends_of_gaps", .run = madvise_pretends_of_gaps },
 #endif
 };
 

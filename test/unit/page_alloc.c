@@ -211,7 +211,7 @@ static void known_zero_pages_are_not_cleared(void)
 }
 
 /* Of a block that was used before, from page `from` to page `to` nothing is there when it is to be zero. */
-static void zero_block_with_missing(u64 nr, u64 from, u64 to)
+static void zero_block_with_missing(bm_gfp_t more, u64 nr, u64 from, u64 to)
 {
 	u64 pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, PAGEBLOCK_ORDER);
 
@@ -220,8 +220,8 @@ static void zero_block_with_missing(u64 nr, u64 from, u64 to)
 	free_pages(pfn);
 	fake.missing_from = (uintptr_t)pfn_to_addr(pfn + from);
 	fake.missing_to = (uintptr_t)pfn_to_addr(pfn + to);
-	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, nr,
-					   PAGEBLOCK_ORDER), pfn);
+	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO | more,
+					   nr, PAGEBLOCK_ORDER), pfn);
 	assert_true(is_zero(pfn_to_virt(pfn), (size_t)nr << PAGE_SHIFT));
 	assert_int_equal(pages_nr_dirty(pfn, nr), nr);
 	free_pages(pfn);
@@ -234,20 +234,23 @@ static void missing_pages_are_given_back(void)
 
 	options.decay_ms = -1;
 	pages_start();
-	zero_block_with_missing(nr, 0, 0);
+	zero_block_with_missing(0, nr, 0, 0);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
 	/* Together, and of a pageblock that is there in part only the parts that are not. */
-	zero_block_with_missing(nr, PAGEBLOCK_PAGES / 2, nr);
+	zero_block_with_missing(0, nr, PAGEBLOCK_PAGES / 2, nr);
 	assert_int_equal(fake_calls(FAKE_PURGE), 1);
 	assert_int_equal(fake_purged_bytes(), (nr - PAGEBLOCK_PAGES / 2) << PAGE_SHIFT);
 	/* Where nobody may be called all is cleared. */
 	this_scope.flags = SCOPE_NOSYSCALL;
-	zero_block_with_missing(nr, 0, nr);
+	zero_block_with_missing(0, nr, 0, nr);
 	this_scope.flags = 0;
+	assert_int_equal(fake_calls(FAKE_PURGE), 1);
+	/* And what is to be there for who writes at once. */
+	zero_block_with_missing(BM_GFP_WRITE, nr, 0, nr);
 	assert_int_equal(fake_calls(FAKE_PURGE), 1);
 	/* So is what the system does not take back. */
 	fake_fail(FAKE_PURGE, 1, 1);
-	zero_block_with_missing(nr, 0, nr);
+	zero_block_with_missing(0, nr, 0, nr);
 	assert_int_equal(fake_calls(FAKE_PURGE), 2);
 }
 
