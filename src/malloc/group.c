@@ -116,7 +116,6 @@ static void reclaim_owner(u16 owner)
 
 	if (tc->state == TCACHE_LIVE && tc->shard->owner == owner)
 		tcache_flush(tc);
-	slab_shrink_shard(shards[owner]);
 }
 
 /* Groups that ended and have nothing left give their shards back. */

@@ -100,11 +100,3 @@ void slab_shrink(enum give how)
 		}
 	}
 }
-
-void slab_shrink_shard(struct shard *shard)
-{
-	unsigned class;
-
-	for (class = 0; class < NR_CLASSES; class++)
-		shrink_node(shard, class, UINT32_MAX);
-}

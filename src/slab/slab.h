@@ -131,8 +131,6 @@ static inline bool slab_is_single(const void *p)
 void slab_release(const u64 *pfns, unsigned n, unsigned class);
 /* After that has happened to all of its slabs. */
 void shard_clear(struct shard *shard);
-/* slab_shrink(GIVE_ALL) of one shard. */
-void slab_shrink_shard(struct shard *shard);
 
 /*
  * Takes up to n objects of the class, at least one unless memory ran out (then
