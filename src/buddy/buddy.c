@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/report.h"
-#include "base/stats.h"
 #include "base/trace.h"
 #include "buddy/lru.h"
 #include "buddy/run.h"

@@ -7,7 +7,6 @@
  * A block in a list has kind PAGE_PCP and belongs to whoever holds pcp->lock.
  * It counts as allocated for the zone.
  */
-#include "base/report.h"
 #include "base/stats.h"
 #include "base/trace.h"
 #include "buddy/pcp.h"

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 
-#include "base/options.h"
 #include "base/report.h"
 #include "base/stats.h"
 #include "memmap/low.h"

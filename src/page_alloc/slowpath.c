@@ -8,9 +8,7 @@
  */
 #include <errno.h>
 
-#include "base/report.h"
 #include "base/stats.h"
-#include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "page_alloc/scope.h"
 #include "slab/internal.h"
 
 #define SHARDS_PER_CPU 4

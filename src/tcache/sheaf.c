@@ -16,9 +16,6 @@
  * That gathers some hundred objects in each round, and costs some microseconds of its
  * milliseconds, whatever the program does.
  */
-#include <errno.h>
-
-#include "base/report.h"
 #include "base/trace.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
