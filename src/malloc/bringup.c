@@ -18,13 +18,6 @@
 #include "page_alloc/page_alloc.h"
 #include "page_alloc/watch.h"
 
-const struct tcache_hooks tcache_hooks = {
-	.free_other = free_other,
-	.bringup = bringup,
-	.watch_exit = watch_exit,
-	.late_in_child = kswapd_start,
-};
-
 static struct lock bringup_lock;
 static u32 up;			/* 1 when the layers below may be used; acquire/release */
 static bool options_read;	/* written under bringup_lock or by the constructor */
@@ -166,13 +159,20 @@ cold_path void watch_fork(register_atfork_fn fn)
 		pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }
 
-bool watch_exit(struct tcache *tc)
+static bool watch_exit(struct tcache *tc)
 {
 	tc->exit_rounds = 0;
 	/* The key is made early, so its slot lies in the thread's own block and
 	 * setting it does not allocate. */
 	return have_exit_key && pthread_setspecific(exit_key, tc) == 0;
 }
+
+const struct tcache_hooks tcache_hooks = {
+	.free_other = free_other,
+	.bringup = bringup,
+	.watch_exit = watch_exit,
+	.late_in_child = kswapd_start,
+};
 
 /*
  * What the system has to say of memory, which takes some calls of it: once, when the options are

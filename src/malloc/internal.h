@@ -118,7 +118,6 @@ void groups_reinit_lock(void);
 
 /* bringup.c */
 void bringup(void);
-bool watch_exit(struct tcache *tc);
 /*
  * Registers our handlers of fork, once, by glibc's function or, NULL, as anybody does. Those
  * registered first run last before a fork and first after it.
