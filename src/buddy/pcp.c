@@ -20,7 +20,7 @@ static void pcp_refill(struct zone *zone, struct pcp_list *list, unsigned order,
 		       enum migratetype mt, bool nofragment)
 {
 	u32 n = pcp_batch(order);
-	u64 pfn[32];
+	u64 pfn[PCP_HIGH_MOST / 2];
 	u32 i;
 
 	lock(&zone->lock, LOCK_ZONE);

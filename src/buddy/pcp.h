@@ -23,9 +23,10 @@ static inline unsigned pcp_index_order(unsigned index)
  * Blocks a list holds at most. Bounded in bytes rather than in blocks: 128 KiB
  * of small orders, a few of the larger ones, one spare pageblock.
  */
+#define PCP_HIGH_MOST 32u
 static inline u32 pcp_high(unsigned order)
 {
-	return order <= 4 ? 32u >> order : order <= PCP_MAX_ORDER ? 2 : 1;
+	return order <= 4 ? PCP_HIGH_MOST >> order : order <= PCP_MAX_ORDER ? 2 : 1;
 }
 
 /* Pages that go to the zone when a list is full. */

@@ -101,8 +101,10 @@ struct zone {
 	struct pcp pcps[NR_PCPS];
 };
 
-extern struct zone *zone_table[] HIDDEN;
-#define MAX_NR_ZONES 256
+/* One of each node, and two below 4 GiB. */
+#define MAX_NODES 64
+#define MAX_NR_ZONES (MAX_NODES + 2)
+extern struct zone *zone_table[MAX_NR_ZONES] HIDDEN;
 
 static inline struct zone *pfn_zone(u64 pfn)
 {

@@ -5,8 +5,6 @@
 #include "buddy/zone.h"
 #include "page_alloc/page_alloc.h"
 
-#define MAX_NODES 64
-
 /* One NUMA node: its zones and the order in which they are tried. */
 struct pgdat {
 	struct zone *zones[NR_ZONES];	/* absent ones are NULL */

@@ -71,9 +71,15 @@ u64 alloc_pages_owned_node(u16 owner, int nid, bm_gfp_t gfp, u64 nr, unsigned al
 	return pfn;
 }
 
+/*
+ * pfns have 32 bits, so that none but 0 is a multiple of more; and up to here sums with such
+ * numbers do not overflow.
+ */
+#define ALIGN_ORDER_MOST 36
+
 u64 alloc_pages_owned(u16 owner, bm_gfp_t gfp, u64 nr, unsigned align_order)
 {
-	if (nr > window.limit >> PAGE_SHIFT || align_order > 2 * MAX_ORDER) {
+	if (nr > window.limit >> PAGE_SHIFT || align_order > ALIGN_ORDER_MOST) {
 		errno = ENOMEM;
 		return 0;
 	}

@@ -72,7 +72,7 @@ static bool grow_behind_tail(const struct alloc_context *ac, u64 need, u64 share
  */
 static bool is_for_buffers(const struct alloc_context *ac)
 {
-	return ac->mt == MIGRATE_MOVABLE && ac->nr << PAGE_SHIFT <= (u64)1 << 20;
+	return ac->mt == MIGRATE_MOVABLE && ac->nr <= BUFFER_PAGES_MOST;
 }
 
 /* Maps a section for the request; false when the system or a limit refuses. */
