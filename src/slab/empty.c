@@ -2,25 +2,20 @@
 #include "slab/internal.h"
 
 /*
- * Bytes of empty slabs a shard keeps: little at first, since what one class
- * keeps another cannot use; each slab that had to go raises it, so a heap in
- * which slabs come and go fast keeps more. Each ageing halves it. (4 MiB at most
- * saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost
- * a Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as much
- * is kept as the largest of them.
+ * Slabs without a used object stay with their node as far as the shard's budget of bytes goes:
+ * what comes and goes must not be built anew each time. The budget is little at first, since what
+ * one class keeps another cannot use; each slab that had to go raises it, so a heap in which slabs
+ * come and go fast keeps more. Each ageing halves it, and releases what nobody used since the last.
+ * (4 MiB at most saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost a
+ * Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as much is
+ * kept as the largest of them.
  */
 #define EMPTY_LEAST ((u64)128 << 10)
 #define EMPTY_MOST ((u64)512 << 10)
 #define EMPTY_MOST_CUT ((u64)MAX_CLASS_SIZE)
 #define EMPTY_STEP ((u64)1 << 10)
 
-/*
- * Slabs without a used object stay with their node as far as the shard's
- * budget goes: what comes and goes must not be built anew each time. Ageing
- * releases those that nobody used for a while.
- */
-bool slab_keep_empty(struct shard *shard, struct cache_node *node,
-		     const struct size_class *sc)
+bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
 {
 	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT, budget, kept;
 	u64 most = cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
@@ -40,8 +35,7 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node,
 	return true;
 }
 
-void slab_unkeep_empty(struct shard *shard, struct cache_node *node,
-		       const struct size_class *sc)
+void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
 {
 	__atomic_fetch_sub(&shard->empty_bytes, (u64)sc->nr_pages << PAGE_SHIFT, __ATOMIC_RELAXED);
 	__atomic_store_n(&node->nr_empty, node->nr_empty - 1, __ATOMIC_RELAXED);
