@@ -4,7 +4,6 @@
 OS_SOURCES = src/os/os.h src/os/read_file.h src/os/os_linux.c src/os/mapping.c \
 	src/os/cgroup.c src/os/pressure.c
 CORE_SOURCES = \
-	include/buddymalloc/gfp.h include/buddymalloc/page_alloc.h include/buddymalloc/trace.h \
 	src/base/figures.def src/base/lock.c src/base/lock.h src/base/options.c \
 	src/base/options.def src/base/options.h src/base/report.c src/base/report.h \
 	src/base/stats.c src/base/stats.def src/base/stats.h src/base/trace.c src/base/trace.h \
