@@ -24,7 +24,7 @@
 /* Everything there is to tell, gathered once. */
 struct figures {
 	struct stats events;
-	u64 free_pages;
+	u64 free_pages, large_count;
 #define FIGURE(name, doc) u64 name;
 #include "base/figures.def"
 };
@@ -61,6 +61,7 @@ static void gather(struct figures *f)
 	}
 	f->used_bytes -= MIN(f->cached_bytes, f->used_bytes);
 	f->large_bytes = large_bytes();
+	f->large_count = large_count();
 	f->used_bytes += f->large_bytes;
 	told = f->free_bytes + f->slab_bytes + f->large_bytes;
 	f->page_blocks_bytes = f->heap_bytes - MIN(told, f->heap_bytes);
@@ -82,7 +83,7 @@ BM_EXPORT struct mallinfo2 mallinfo2(void)
 		.arena = arena,
 		.ordblks = f.free_pages,
 		.smblks = f.cached_objects,
-		.hblks = large_count(),
+		.hblks = f.large_count,
 		.hblkhd = f.large_bytes,
 		.fsmblks = f.cached_bytes,
 		.uordblks = used,
@@ -262,7 +263,7 @@ BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 	print_totals(fp, &f);
 	fputs("</heap>\n", fp);
 	fprintf(fp, "<total type=\"mmap\" count=\"%lu\" size=\"%lu\"/>\n",
-		(unsigned long)large_count(), (unsigned long)large_bytes());
+		(unsigned long)f.large_count, (unsigned long)f.large_bytes);
 	print_totals(fp, &f);
 	fputs("</malloc>\n", fp);
 	return ferror(fp) ? -1 : 0;
