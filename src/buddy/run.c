@@ -10,7 +10,6 @@
  * it reaches.
  */
 #include "buddy/run.h"
-#include "os/os.h"
 
 #define LISTED_TRIES 8		/* runs of one list, for one with an aligned place */
 #define RUN_TRIES 32		/* of all lists, for a warm one; blocks of one free area */
@@ -178,7 +177,7 @@ u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
 			continue;
 		/* Where a page of the system's begins, or it could not be moved. */
 		at = round_up(pfn - free_below(zone, pfn, ROOM_BELOW, mt, block_fits),
-			      (u64)os_page_size() >> PAGE_SHIFT);
+			      system_page_pages());
 		if (!zone_take_range_locked(zone, at, nr))
 			return 0;
 		zone_retype_locked(zone, at, nr, mt);

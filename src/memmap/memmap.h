@@ -34,6 +34,7 @@
 
 #include "base/lock.h"
 #include "base/types.h"
+#include "os/os.h"
 
 /* What a struct page heads; 0 for a page that heads nothing. */
 enum page_kind {
@@ -256,6 +257,12 @@ static fast_inline u64 page_to_pfn(const struct page *page)
 static fast_inline struct pageblock *pfn_to_block(u64 pfn)
 {
 	return &window.blocks[pfn >> PAGEBLOCK_ORDER];
+}
+
+/* Pages of ours that one of the system's has: only as many together go back to it. */
+static inline u64 system_page_pages(void)
+{
+	return os_page_size() >> PAGE_SHIFT;
 }
 
 /* Whether the pageblock is that zone's. Another zone's thread may map it meanwhile. */

@@ -46,7 +46,7 @@ static u64 spread(u64 bits, unsigned unit)
 static u64 dirty_free_word(u64 pfn)
 {
 	const struct pageblock *block = pfn_to_block(pfn);
-	unsigned unit = (unsigned)(os_page_size() >> PAGE_SHIFT);
+	unsigned unit = (unsigned)system_page_pages();
 	u64 word = pfn % PAGEBLOCK_PAGES / 64;
 	u64 dirty = __atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED);
 
@@ -67,7 +67,7 @@ static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
 /* Appends [from, to), cut to whole pages of the system, if anything is left. */
 static void add_range(struct dirty_range *ranges, unsigned *nr, u64 from, u64 to)
 {
-	u64 unit = os_page_size() >> PAGE_SHIFT;
+	u64 unit = system_page_pages();
 
 	from = round_up(from, unit);
 	to = round_down(to, unit);
@@ -172,7 +172,7 @@ static u64 give_range(u64 pfn, u64 nr, enum give how)
 
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
-	half = round_up(nr / 2, os_page_size() >> PAGE_SHIFT);
+	half = round_up(nr / 2, system_page_pages());
 	if (nr <= (how == GIVE_ALL ? PIECE_LEAST : (u64)PAGEBLOCK_PAGES) || half >= nr) {
 		/* The refusal may have come halfway. */
 		pages_poison(pfn, nr);

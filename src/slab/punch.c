@@ -49,15 +49,10 @@ static struct {
 	u64 map[ISOLATED_MOST][SLAB_MAX_OBJECTS / 64];
 } isolated BULKY;
 
-static u64 unit_pages(void)
-{
-	return os_page_size() >> PAGE_SHIFT;
-}
-
 /* The first page of the slab that begins one of the system's. */
 static u64 first_unit(u64 pfn)
 {
-	return round_up(pfn, unit_pages()) - pfn;
+	return round_up(pfn, system_page_pages()) - pfn;
 }
 
 /* True if no object that touches [at, at + nr) of the slab, in pages, is in use, by its map. */
@@ -80,7 +75,7 @@ static bool is_hole(const u64 *map, const struct size_class *sc, u64 at, u64 nr)
 static bool has_hole(u64 pfn, const struct size_class *sc)
 {
 	const u64 *map = pfn_to_page(pfn)->map;
-	u64 unit = unit_pages(), at;
+	u64 unit = system_page_pages(), at;
 
 	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit)
 		if (pages_nr_dirty(pfn + at, unit) && is_hole(map, sc, at, unit))
@@ -92,7 +87,7 @@ static bool has_hole(u64 pfn, const struct size_class *sc)
 static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, enum give how)
 {
 	struct page *page = pfn_to_page(pfn);
-	u64 unit = unit_pages(), at, start = 0, nr = 0, given = 0;
+	u64 unit = system_page_pages(), at, start = 0, nr = 0, given = 0;
 
 	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit) {
 		if (pages_nr_dirty(pfn + at, unit) && is_hole(map, sc, at, unit)) {
@@ -113,7 +108,7 @@ static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, enum
 void slab_unpunch(u64 pfn, const struct size_class *sc)
 {
 	struct page *page = pfn_to_page(pfn);
-	u64 unit = unit_pages(), at;
+	u64 unit = system_page_pages(), at;
 
 	for (at = first_unit(pfn); at + unit <= sc->nr_pages; at += unit) {
 		u64 clean = unit - pages_nr_dirty(pfn + at, unit);
@@ -200,7 +195,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 	u64 given = 0;
 	bool more;
 
-	if (sc->nr_pages <= unit_pages() || !node_nr_slabs(node))
+	if (sc->nr_pages <= system_page_pages() || !node_nr_slabs(node))
 		return 0;
 	punch.shard = shard;
 	punch.class = class;

@@ -5,7 +5,6 @@
 
 #include "base/stats.h"
 #include "buddy/zone.h"
-#include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "page_alloc/scope.h"
 #include "slab/internal.h"
@@ -160,7 +159,7 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 /* Whether the limits have room for what n objects of a slab with pages given back may touch. */
 static bool may_take(const struct page *page, const struct size_class *sc, unsigned n)
 {
-	u64 unit = os_page_size() >> PAGE_SHIFT;
+	u64 unit = system_page_pages();
 
 	return limit_has_room(MIN((u64)page->nr_clean, n * (sc->size / PAGE_SIZE + 2 * unit)));
 }
