@@ -79,7 +79,7 @@ static u64 turn_whole_block(struct pageblock *block, bool free)
 	for (i = 0; i < ARRAY_SIZE(block->free); i++)
 		bm_assert(block->free[i] == (free ? 0 : ~(u64)0));
 	memset(block->free, free ? 0xff : 0, sizeof(block->free));
-	return pages_nr_dirty((u64)(block - window.blocks) << PAGEBLOCK_ORDER, PAGEBLOCK_PAGES);
+	return pages_nr_dirty(block_to_pfn(block), PAGEBLOCK_PAGES);
 }
 
 /* Turns those of [pfn, end), within the pageblock; of these pages, how many are dirty. */
@@ -111,7 +111,7 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 		struct pageblock *block = pfn_to_block(pfn);
 		u64 dirty;
 
-		stop = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+		stop = MIN(end, pageblock_end(pfn));
 		if (block->migratetype == MIGRATE_MOVABLE)
 			(free ? runs_join : runs_part)(zone, pfn, stop);
 		dirty = turn_free_bits(block, pfn, stop, free);

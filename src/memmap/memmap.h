@@ -259,6 +259,17 @@ static fast_inline struct pageblock *pfn_to_block(u64 pfn)
 	return &window.blocks[pfn >> PAGEBLOCK_ORDER];
 }
 
+static inline u64 block_to_pfn(const struct pageblock *block)
+{
+	return (u64)(block - window.blocks) << PAGEBLOCK_ORDER;
+}
+
+/* Where the pageblock of pfn ends. */
+static inline u64 pageblock_end(u64 pfn)
+{
+	return round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES;
+}
+
 /* Pages of ours that one of the system's has: only as many together go back to it. */
 static inline u64 system_page_pages(void)
 {

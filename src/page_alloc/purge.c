@@ -153,7 +153,7 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
 		zone_free_range_locked(zone, p->ranges[i].pfn, p->ranges[i].nr);
 	for (i = 0; i < p->nr && refused; i++)
 		for (pfn = p->ranges[i].pfn; pfn < (u64)p->ranges[i].pfn + p->ranges[i].nr;
-		     pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES)
+		     pfn = pageblock_end(pfn))
 			lru_set_aside(zone, pfn_to_block(pfn));
 	unlock(&zone->lock, LOCK_ZONE);
 	in_flight_end(true);
@@ -200,7 +200,7 @@ static bool take_oldest(struct zone *zone, u32 before, u64 most, enum give how, 
 	*more = block;
 	if (!block)
 		goto out;
-	pfn = (u64)(block - window.blocks) << PAGEBLOCK_ORDER;
+	pfn = block_to_pfn(block);
 	if (how != GIVE_ALL && options.decay_ms && thp_is_hot_locked(pfn)) {
 		lru_rotate(zone, block);
 		goto out;
