@@ -69,6 +69,22 @@ static inline unsigned ilog2(u64 x)
 	return 63 - (unsigned)__builtin_clzll(x);
 }
 
+/* n bits, 1 to 64, from bit `from` on; they fit into the word. */
+static fast_inline u64 bit_run(unsigned from, unsigned n)
+{
+	return (~(u64)0 >> (64 - n)) << from;
+}
+
+/* The first run of set bits of a word that is not 0: where it begins, and its length. */
+static fast_inline unsigned first_bit_run(u64 bits, unsigned *from)
+{
+	u64 rest;
+
+	*from = (unsigned)__builtin_ctzll(bits);
+	rest = ~(bits >> *from);
+	return rest ? (unsigned)__builtin_ctzll(rest) : 64;
+}
+
 /* The smallest order whose block holds nr pages; nr must not be 0. */
 static inline unsigned order_for_pages(u64 nr)
 {

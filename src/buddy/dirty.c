@@ -148,14 +148,10 @@ void pages_clear(u64 pfn, u64 nr)
 		u64 base = round_down(pfn, (u64)64);
 
 		while (bits) {
-			unsigned from = (unsigned)__builtin_ctzll(bits);
-			u64 rest = ~(bits >> from);
-			unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+			unsigned from, run = first_bit_run(bits, &from);
 
 			memset(pfn_to_addr(base + from), 0, (size_t)run << PAGE_SHIFT);
-			if (from + run >= 64)
-				break;
-			bits &= ~(((((u64)1 << run) - 1)) << from);
+			bits &= ~bit_run(from, run);
 		}
 		pfn += p.nr;
 	}

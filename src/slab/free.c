@@ -107,13 +107,13 @@ static bool mark_free(u64 *map, unsigned first, unsigned nr)
 
 	for (done = 0; done < nr; done += n, from = 0) {
 		n = MIN(nr - done, 64 - from);
-		if (unlikely(map[(first + done) / 64] & (~(u64)0 >> (64 - n)) << from))
+		if (unlikely(map[(first + done) / 64] & bit_run(from, n)))
 			return false;
 	}
 	from = first % 64;
 	for (done = 0; done < nr; done += n, from = 0) {
 		n = MIN(nr - done, 64 - from);
-		map[(first + done) / 64] |= (~(u64)0 >> (64 - n)) << from;
+		map[(first + done) / 64] |= bit_run(from, n);
 	}
 	return true;
 }

@@ -123,15 +123,13 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 
 		/* Run by run: in a young slab a word is one run. */
 		while (bits && n) {
-			unsigned from = (unsigned)__builtin_ctzll(bits);
-			u64 rest = ~(bits >> from);
-			unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+			unsigned from, run = first_bit_run(bits, &from);
 			char *at = base + (size_t)(w * 64 + from) * size;
 			void **to = out + n;
 
 			run = MIN(run, n);
 			n -= run;
-			bits &= ~((~(u64)0 >> (64 - run)) << from);
+			bits &= ~bit_run(from, run);
 			for (; run >= 4; run -= 4, at += 4 * size) {
 				to -= 4;
 				to[3] = at;
