@@ -24,23 +24,10 @@ static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum mi
 	page->migratetype = (u8)mt;
 	page_set_kind(page, PAGE_BUDDY);
 	/* The first page stands for all: where a block goes is no more than a hint. */
-	if (page_is_dirty(pfn)) {
-		page->prev = 0;
-		page->next = area->first[mt];
-		if (page->next)
-			pfn_to_page(page->next)->prev = (u32)pfn;
-		else
-			area->last[mt] = (u32)pfn;
-		area->first[mt] = (u32)pfn;
-	} else {
-		page->next = 0;
-		page->prev = area->last[mt];
-		if (page->prev)
-			pfn_to_page(page->prev)->next = (u32)pfn;
-		else
-			area->first[mt] = (u32)pfn;
-		area->last[mt] = (u32)pfn;
-	}
+	if (page_is_dirty(pfn))
+		pfn_list_add_head(&area->list[mt], page, pfn);
+	else
+		pfn_list_add_tail(&area->list[mt], page, pfn);
 	area->nr_free++;
 }
 
@@ -48,17 +35,9 @@ static void del_page_from_free_list(struct zone *zone, u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
 	struct free_area *area = &zone->area[page->order];
-	unsigned mt = page->migratetype;
 
 	bm_assert(page->kind == PAGE_BUDDY);
-	if (page->prev)
-		pfn_to_page(page->prev)->next = page->next;
-	else
-		area->first[mt] = page->next;
-	if (page->next)
-		pfn_to_page(page->next)->prev = page->prev;
-	else
-		area->last[mt] = page->prev;
+	pfn_list_del(&area->list[page->migratetype], pfn);
 	page_set_kind(page, PAGE_NONE);
 	area->nr_free--;
 }
@@ -234,7 +213,7 @@ static u64 rmqueue_smallest(struct zone *zone, unsigned order, enum migratetype 
 
 	for (o = order; o <= MAX_ORDER; o++) {
 		/* Warm blocks stand first in their list. */
-		u64 first = zone->area[o].first[mt];
+		u64 first = zone->area[o].list[mt].first;
 
 		if (!first)
 			continue;
@@ -261,7 +240,7 @@ u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype
 	unsigned o;
 
 	for (o = order; o <= MAX_ORDER; o++) {
-		u64 pfn = zone->area[o].last[mt];
+		u64 pfn = zone->area[o].list[mt].last;
 
 		/* Clean blocks stand at the end of the list. */
 		if (!pfn || page_is_dirty(pfn))
@@ -382,7 +361,7 @@ static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype 
 	for (o = least; o <= MAX_ORDER; o++) {
 		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
 			enum migratetype from = fallbacks[mt][i];
-			u64 pfn = zone->area[o].first[from];
+			u64 pfn = zone->area[o].list[from].first;
 
 			if (!pfn)
 				continue;
@@ -410,7 +389,7 @@ static u64 steal_pages(struct zone *zone, unsigned order, enum migratetype mt)
 	for (o = PAGEBLOCK_ORDER; o-- > order;) {
 		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
 			enum migratetype from = fallbacks[mt][i];
-			u64 pfn = zone->area[o].first[from];
+			u64 pfn = zone->area[o].list[from].first;
 
 			if (!pfn)
 				continue;

@@ -124,7 +124,7 @@ static bool was_seen(const struct search *s, u64 pfn, unsigned order)
 static void search_areas(struct search *s, unsigned order)
 {
 	for (; order <= MAX_ORDER && !s->warm; order++) {
-		u64 pfn = s->zone->area[order].first[s->mt];
+		u64 pfn = s->zone->area[order].list[s->mt].first;
 		unsigned tries;
 
 		/* Warm blocks stand first in their list. */
@@ -171,7 +171,7 @@ u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
 	unsigned least = order_for_pages(nr) + 1, order;
 
 	for (order = MAX_ORDER + 1; order-- > least;) {
-		u64 pfn = zone->area[order].first[mt], at;
+		u64 pfn = zone->area[order].list[mt].first, at;
 
 		if (!pfn || !block_fits(zone, pfn, mt) || !pages_nr_dirty(pfn, nr))
 			continue;
@@ -196,14 +196,14 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 	/* The smallest sufficient block first, then runs that smaller ones begin. */
 	for (order = enough; order <= MAX_ORDER; order++)
 		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
-			u64 pfn = zone->area[order].first[(mt + t) % MIGRATE_PCPTYPES];
+			u64 pfn = zone->area[order].list[(mt + t) % MIGRATE_PCPTYPES].first;
 
 			if (pfn && zone_take_pageblocks_locked(zone, pfn, nr, mt))
 				return pfn;
 		}
 	for (order = MIN(enough, (unsigned)NR_ORDERS); order-- > PAGEBLOCK_ORDER;)
 		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
-			u64 pfn = zone->area[order].first[t];
+			u64 pfn = zone->area[order].list[t].first;
 
 			for (; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--) {
 				u64 at = round_up(pfn, (u64)1 << align_order);

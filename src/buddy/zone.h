@@ -28,6 +28,7 @@
 #include "base/lock.h"
 #include "base/types.h"
 #include "memmap/memmap.h"
+#include "memmap/pfn_list.h"
 
 enum migratetype {
 	MIGRATE_UNMOVABLE,	/* slabs of many objects, and pages asked for without a mobility flag */
@@ -43,8 +44,7 @@ enum zone_type { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_HIGHMEM, NR_ZONES };
 enum { WMARK_MIN, WMARK_LOW, NR_WMARKS };
 
 struct free_area {
-	u32 first[NR_MIGRATETYPES];
-	u32 last[NR_MIGRATETYPES];
+	struct pfn_list list[NR_MIGRATETYPES];
 	u64 nr_free; /* blocks, all migratetypes */
 };
 

@@ -50,13 +50,13 @@ static void shrink_node(struct shard *shard, unsigned class, u32 most)
 	u64 pfn, prev, taken = 0;
 
 	lock(&node->lock, LOCK_NODE);
-	for (pfn = node->partial_last; pfn && most && node->nr_empty; pfn = prev) {
+	for (pfn = node->partial.last; pfn && most && node->nr_empty; pfn = prev) {
 		struct page *page = pfn_to_page(pfn);
 
 		prev = page->prev;
 		if (page->nr_free != sc->nr_objects)
 			continue;
-		partial_del(node, pfn);
+		pfn_list_del(&node->partial, pfn);
 		slab_unkeep_empty(shard, node, sc);
 		node_forget_empty(node, sc);
 		page->next = (u32)taken;

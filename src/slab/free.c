@@ -74,12 +74,12 @@ static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *
 	/* Empty: to the end of the list, so that it is used last; single objects
 	 * to the front, the warmest first. */
 	if (before)
-		partial_del(node, pfn);
+		pfn_list_del(&node->partial, pfn);
 	if (slab_keep_empty(shard, node, sc)) {
 		if (sc->nr_objects == 1)
-			partial_add_head(node, pfn);
+			pfn_list_add_head(&node->partial, page, pfn);
 		else
-			partial_add_tail(node, pfn);
+			pfn_list_add_tail(&node->partial, page, pfn);
 		return 0;
 	}
 	node_forget_empty(node, sc);

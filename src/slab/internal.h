@@ -4,32 +4,6 @@
 
 #include "slab/slab.h"
 
-static inline void partial_add_tail(struct cache_node *node, u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	page->next = 0;
-	page->prev = node->partial_last;
-	if (page->prev)
-		pfn_to_page(page->prev)->next = (u32)pfn;
-	else
-		node->partial_first = (u32)pfn;
-	node->partial_last = (u32)pfn;
-}
-
-static inline void partial_add_head(struct cache_node *node, u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	page->prev = 0;
-	page->next = node->partial_first;
-	if (page->next)
-		pfn_to_page(page->next)->prev = (u32)pfn;
-	else
-		node->partial_last = (u32)pfn;
-	node->partial_first = (u32)pfn;
-}
-
 /*
  * To the end, where it gathers more free objects until its turn comes; but in front of a
  * first one that lies above it. So what was dropped from its highest address down, as from
@@ -37,24 +11,10 @@ static inline void partial_add_head(struct cache_node *node, u64 pfn)
  */
 static inline void partial_add_ordered(struct cache_node *node, u64 pfn)
 {
-	if (pfn < node->partial_first)
-		partial_add_head(node, pfn);
+	if (pfn < node->partial.first)
+		pfn_list_add_head(&node->partial, pfn_to_page(pfn), pfn);
 	else
-		partial_add_tail(node, pfn);
-}
-
-static inline void partial_del(struct cache_node *node, u64 pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	if (page->prev)
-		pfn_to_page(page->prev)->next = page->next;
-	else
-		node->partial_first = page->next;
-	if (page->next)
-		pfn_to_page(page->next)->prev = page->prev;
-	else
-		node->partial_last = page->prev;
+		pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 }
 
 /* An empty slab leaves its node. */

@@ -145,7 +145,7 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 	lock(&node->lock, LOCK_NODE);
 	punch.nr = 0;
 	while (left-- && punch.nr < ISOLATED_MOST) {
-		u64 pfn = node->partial_first, seen;
+		u64 pfn = node->partial.first, seen;
 		struct page *page = pfn_to_page(pfn);
 
 		if (!pfn || page->private >> 16 == punch.pass) {
@@ -154,13 +154,13 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 		}
 		seen = page->private;
 		page->private = (u64)punch.pass << 16 | page->nr_free;
-		partial_del(node, pfn);
+		pfn_list_del(&node->partial, pfn);
 		if (wanted(pfn, sc, seen, how)) {
 			page->flags |= SLAB_ISOLATED;
 			__builtin_memcpy(isolated.map[punch.nr], page->map, sizeof(page->map));
 			isolated.pfn[punch.nr++] = pfn;
 		} else {
-			partial_add_tail(node, pfn);
+			pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 		}
 	}
 	unlock(&node->lock, LOCK_NODE);
@@ -178,7 +178,7 @@ static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 
 		page->flags &= (u8)~SLAB_ISOLATED;
 		if (page->nr_free < sc->nr_objects) {
-			partial_add_tail(node, pfn);
+			pfn_list_add_tail(&node->partial, page, pfn);
 			continue;
 		}
 		node_forget_empty(node, sc);
@@ -283,7 +283,7 @@ void slab_punch_after_fork(void)
 			node->nr_gone--;
 			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
 			punch.shard->empty_bytes += (u64)sc->nr_pages << PAGE_SHIFT;
-			partial_add_tail(node, isolated.pfn[i]);
+			pfn_list_add_tail(&node->partial, pfn_to_page(isolated.pfn[i]), isolated.pfn[i]);
 		}
 	}
 	punch.busy = 0;

@@ -77,7 +77,7 @@ static void publish(struct shard *shard, unsigned class, u64 pfn)
 	lock(&node->lock, LOCK_NODE);
 	write_tags(pfn, &size_classes[class], tag);
 	node->nr_free += left;
-	partial_add_tail(node, pfn);
+	pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 	unlock(&node->lock, LOCK_NODE);
 }
 
@@ -205,7 +205,7 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 	unsigned left = n, pass = PASS_MOST;
 	u64 pfn, next;
 
-	for (pfn = node->partial_first; left && pfn; pfn = next) {
+	for (pfn = node->partial.first; left && pfn; pfn = next) {
 		struct page *page = pfn_to_page(pfn);
 		unsigned before = page->nr_free, got;
 
@@ -225,7 +225,7 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 		if (before == sc->nr_objects && page->nr_free < before)
 			slab_unkeep_empty(shard, node, sc);
 		if (!page->nr_free)
-			partial_del(node, pfn);
+			pfn_list_del(&node->partial, pfn);
 	}
 	node->nr_free -= n - left;
 	return n - left;
@@ -316,10 +316,10 @@ static void *take_empty_single(struct shard *shard, unsigned class)
 	u64 pfn;
 
 	lock(&node->lock, LOCK_NODE);
-	pfn = node->partial_first;
+	pfn = node->partial.first;
 	if (likely(pfn)) {
 		slab_unkeep_empty(shard, node, &size_classes[class]);
-		partial_del(node, pfn);
+		pfn_list_del(&node->partial, pfn);
 		pfn_to_page(pfn)->map[0] = 0;
 		pfn_to_page(pfn)->nr_free = 0;
 		node->nr_free--;

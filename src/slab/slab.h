@@ -24,12 +24,13 @@
 #include "base/lock.h"
 #include "base/types.h"
 #include "memmap/memmap.h"
+#include "memmap/pfn_list.h"
 #include "page_alloc/page_alloc.h"
 #include "slab/size_class.h"
 
 struct cache_node {
 	struct lock lock;
-	u32 partial_first, partial_last;
+	struct pfn_list partial;
 	u32 nr_empty;	/* slabs on the partial list without a used object; relaxed atomic */
 	u32 empty_low;	/* the least nr_empty since the last ageing */
 	u64 nr_made;	/* slabs; relaxed atomic */

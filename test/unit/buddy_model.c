@@ -108,7 +108,7 @@ static void check_refusal(const struct model *m, unsigned order, enum migratetyp
 	for (o = order; o <= MAX_ORDER; o++)
 		for (t = 0; t < MIGRATE_PCPTYPES; t++)
 			if (t == mt || o >= PAGEBLOCK_ORDER)
-				assert_int_equal(m->zone->area[o].first[t], 0);
+				assert_int_equal(m->zone->area[o].list[t].first, 0);
 }
 
 int model_alloc(struct model *m, unsigned order, enum migratetype mt, bool nofragment, bool dirty)

@@ -111,14 +111,14 @@ void zone_check_locked(struct zone *zone)
 		for (mt = 0; mt < NR_MIGRATETYPES; mt++) {
 			u32 prev = 0;
 
-			for (pfn = zone->area[o].first[mt]; pfn; pfn = pfn_to_page(pfn)->next) {
+			for (pfn = zone->area[o].list[mt].first; pfn; pfn = pfn_to_page(pfn)->next) {
 				check_block(zone, pfn, o, mt);
 				if (pfn_to_page(pfn)->prev != prev)
 					report_fatal("zone %s: broken list %u/%u", zone->name, o, mt);
 				prev = (u32)pfn;
 				nr++;
 			}
-			if (zone->area[o].last[mt] != prev)
+			if (zone->area[o].list[mt].last != prev)
 				report_fatal("zone %s: list %u/%u ends elsewhere", zone->name, o, mt);
 		}
 		if (nr != zone->area[o].nr_free)
@@ -158,7 +158,7 @@ static void check_node(const struct shard *shard, unsigned class)
 	u64 nr_free = 0, nr_empty = 0, pfn;
 	unsigned i;
 
-	for (pfn = node->partial_first; pfn; pfn = pfn_to_page(pfn)->next) {
+	for (pfn = node->partial.first; pfn; pfn = pfn_to_page(pfn)->next) {
 		const struct page *page = pfn_to_page(pfn);
 		unsigned bits = 0;
 
