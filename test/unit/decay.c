@@ -11,14 +11,6 @@
 
 #define DECAY_MS 1000
 
-static u64 nr_dirty(void)
-{
-	struct page_totals t;
-
-	page_alloc_totals(&t);
-	return t.dirty;
-}
-
 /* Lets the time pass in small steps, each looking at the clock. */
 static void pass(u64 ms)
 {
@@ -42,13 +34,13 @@ static void peak_melts_evenly(void)
 	pages_start();
 	pass(500);
 	free_nr(peak);
-	assert_int_equal(nr_dirty(), peak);
+	assert_int_equal(pages_dirty(), peak);
 	for (ms = 1; ms <= 2 * DECAY_MS; ms++) {
 		u64 dirty;
 		u64 share = ms < DECAY_MS ? peak * (DECAY_MS - ms) / DECAY_MS : 0;
 
 		pass(1);
-		dirty = nr_dirty();
+		dirty = pages_dirty();
 		assert_true(dirty <= last);
 		most_at_once = MAX(most_at_once, last - dirty);
 		last = dirty;
@@ -75,7 +67,7 @@ static void large_peaks_go_in_bites(void)
 		u64 dirty;
 
 		pass(1);
-		dirty = nr_dirty();
+		dirty = pages_dirty();
 		assert_true(last - dirty <= 4096 + PAGEBLOCK_PAGES);
 		last = dirty;
 	}
@@ -93,7 +85,7 @@ static void the_count_of_steps_wraps(void)
 	free_nr(9000);
 	pass(DECAY_MS * 12 / 10);
 	assert_true(zone_table[0]->tick < 100);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -109,15 +101,15 @@ static void each_peak_has_its_time(void)
 	b = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 8192, 0);
 	free_pages(a);
 	pass(500);
-	after = nr_dirty();
+	after = pages_dirty();
 	assert_in_range(after, 8192 * 3 / 10, 8192 * 7 / 10);
 	free_pages(b);
-	assert_int_equal(nr_dirty(), after + 8192);
+	assert_int_equal(pages_dirty(), after + 8192);
 	pass(600);
 	/* The first is gone, of the second a good third is left. */
-	assert_in_range(nr_dirty(), 8192 * 2 / 10, 8192 * 6 / 10);
+	assert_in_range(pages_dirty(), 8192 * 2 / 10, 8192 * 6 / 10);
 	pass(700);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 /* Memory that is used again and again stays warm, all of it. */
@@ -137,7 +129,7 @@ static void steady_load_keeps_its_pages(void)
 			purged = stats_shared.purged_pages;
 			continue;
 		}
-		assert_int_equal(nr_dirty(), nr);
+		assert_int_equal(pages_dirty(), nr);
 	}
 	assert_int_equal(stats_shared.purged_pages - purged, 0);
 }
@@ -157,9 +149,9 @@ static void a_load_keeps_what_it_uses(void)
 		free_pages(pfn);
 		pass(1);
 		if (i == DECAY_MS / 2)
-			assert_in_range(nr_dirty() - used, idle * 3 / 10, idle * 7 / 10);
+			assert_in_range(pages_dirty() - used, idle * 3 / 10, idle * 7 / 10);
 	}
-	assert_in_range(nr_dirty(), used, used + PAGEBLOCK_PAGES);
+	assert_in_range(pages_dirty(), used, used + PAGEBLOCK_PAGES);
 	pages_check(0);
 }
 
@@ -173,7 +165,7 @@ static void long_pause(void)
 	pass(150);
 	fake.now_ms += 20 * DECAY_MS;
 	pass(1);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 /* What was in use all through a pause did not lie idle in it, though nobody looked at the clock. */
@@ -190,12 +182,12 @@ static void pause_before_a_free(void)
 	pass(150);
 	fake.now_ms += 20 * DECAY_MS;
 	free_pages(pfn);
-	assert_int_equal(nr_dirty(), 5000);
+	assert_int_equal(pages_dirty(), 5000);
 	fake.now_ms += 20 * DECAY_MS;
 	assert_true(resize_pages(other, 1000));
-	assert_int_equal(nr_dirty(), 4000);
+	assert_int_equal(pages_dirty(), 4000);
 	pass(2 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(1000);
 }
 
@@ -220,9 +212,9 @@ static void decay_0_purges_at_once(void)
 	options.decay_ms = 0;
 	pages_start();
 	free_nr(5000);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	free_nr(3);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -233,10 +225,10 @@ static void decay_0_leaves_the_floor(void)
 	pages_start();
 	reclaim_set_floor(2000 * PAGE_SIZE);
 	free_nr(5000);
-	assert_in_range(nr_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
+	assert_in_range(pages_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
 	reclaim_set_floor(0);
 	free_nr(3);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 /* Nothing waits in the lists of the CPUs either. */
@@ -270,7 +262,7 @@ static void negative_decay_never_purges(void)
 	fake.now_ms += 3600000;
 	pass(100);
 	free_nr(3000);
-	assert_int_equal(nr_dirty(), 5000);
+	assert_int_equal(pages_dirty(), 5000);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
 }
 
@@ -284,12 +276,12 @@ static void short_times(void)
 		options.decay_ms = ms;
 		free_nr(3000);
 		pass(100);
-		assert_int_equal(nr_dirty(), 0);
+		assert_int_equal(pages_dirty(), 0);
 	}
 	options.decay_ms = 3600000;
 	free_nr(3000);
 	pass(5000);
-	assert_in_range(nr_dirty(), 2900, 3000);
+	assert_in_range(pages_dirty(), 2900, 3000);
 }
 
 /* Small blocks go through the per-CPU lists; they age too, while others come and go. */
@@ -304,7 +296,7 @@ static void small_blocks_age(void)
 		pfn[i] = alloc_pages(BM_GFP_KERNEL, 0);
 	for (i = 0; i < 4096; i++)
 		free_pages(pfn[i]);
-	assert_true(nr_dirty() > 3000);
+	assert_true(pages_dirty() > 3000);
 	for (i = 0; i < 400; i++) {
 		unsigned j;
 
@@ -314,7 +306,7 @@ static void small_blocks_age(void)
 		for (j = 0; j < 64; j++)
 			free_pages(pfn[j]);
 	}
-	assert_true(nr_dirty() < 200);
+	assert_true(pages_dirty() < 200);
 }
 
 /* At each step the layers above are asked for what lies idle, not for everything. */
@@ -381,14 +373,14 @@ static void floor_stays_dirty(void)
 	pass(100);
 	free_nr(9000);
 	pass(3 * DECAY_MS);
-	assert_in_range(nr_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
+	assert_in_range(pages_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
 	reclaim_set_floor(UINT64_MAX);
 	free_nr(9000);
 	pass(3 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 9000);
+	assert_int_equal(pages_dirty(), 9000);
 	reclaim_set_floor(0);
 	pass(3 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 /* decay_ms:0 too tries again what was refused, now and then. */
@@ -398,12 +390,12 @@ static void refused_at_once(void)
 	pages_start();
 	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
 	free_nr(9000);
-	assert_int_equal(nr_dirty(), 9000);
+	assert_int_equal(pages_dirty(), 9000);
 	fake_fail(FAKE_PURGE, 1, 0);
 	pass(500);
-	assert_int_equal(nr_dirty(), 9000);
+	assert_int_equal(pages_dirty(), 9000);
 	pass(600);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -420,10 +412,10 @@ static void what_is_stuck_does_not_press(void)
 	free_nr(9000);
 	pass(2 * DECAY_MS);
 	fake_fail(FAKE_PURGE, 1, 0);
-	assert_int_equal(nr_dirty(), 9000);
+	assert_int_equal(pages_dirty(), 9000);
 	free_pages(pfn);
 	for (ms = 0; ms < DECAY_MS / 2; ms += DECAY_MS / 10) {
-		assert_true(nr_dirty() >= 9000 + 9000 * (DECAY_MS - ms) / DECAY_MS - 9000 / 4);
+		assert_true(pages_dirty() >= 9000 + 9000 * (DECAY_MS - ms) / DECAY_MS - 9000 / 4);
 		pass(DECAY_MS / 10);
 	}
 	pages_check(0);
@@ -438,13 +430,13 @@ static void refused_purges_are_made_up_for(void)
 	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
 	free_nr(9000);
 	pass(3 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 9000);
+	assert_int_equal(pages_dirty(), 9000);
 	pages_check(0);
 	/* It is not tried at each step. */
 	assert_true(fake_calls(FAKE_PURGE) < 40);
 	fake_fail(FAKE_PURGE, 1, 0);
 	pass(8 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -475,7 +467,7 @@ static void larger_pages_of_the_system(void)
 	free_nr(9003);
 	pass(2 * DECAY_MS);
 	/* What is not a whole page of the system cannot go. */
-	assert_true(nr_dirty() < 16);
+	assert_true(pages_dirty() < 16);
 	pages_check(0);
 }
 
@@ -499,7 +491,7 @@ static void age_lazily(void)
 	memset(pfn_to_virt(pfn), 0x5a, NR_LAZY << PAGE_SHIFT);
 	free_pages(pfn);
 	pass(2 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 /* What the system may take counts for nothing, but is not taken for zero. */
@@ -569,7 +561,7 @@ static void what_is_asked_for_is_not_lazy(void)
 	free_nr(NR_LAZY);
 	assert_int_equal(reclaim_trim(0), NR_LAZY << PAGE_SHIFT);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), lazy);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 /* Address space that went and came again is as new. */
@@ -610,7 +602,7 @@ static void steps_in_the_child(void)
 	page_alloc_reinit_locks();
 	page_alloc_after_fork();
 	pass(2 * DECAY_MS);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 static void a_child_ages(void)

@@ -15,14 +15,6 @@ static void on_wait(uint64_t ms)
 		at_wait();
 }
 
-static u64 nr_dirty(void)
-{
-	struct page_totals t;
-
-	page_alloc_totals(&t);
-	return t.dirty;
-}
-
 static void start(void)
 {
 	options.background_thread = true;
@@ -51,7 +43,7 @@ static void only_when_asked_for(void)
 
 static void stop_when_clean(void)
 {
-	if (!nr_dirty())
+	if (!pages_dirty())
 		kswapd_stop();
 	assert_true(waits < 20);
 }
@@ -60,10 +52,10 @@ static void memory_falls_while_the_program_sleeps(void)
 {
 	start();
 	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
-	assert_int_equal(nr_dirty(), 4096);
+	assert_int_equal(pages_dirty(), 4096);
 	at_wait = stop_when_clean;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	assert_true(waits >= 9);
 	assert_int_equal(longest, 100);
 	pages_check(0);
@@ -93,7 +85,7 @@ static void quiet_it_sleeps_until_woken(void)
 	start();
 	at_wait = free_when_it_sleeps;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -101,7 +93,7 @@ static u64 to_free;
 
 static void pages_are_there(void)
 {
-	assert_int_equal(nr_dirty(), 4096);
+	assert_int_equal(pages_dirty(), 4096);
 }
 
 static void free_and_look_when_woken(void)
@@ -125,7 +117,7 @@ static void it_is_woken_after_the_free(void)
 	fake_on_wake = pages_are_there;
 	at_wait = free_and_look_when_woken;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -139,7 +131,7 @@ static void free_after_a_long_sleep(void)
 		in_use = 0;
 		waits = 0;
 	} else if (!in_use && waits == 1) {
-		assert_int_equal(nr_dirty(), 5000);
+		assert_int_equal(pages_dirty(), 5000);
 	} else if (!in_use) {
 		stop_when_clean();
 	}
@@ -151,7 +143,7 @@ static void what_it_slept_through_is_not_idle(void)
 	in_use = alloc_pages_exact(BM_GFP_KERNEL, 5000, 0);
 	at_wait = free_after_a_long_sleep;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
 
@@ -167,7 +159,7 @@ static void refused_it_is_done_without(void)
 	reclaim_age();
 	fake.now_ms += 3000;
 	reclaim_age();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 static void a_child_begins_anew(void)
@@ -183,10 +175,10 @@ static void a_child_begins_anew(void)
 static void pressure_comes(void)
 {
 	if (waits == 4) {
-		assert_int_equal(nr_dirty(), 4096);
+		assert_int_equal(pages_dirty(), 4096);
 		fake.pressure = true;
 	} else if (waits == 5) {
-		assert_int_equal(nr_dirty(), 0);
+		assert_int_equal(pages_dirty(), 0);
 		assert_int_equal(stats_shared.pressure_events, 1);
 		kswapd_stop();
 	}
@@ -200,11 +192,11 @@ static void under_pressure(long decay_ms)
 	start();
 	assert_non_null(fake_thread);
 	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
-	assert_int_equal(nr_dirty(), 4096);
+	assert_int_equal(pages_dirty(), 4096);
 	at_wait = pressure_comes;
 	fake_thread();
 	assert_int_equal(waits, 5);
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	assert_string_equal(fake_output(), "");
 	pages_check(0);
 }
@@ -236,7 +228,7 @@ static void no_pressure_to_watch(void)
 	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
 	at_wait = stop_after_ageing;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	unit_said("buddymalloc: pressure: nothing tells of it\n");
 }
 
@@ -259,7 +251,7 @@ static void watching_it_ages(void)
 	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
 	at_wait = stop_when_quiet;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 	assert_int_equal(stats_shared.pressure_events, 0);
 	unit_said("buddymalloc: pressure: /fake/memory.pressure is watched\n");
 	/* A child closes what it has not opened. */
@@ -274,7 +266,7 @@ static void off_nothing_is_opened(void)
 	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 4096, 0));
 	at_wait = stop_after_ageing;
 	fake_thread();
-	assert_int_equal(nr_dirty(), 0);
+	assert_int_equal(pages_dirty(), 0);
 }
 
 UNIT_MAIN(CASE(only_when_asked_for),

@@ -54,6 +54,15 @@ static inline void pages_check(u64 used)
 	assert_true(t.dirty <= t.free);
 }
 
+/* Free pages that hold data, but for those in per-CPU lists. */
+static inline u64 pages_dirty(void)
+{
+	struct page_totals t;
+
+	page_alloc_totals(&t);
+	return t.dirty;
+}
+
 /* A word at the start of each of the block's first and last pages tells its owner. */
 static inline void pages_mark(u64 pfn, u64 nr, u64 mark)
 {

@@ -4,7 +4,7 @@
 
 #include "pages.h"
 
-#include "slab/slab.h"
+#include "slab/internal.h"
 
 /* Brings up ranks 2 to 5, with room for 4 shards a CPU. */
 static inline void slabs_start(unsigned nr_cpus)
@@ -15,11 +15,7 @@ static inline void slabs_start(unsigned nr_cpus)
 
 static inline u64 slab_of(const void *p, unsigned class)
 {
-	const struct size_class *sc = &size_classes[class];
-	u64 pfn = virt_to_pfn(p);
-
-	return sc->unaligned ? pfn - pfn_to_page(pfn)->from_head
-			     : round_down(pfn, (u64)1 << sc->order);
+	return slab_head(p, &size_classes[class]);
 }
 
 /* The shard's invariants, and its sum of empty slabs. */

@@ -12,30 +12,6 @@
 
 static void *objects[MOST];
 
-/* Runs f in a thread of its own, with a cache that is given up at the end. */
-struct job {
-	void (*f)(void);
-};
-
-static void *run_job(void *arg)
-{
-	const struct job *job = arg;
-
-	job->f();
-	if (this_tcache != &tcache_boot && this_tcache != &tcache_none)
-		tcache_exit(tcache_get());
-	return NULL;
-}
-
-static void in_thread(void (*f)(void))
-{
-	struct job job = { f };
-	pthread_t thread;
-
-	assert_int_equal(pthread_create(&thread, NULL, run_job, &job), 0);
-	pthread_join(thread, NULL);
-}
-
 static void check_all_gone(void)
 {
 	unsigned i;

@@ -2,6 +2,8 @@
 #ifndef BM_TEST_TCACHES_H
 #define BM_TEST_TCACHES_H
 
+#include <pthread.h>
+
 #include "slabs.h"
 
 #include "tcache/internal.h"
@@ -54,6 +56,25 @@ static inline void *cache_alloc(unsigned class)
 static inline void cache_free(void *p)
 {
 	tcache_free(current_tcache(), p);
+}
+
+static inline void *run_in_thread(void *arg)
+{
+	void (*const *f)(void) = arg;
+
+	(*f)();
+	if (this_tcache != &tcache_boot && this_tcache != &tcache_none)
+		tcache_exit(tcache_get());
+	return NULL;
+}
+
+/* Runs f in a thread of its own, with a cache that is given up at the end if it has one. */
+static inline void in_thread(void (*f)(void))
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, run_in_thread, &f), 0);
+	pthread_join(thread, NULL);
 }
 
 static inline size_t object_size(const void *p)

@@ -12,23 +12,6 @@
 static void *objects[MOST];
 static unsigned nr;
 
-static void *run(void *arg)
-{
-	void (*const *f)(void) = arg;
-
-	(*f)();
-	tcache_exit(tcache_get());
-	return NULL;
-}
-
-static void in_thread(void (*f)(void))
-{
-	pthread_t thread;
-
-	assert_int_equal(pthread_create(&thread, NULL, run, &f), 0);
-	pthread_join(thread, NULL);
-}
-
 /* Of several classes in turn, from `class` on. */
 static void take(unsigned n, unsigned class)
 {
@@ -181,7 +164,7 @@ static void the_last_thread_empties_it(void)
 
 	cache_free(cache_alloc(0));
 	pthread_barrier_init(&barrier, NULL, 2);
-	assert_int_equal(pthread_create(&thread, NULL, run, &f), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run_in_thread, &f), 0);
 	pthread_barrier_wait(&barrier);
 	free_all();
 	assert_int_equal(shards[1]->transfer.nr, REMOTE_MAX);
