@@ -11,22 +11,16 @@ static bool is_power_of_two(size_t n)
 	return n && !(n & (n - 1));
 }
 
-void *do_memalign(size_t align, size_t size)
+void *memalign_of(struct shard *heap, size_t align, size_t size)
 {
-	int class;
-
 	if (align <= MIN_ALIGN)
-		return do_malloc(size);
+		return heap ? heap_alloc(heap, size) : do_malloc(size);
 	if (unlikely(size > MAX_REQUEST || align > MAX_REQUEST)) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	class = size_to_class_aligned(size, align);
-	if (class >= NR_SHEAVES)
-		return tcache_alloc_single(current_tcache(), (unsigned)class);
-	if (likely(class >= 0))
-		return tcache_alloc(current_tcache(), (unsigned)class);
-	return large_alloc(size ? size : 1, ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
+	return alloc_of(heap, size_to_class_aligned(size, align), size,
+			ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
 }
 
 /* POSIX: a power of two times sizeof(void *); errno is left alone. */

@@ -24,15 +24,14 @@ BM_EXPORT struct bm_heap *bm_heap_create(void)
 	return (struct bm_heap *)(void *)shard_create_private();
 }
 
-/* Sets *zeroed if the object is known to hold zeroes; NULL: nobody asks. */
-static void *slab_object(struct shard *shard, unsigned class, bool *zeroed)
+void *heap_object(struct shard *heap, unsigned class, bool *zeroed)
 {
 	void *object = NULL;
 
 	if (class >= NR_SHEAVES)
-		object = slab_alloc_single(shard, class, zeroed);
+		object = slab_alloc_single(heap, class, zeroed);
 	else
-		slab_alloc(shard, class, &object, 1);
+		slab_alloc(heap, class, &object, 1);
 	stat_add_shared(objects_refilled, object != NULL);
 	return object;
 }
@@ -42,9 +41,7 @@ void *heap_alloc(struct shard *heap, size_t size)
 	/* The thread's cache has the heap's objects already. */
 	if (this_tcache->shard == heap)
 		return do_malloc(size);
-	if (size > MAX_CLASS_SIZE)
-		return large_alloc_owned(heap->owner, size, 0, 0);
-	return slab_object(heap, size_to_class(size ? size : 1), NULL);
+	return alloc_of(heap, size_to_class_or_none(size), size, 0, false);
 }
 
 BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
@@ -54,7 +51,6 @@ BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
 
 BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 {
-	bool zeroed = false;
 	size_t bytes;
 	void *p;
 
@@ -62,13 +58,10 @@ BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (bytes > MAX_CLASS_SIZE)
-		return large_alloc_owned(heap_shard(heap)->owner, bytes, 0, BM_GFP_ZERO);
 	if (bytes > MAX_PACKED_SIZE)
-		p = slab_object(heap_shard(heap), size_to_class(bytes), &zeroed);
-	else
-		p = bm_heap_malloc(heap, bytes);
-	if (p && !zeroed)
+		return alloc_of(heap_shard(heap), size_to_class_or_none(bytes), bytes, 0, true);
+	p = bm_heap_malloc(heap, bytes);
+	if (p)
 		memset(p, 0, bytes);
 	return p;
 }
@@ -80,21 +73,7 @@ BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)
 
 BM_EXPORT void *bm_heap_memalign(struct bm_heap *heap, size_t align, size_t size)
 {
-	int class;
-
-	if (!round_up_alignment(&align))
-		return NULL;
-	if (align > MAX_REQUEST || size > MAX_REQUEST) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (align <= MIN_ALIGN)
-		return bm_heap_malloc(heap, size);
-	class = size_to_class_aligned(size, align);
-	if (class >= 0)
-		return slab_object(heap_shard(heap), (unsigned)class, NULL);
-	return large_alloc_owned(heap_shard(heap)->owner, size ? size : 1,
-				 ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, 0);
+	return round_up_alignment(&align) ? memalign_of(heap_shard(heap), align, size) : NULL;
 }
 
 BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)

@@ -34,12 +34,12 @@ void cfree(void *p);
 /* large.c: blocks of whole pages. */
 
 /*
- * A block for `size` bytes at a multiple of 4096 << align_order; zeroed on
- * request. NULL with errno ENOMEM.
+ * A block for `size` bytes at a multiple of 4096 << align_order, of the given owner
+ * (page_alloc/scope.h), with more flags: BM_GFP_ZERO, GFP_ROOMY. NULL with errno ENOMEM.
  */
-void *large_alloc(size_t size, unsigned align_order, bool zero);
-/* The same, of the given owner (page_alloc/scope.h), with more flags: BM_GFP_ZERO, GFP_ROOMY. */
 void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t more);
+/* The same, of the thread's scope and without all that. */
+void *large_alloc(size_t size);
 /* Gives a live block back whose owner goes with all it has. */
 void large_destroy(u64 pfn);
 /* Everything that is no slab's: large blocks, and what is not ours to free. */
@@ -80,11 +80,24 @@ bool large_move(u64 to, u64 from, u64 nr);
 
 /* malloc.c: not the common sizes. */
 void *malloc_medium(size_t size);
+/*
+ * Where no fast path is, the one place that chooses between sheaves, single objects and large
+ * blocks, by the class: -1 is a large block, at a multiple of 4096 << align_order. Out of the private
+ * shard, NULL: what the thread's malloc gives. NULL with errno ENOMEM.
+ */
+void *alloc_of(struct shard *heap, int class, size_t size, unsigned align_order, bool zero);
+/* The class for such a call without an alignment. */
+static inline int size_to_class_or_none(size_t size)
+{
+	return size <= MAX_CLASS_SIZE ? (int)size_to_class(MAX(size, (size_t)1)) : -1;
+}
 /* realloc for the named call: what must move goes to the private shard, NULL: the thread's. */
 void *do_realloc(const char *call, struct shard *heap, void *p, size_t size);
 
 /* heap.c: what bm_heap_malloc does. */
 void *heap_alloc(struct shard *heap, size_t size);
+/* An object past all caches. Sets *zeroed if it is known to hold zeroes; NULL: nobody asks. */
+void *heap_object(struct shard *heap, unsigned class, bool *zeroed);
 
 /* What malloc does, inline, for the other entry points. */
 static fast_inline void *do_malloc(size_t size)
@@ -101,8 +114,12 @@ static fast_inline void do_free(void *p)
 	tcache_free(current_tcache(), p);
 }
 
-/* aligned.c: align is a power of two. */
-void *do_memalign(size_t align, size_t size);
+/* aligned.c: align is a power of two. Out of the private shard, NULL: the thread's. */
+void *memalign_of(struct shard *heap, size_t align, size_t size);
+static inline void *do_memalign(size_t align, size_t size)
+{
+	return memalign_of(NULL, align, size);
+}
 /* Rounds it up to one; false with errno EINVAL where there is none. */
 bool round_up_alignment(size_t *align);
 

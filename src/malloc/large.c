@@ -39,9 +39,9 @@ static u64 pages_for(size_t size)
 	return round_up(size, os_page_size()) >> PAGE_SHIFT;
 }
 
-void *large_alloc(size_t size, unsigned align_order, bool zero)
+void *large_alloc(size_t size)
 {
-	return large_alloc_owned(this_scope.owner, size, align_order, zero ? BM_GFP_ZERO : 0);
+	return large_alloc_owned(this_scope.owner, size, 0, 0);
 }
 
 void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t more)

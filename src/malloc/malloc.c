@@ -19,7 +19,28 @@ out_of_line void *malloc_medium(size_t size)
 		return tcache_alloc(current_tcache(), size_to_class(size));
 	if (size <= MAX_CLASS_SIZE)
 		return tcache_alloc_single(current_tcache(), size_to_class(size));
-	return large_alloc(size, 0, false);
+	return large_alloc(size);
+}
+
+void *alloc_of(struct shard *heap, int class, size_t size, unsigned align_order, bool zero)
+{
+	bool zeroed = false;
+	void *p;
+
+	if (class < 0)
+		return large_alloc_owned(heap ? heap->owner : this_scope.owner, size ? size : 1,
+					 align_order, zero ? BM_GFP_ZERO : 0);
+	if (heap)
+		p = heap_object(heap, (unsigned)class, zero ? &zeroed : NULL);
+	else if (class < NR_SHEAVES)
+		p = tcache_alloc(current_tcache(), (unsigned)class);
+	else if (zero)
+		return tcache_calloc_single(current_tcache(), (unsigned)class, size);
+	else
+		return tcache_alloc_single(current_tcache(), (unsigned)class);
+	if (zero && p && !zeroed)
+		memset(p, 0, size);
+	return p;
 }
 
 BM_EXPORT void *malloc(size_t size)
@@ -41,11 +62,9 @@ BM_EXPORT void *calloc(size_t nr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (unlikely(bytes > MAX_CLASS_SIZE))
-		return large_alloc(bytes, 0, true);
 	/* Of pages just taken those known to be zero need not be touched. */
 	if (unlikely(bytes > MAX_PACKED_SIZE))
-		return tcache_calloc_single(current_tcache(), size_to_class(bytes), bytes);
+		return alloc_of(NULL, size_to_class_or_none(bytes), bytes, 0, true);
 	p = do_malloc(bytes);
 	if (likely(p))
 		memset(p, 0, bytes);
