@@ -23,8 +23,8 @@ CORE_SOURCES = \
 	src/slab/empty.c src/slab/free.c src/slab/internal.h src/slab/punch.c src/slab/shard.c \
 	src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h src/slab/slab.c \
 	src/slab/slab.h src/slab/transfer.c \
-	src/tcache/free.c src/tcache/idle.c src/tcache/internal.h src/tcache/sheaf.c \
-	src/tcache/single.c src/tcache/spare.c src/tcache/tcache.h src/tcache/thread.c
+	src/tcache/free.c src/tcache/idle.c src/tcache/internal.h src/tcache/orphan.c \
+	src/tcache/sheaf.c src/tcache/single.c src/tcache/spare.c src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
 	src/malloc/aligned.c src/malloc/atfork.c src/malloc/bringup.c src/malloc/cxx.c \

@@ -101,10 +101,20 @@ extern struct lock threads_lock HIDDEN;	/* LOCK_THREADS */
 extern struct tcache *threads_live HIDDEN; /* all caches with a thread; LOCK_THREADS */
 /* Those that were not idle when ageing looked last, and the new ones; relaxed atomic. */
 extern u32 threads_nr_active HIDDEN;
-extern struct tcache *orphans HIDDEN;	/* those whose thread is gone, not emptied yet; LOCK_THREADS */
 
 /* The shard a cache works on; the shared caches of capacity 0 have the first. */
 struct shard *tcache_shard(const struct tcache *tc);
+/* LOCK_THREADS held, or alone: the cache is none with a thread any more. */
+void tcache_unlink_locked(struct tcache *tc);
+/*
+ * The thread is gone, nobody allocates for it any more: its cache is for the next. LOCK_THREADS
+ * is held from the unlinking, or the leaving of the orphans, on, or a child of fork would do it
+ * once more.
+ */
+void tcache_retire_locked(struct tcache *tc);
+
+/* orphan.c */
+extern struct tcache *orphans HIDDEN;	/* not emptied yet; LOCK_THREADS */
 /* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
 void tcache_orphan(struct tcache *tc);
 

@@ -21,6 +21,16 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
+/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant; then where its sheaf is. */
+#define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
+#define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i) * sizeof(struct sheaf)
+#define STEPS_4(i) STEP(i), STEP((i) + 1), STEP((i) + 2), STEP((i) + 3)
+#define STEPS_16(i) STEPS_4(i), STEPS_4((i) + 4), STEPS_4((i) + 8), STEPS_4((i) + 12)
+
+const u16 size_to_sheaf[TABLE_MAX + 1] = {
+	STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48)
+};
+
 /* Bytes of free objects one thread may keep: less where many threads are active. */
 #define CAPACITY_MOST ((size_t)3 << 20)
 #define CAPACITY_LEAST ((size_t)512 << 10)

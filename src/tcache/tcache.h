@@ -318,6 +318,7 @@ void tcache_totals(struct stats *total, struct cached_totals *cached);
 bool tcache_is_alone(void);
 void tcache_lock_all(void);
 void tcache_unlock_all(void);
+/* orphan.c */
 /* In the child: other threads' caches are orphans; what they hold is reclaimed later. */
 void tcache_after_fork(void);
 /* Empties orphans, but those that other threads do empty just now. */

@@ -2,7 +2,8 @@
  * rank 6: thread caches come and go.
  *
  * The initial thread's cache is static. Others are allocated once and reused:
- * a thread that ends leaves its cache, emptied, for the next one (spare.c).
+ * a thread that ends leaves its cache, emptied, for the next one (spare.c). Those of threads
+ * that took no leave are orphans first (orphan.c).
  */
 #include <errno.h>
 
@@ -12,16 +13,6 @@
 #include "page_alloc/page_alloc.h"
 #include "page_alloc/scope.h"
 #include "tcache/internal.h"
-
-/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant; then where its sheaf is. */
-#define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
-#define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i) * sizeof(struct sheaf)
-#define STEPS_4(i) STEP(i), STEP((i) + 1), STEP((i) + 2), STEP((i) + 3)
-#define STEPS_16(i) STEPS_4(i), STEPS_4((i) + 4), STEPS_4((i) + 8), STEPS_4((i) + 12)
-
-const u16 size_to_sheaf[TABLE_MAX + 1] = {
-	STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48)
-};
 
 /* Heads are NULL, tops at their limits, and no pointer is in a span of 0. */
 const struct tcache tcache_boot = { .state = TCACHE_BOOT };
@@ -34,16 +25,8 @@ __thread struct tcache *home_tcache __attribute__((tls_model("initial-exec")));
 
 struct lock threads_lock;
 struct tcache *threads_live;
-struct tcache *orphans;
 static u64 nr_live;
 u32 threads_nr_active;
-
-/*
- * Allocations beyond the thread's cache, and steps of ageing, that a child of fork makes before
- * it reaps orphans: enough for the way to exec, few enough not to hoard for long.
- */
-#define REAP_AFTER 64
-static u32 reap_after;
 
 /*
  * Room for the initial thread: the hot part and every sheaf, from a page's start on,
@@ -193,7 +176,7 @@ struct tcache *tcache_get(void)
 	return tc;
 }
 
-static void unlink_live(struct tcache *tc)
+void tcache_unlink_locked(struct tcache *tc)
 {
 	if (tc->prev)
 		tc->prev->next = tc->next;
@@ -239,11 +222,7 @@ bool tcache_rebind(struct shard *shard)
 	return true;
 }
 
-/*
- * The thread is gone, nobody allocates for it any more: its cache is for the next. LOCK_THREADS
- * is held all through, or a child of fork would do it once more.
- */
-static void retire(struct tcache *tc)
+void tcache_retire_locked(struct tcache *tc)
 {
 	if (tc->shard != tc->home)
 		shard_leave(tc->shard);
@@ -265,8 +244,8 @@ void tcache_exit(struct tcache *tc)
 		tcache_flush(tc);
 	stat_add(&tc->stats, threads_exited, 1);
 	lock(&threads_lock, LOCK_THREADS);
-	unlink_live(tc);
-	retire(tc);
+	tcache_unlink_locked(tc);
+	tcache_retire_locked(tc);
 	unlock(&threads_lock, LOCK_THREADS);
 	slab_forsake(home);
 }
@@ -344,156 +323,4 @@ void tcache_unlock_all(void)
 	for (tc = threads_live; tc; tc = tc->next)
 		unlock_for_fork(&tc->seal_lock, LOCK_SEAL);
 	unlock_for_fork(&threads_lock, LOCK_THREADS);
-}
-
-/* LOCK_THREADS held, or alone. */
-static void make_orphan(struct tcache *tc)
-{
-	unlink_live(tc);
-	tc->next_free = orphans;
-	__atomic_store_n(&orphans, tc, __ATOMIC_RELEASE);
-}
-
-void tcache_orphan(struct tcache *tc)
-{
-	tcache_unseal_gone(tc);
-	make_orphan(tc);
-}
-
-void tcache_after_fork(void)
-{
-	struct tcache *tc, *next;
-
-	lock_reinit(&threads_lock);
-	for (tc = orphans; tc; tc = tc->next_free) {
-		tc->reaped = false;
-		lock_reinit(&tc->seal_lock);
-	}
-	spare_after_fork();
-	idle_after_fork();
-	/*
-	 * A child that only calls exec must not pay for its parent's threads:
-	 * their caches are put aside here and emptied when memory is sought.
-	 */
-	for (tc = threads_live; tc; tc = next) {
-		next = tc->next;
-		if (tc == home_tcache) {
-			tcache_unseal_in_child(tc, true);
-			continue;
-		}
-		tcache_unseal_in_child(tc, false);
-		make_orphan(tc);
-	}
-	/* For these, and for the background thread, which late_in_child starts. */
-	if (orphans || options.background_thread)
-		__atomic_store_n(&reap_after, REAP_AFTER, __ATOMIC_RELAXED);
-}
-
-/* One step of those that a child makes before; whether it was the last, for one thread only. */
-static bool steps_on(u32 left)
-{
-	return __atomic_compare_exchange_n(&reap_after, &left, left - 1, false, __ATOMIC_RELAXED,
-					   __ATOMIC_RELAXED) && left == 1;
-}
-
-bool tcache_late_in_child(void)
-{
-	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
-
-	if (likely(!left))
-		return false;
-	/* What a new thread allocates is not to be a heap's that is destroyed before it. */
-	if ((left == 1 && (!scope_may_map() || this_scope.owner)) || !steps_on(left))
-		return false;
-	tcache_reap_orphans();
-	if (tcache_hooks.late_in_child)
-		tcache_hooks.late_in_child();
-	return true;
-}
-
-/* The orphan that is to be emptied next, by the caller alone; NULL. */
-static struct tcache *begin_reap(void)
-{
-	struct tcache *tc;
-
-	lock(&threads_lock, LOCK_THREADS);
-	for (tc = orphans; tc && tc->reaped; tc = tc->next_free)
-		;
-	if (tc)
-		tc->reaped = true;
-	unlock(&threads_lock, LOCK_THREADS);
-	return tc;
-}
-
-/* Whether there are orphans: after tcache_reap_orphans, those that other threads empty. */
-static bool has_orphans(void)
-{
-	bool some;
-
-	lock(&threads_lock, LOCK_THREADS);
-	some = orphans;
-	unlock(&threads_lock, LOCK_THREADS);
-	return some;
-}
-
-/* It stays an orphan until then: a child that is forked in between empties it once more. */
-static void end_reap(struct tcache *tc)
-{
-	struct tcache **link = &orphans;
-	struct shard *home = tc->home;
-
-	lock(&threads_lock, LOCK_THREADS);
-	while (*link && *link != tc)
-		link = &(*link)->next_free;
-	/* In a child that a signal's handler forked in the midst of it, somebody else may have. */
-	if (*link) {
-		*link = tc->next_free;
-		tc->reaped = false;
-		retire(tc);
-	}
-	unlock(&threads_lock, LOCK_THREADS);
-	slab_forsake(home);
-}
-
-void tcache_reap_orphans(void)
-{
-	struct tcache *tc;
-
-	while ((tc = begin_reap())) {
-		if (tc->state == TCACHE_LIVE)
-			tcache_flush(tc);
-		end_reap(tc);
-	}
-}
-
-void tcache_age_orphans(void)
-{
-	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
-
-	/*
-	 * The last step is an allocation's, as it makes a thread: that takes locks under which the C
-	 * library frees (the stacks of threads that ended, and what lies beside them).
-	 */
-	if (left > 1)
-		steps_on(left);
-	else
-		tcache_reap_orphans();
-}
-
-/* How long another thread that empties an orphan is waited for: it may have been stopped. */
-#define LEFT_MOST_MS 100
-
-bool tcache_wait_all_left(struct shard *shard)
-{
-	unsigned ms;
-
-	for (ms = 0; shard_users(shard); ms++) {
-		tcache_reap_orphans();
-		if (!shard_users(shard))
-			break;
-		if (ms == LEFT_MOST_MS || !has_orphans())
-			return false;
-		os_sleep_ms(1);
-	}
-	return true;
 }
