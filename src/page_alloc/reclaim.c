@@ -207,7 +207,7 @@ static struct {
 } drop = { .most = DROP_LEAST };
 
 /* So many wait no more; others may have dropped some meanwhile. */
-static void drop_is_less(u64 given)
+static void drop_uncount(u64 given)
 {
 	u64 pages = __atomic_load_n(&drop.pages, __ATOMIC_RELAXED);
 
@@ -223,7 +223,7 @@ static void purge_rest(u64 most)
 	if (!want)
 		return;
 	purged = purge(want, GIVE_AGED);
-	drop_is_less(purged);
+	drop_uncount(purged);
 	decay.last_idle -= MIN(purged, decay.last_idle);
 	decay.rest -= MIN(purged, decay.rest);
 	if (purged < want) { /* the rest cannot go */
@@ -367,7 +367,7 @@ static bool drop_is_recent(u64 now)
 	return now - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) < (u64)options.decay_ms;
 }
 
-static out_of_line void drop_is_taken(u64 nr)
+static out_of_line void drop_note_taken(u64 nr)
 {
 	u64 taken = __atomic_add_fetch(&drop.taken, MAX(nr, TAKEN_LEAST), __ATOMIC_RELAXED);
 
@@ -380,10 +380,10 @@ void reclaim_pages_taken(u64 nr)
 	if (__atomic_load_n(&drop.pages, __ATOMIC_RELAXED))
 		__atomic_store_n(&drop.pages, 0, __ATOMIC_RELAXED);
 	if (unlikely(__atomic_load_n(&drop.given, __ATOMIC_RELAXED)))
-		drop_is_taken(nr);
+		drop_note_taken(nr);
 }
 
-static void drop_was_given(u64 given)
+static void drop_note_given(u64 given)
 {
 	u64 now = os_now_ms();
 
@@ -416,9 +416,9 @@ static out_of_line void give_dropped(u64 pages, u64 most)
 	given = purge(excess, GIVE_AGED);
 	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
 	if (!given || given > excess)
-		drop_is_less(given ? given - excess : UINT64_MAX);
+		drop_uncount(given ? given - excess : UINT64_MAX);
 	if (given)
-		drop_was_given(given);
+		drop_note_given(given);
 	errno = saved; /* the system refuses to take what is locked */
 }
 
@@ -437,7 +437,7 @@ u64 reclaim_purge(u64 nr)
 {
 	u64 given = purge(nr, GIVE_ALL);
 
-	drop_is_less(given);
+	drop_uncount(given);
 	return given;
 }
 
