@@ -13,7 +13,8 @@ CORE_SOURCES = \
 	src/buddy/buddy.c src/buddy/dirty.c src/buddy/lru.c src/buddy/lru.h src/buddy/pcp.c \
 	src/buddy/pcp.h src/buddy/range.c src/buddy/run.c src/buddy/run.h src/buddy/run_list.c \
 	src/buddy/zone.c src/buddy/zone.h \
-	src/page_alloc/backing.c src/page_alloc/clear.c src/page_alloc/free.c src/page_alloc/gfp.c \
+	src/page_alloc/backing.c src/page_alloc/clear.c src/page_alloc/drop.c \
+	src/page_alloc/free.c src/page_alloc/gfp.c \
 	src/page_alloc/highmem.c src/page_alloc/in_flight.c src/page_alloc/internal.h \
 	src/page_alloc/kswapd.c src/page_alloc/limit.c src/page_alloc/page_alloc.c \
 	src/page_alloc/page_alloc.h src/page_alloc/pgdat.c src/page_alloc/purge.c \

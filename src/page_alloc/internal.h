@@ -189,9 +189,14 @@ static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 /* reclaim.c: nr more pages are about to be backed; as many of those free longest go back. */
 void reclaim_for_growth(u64 nr);
 
-/* The same file: nr pages were taken from a zone, and perhaps others; or nr came to one. */
+/* Of nr pages, those that are dirty, free and above what ageing leaves; 0 where it gives none back. */
+u64 reclaim_may_go(u64 nr);
+
+/* drop.c: nr pages were taken from a zone, and perhaps others; or nr came to one. */
 void reclaim_pages_taken(u64 nr);
 void reclaim_pages_dropped(u64 nr);
+/* So many dropped ones wait no more: they were given back. */
+void drop_uncount(u64 given);
 
 /* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
 bool kswapd_is_running(void);
