@@ -31,10 +31,11 @@ void tcache_unseal_gone(struct tcache *tc);
 
 /*
  * The owner's slow paths work on its cache between enter and leave; they nest. Enter
- * returns what leave wants. Nobody takes from the cache meanwhile. Try_enter is false when
- * the cache is sealed, and then to be left all the same.
+ * returns what leave wants. Nobody takes from the cache meanwhile.
  */
-static fast_inline bool tcache_try_enter(struct tcache *tc, u32 *before)
+
+/* False when the cache is sealed: it is entered all the same, to be unsealed or left. */
+static fast_inline bool tcache_enter_marked(struct tcache *tc, u32 *before)
 {
 	*before = tc->busy;
 	__atomic_store_n(&tc->busy, 1, __ATOMIC_RELAXED);
@@ -52,9 +53,18 @@ static inline u32 tcache_enter(struct tcache *tc)
 {
 	u32 before;
 
-	if (unlikely(!tcache_try_enter(tc, &before)))
+	if (unlikely(!tcache_enter_marked(tc, &before)))
 		tcache_unseal(tc);
 	return before;
+}
+
+/* False when the cache is sealed: nothing is entered then. */
+static fast_inline bool tcache_try_enter(struct tcache *tc, u32 *before)
+{
+	if (likely(tcache_enter_marked(tc, before)))
+		return true;
+	tcache_leave(tc, *before);
+	return false;
 }
 
 /* single.c */

@@ -16,15 +16,6 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
-/* As tcache_try_enter, but left at once when the cache is sealed. */
-static fast_inline bool try_enter(struct tcache *tc, u32 *before)
-{
-	if (likely(tcache_try_enter(tc, before)))
-		return true;
-	tcache_leave(tc, *before);
-	return false;
-}
-
 static fast_inline void *take(struct tcache *tc, unsigned i, unsigned *class)
 {
 	void *p = tc->kept[i];
@@ -59,7 +50,7 @@ static fast_inline void *take_last(struct tcache *tc, unsigned class)
 	void *p = NULL;
 	u32 before;
 
-	if (unlikely(tc->kept_class[last] - class > SINGLE_REACH || !try_enter(tc, &before)))
+	if (unlikely(tc->kept_class[last] - class > SINGLE_REACH || !tcache_try_enter(tc, &before)))
 		return NULL;
 	/* Until then somebody may have reclaimed it. */
 	p = take(tc, last, &class);
@@ -216,7 +207,7 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 	u32 before;
 
 	if (likely(class <= KEPT_CLASS_MOST && !shard_is_private(tc->shard) && slab_is_single(p) &&
-		   try_enter(tc, &before))) {
+		   tcache_try_enter(tc, &before))) {
 		if (likely(has_room(tc, tc->kept_last, class) && !is_kept(tc, p))) {
 			put(tc, tc->kept_last, p, class);
 			tcache_leave(tc, before);
