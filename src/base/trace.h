@@ -18,7 +18,8 @@
 #define PROBE(name, a, b, c, d) ((void)0)
 #endif
 
-extern bm_trace_fn trace_hook HIDDEN; /* acquire/release: what it reads was written before it was set */
+/* Acquire/release: what it reads was written before it was set. */
+extern bm_trace_fn trace_hook HIDDEN;
 
 #define TRACE(NAME, name, a, b, c, d)                                                           \
 	do {                                                                                    \

@@ -42,8 +42,8 @@ static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /*
- * For variables of some KiB, zero at first: they stand behind the small ones, which so share two
- * or three pages. (The linker sorts by name; a program that is linked otherwise touches a few more.)
+ * For variables of some KiB, zero at first: they stand behind the small ones, which so share two or
+ * three pages. (The linker sorts by name; a program that is linked otherwise touches a few more.)
  */
 #define BULKY __attribute__((section(".bss.bulky")))
 

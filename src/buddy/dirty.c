@@ -142,9 +142,9 @@ void pages_clear(u64 pfn, u64 nr)
 	while (pfn < end) {
 		struct piece p = first_piece(pfn, end - pfn);
 		const struct pageblock *block = pfn_to_block(pfn);
-		u64 bits = __atomic_load_n(&block->stale, __ATOMIC_RELAXED) ?
-				   p.mask :
-				   __atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED) & p.mask;
+		bool stale = __atomic_load_n(&block->stale, __ATOMIC_RELAXED);
+		u64 dirty = __atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED);
+		u64 bits = stale ? p.mask : dirty & p.mask;
 		u64 base = round_down(pfn, (u64)64);
 
 		while (bits) {

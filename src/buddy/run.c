@@ -43,9 +43,9 @@ static bool fits_well(const struct search *s)
 
 /*
  * Where in the run the request would lie: beside what is in use, lest a gap is left there that is
- * too short for the next. Where both ends are far, at the start of a block. (At the start of what was
- * looked at, a place like any other, a class of 9000 bytes that was dropped and filled again took
- * 1.5 times its memory.) But not on clean pages where there are warm ones.
+ * too short for the next. Where both ends are far, at the start of a block. (At the start of what
+ * was looked at, a place like any other, a class of 9000 bytes that was dropped and filled again
+ * took 1.5 times its memory.) But not on clean pages where there are warm ones.
  */
 static u64 place(const struct search *s)
 {
@@ -79,7 +79,7 @@ static bool consider(struct search *s)
 	return true;
 }
 
-/* The shortest listed run that serves; of those that begin dirty one that is warm, if soon found. */
+/* The shortest listed run that serves; of those that begin dirty a warm one, if soon found. */
 static void search_lists(struct search *s, bool warm)
 {
 	const struct run_lists *lists = &s->zone->runs[warm];
@@ -88,7 +88,8 @@ static void search_lists(struct search *s, bool warm)
 	for (; list < NR_RUN_LISTS; list = runs_next_list(lists, list + 1)) {
 		u64 pfn = lists->first[list];
 
-		for (tries = LISTED_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->run_next, tries--) {
+		tries = LISTED_TRIES;
+		for (; pfn && tries; pfn = pfn_to_page(pfn)->run_next, tries--) {
 			s->start = pfn;
 			s->end = pfn + pfn_to_page(pfn)->run_nr;
 			s->goes_on_below = false;
@@ -132,7 +133,7 @@ static void search_areas(struct search *s, unsigned order)
 		     pfn = pfn_to_page(pfn)->next, tries--) {
 			if (was_seen(s, pfn, order))
 				continue;
-			/* A block listed as mt may lie in a pageblock that is not, if it is so large. */
+			/* So large a block, listed as mt, may lie in a pageblock that is not. */
 			if (order >= PAGEBLOCK_ORDER && !block_fits(s->zone, pfn, s->mt))
 				continue;
 			look_around(s, pfn, order);

@@ -31,7 +31,7 @@
 #include "memmap/pfn_list.h"
 
 enum migratetype {
-	MIGRATE_UNMOVABLE,	/* slabs of many objects, and pages asked for without a mobility flag */
+	MIGRATE_UNMOVABLE,	/* slabs of many objects, and pages without a mobility flag */
 	MIGRATE_MOVABLE,	/* large blocks: freed soon, and whole */
 	MIGRATE_RECLAIMABLE,	/* caches that a shrinker can empty */
 	MIGRATE_PCPTYPES,
@@ -82,7 +82,7 @@ struct zone {
 	u8 index; /* in zone_table */
 	u8 type;
 	u8 node;
-	bool refused;	/* by the system, the last time it was to grow; relaxed, written under grow_lock */
+	bool refused;	/* by the system, when it last was to grow; relaxed, grow_lock to write */
 	const char *name;
 	u64 nr_free;	/* pages in free areas; relaxed atomic reads elsewhere */
 	u64 nr_dirty;	/* of these, with a dirty bit; likewise */
@@ -129,7 +129,7 @@ void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype
  */
 u64 zone_rmqueue_locked(struct zone *zone, unsigned order, enum migratetype mt, bool nofragment);
 
-/* The same of the type's own lists, if pages can be had that are given back or untouched; else 0. */
+/* The same of the type's own lists, if they have pages given back or untouched; else 0. */
 u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype mt);
 
 /*

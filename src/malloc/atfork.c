@@ -25,7 +25,8 @@ BM_EXPORT __attribute__((weak)) int __register_atfork(fork_handler prepare, fork
 	register_atfork_fn fn = __atomic_load_n(&next, __ATOMIC_RELAXED);
 
 	if (unlikely(!fn)) {
-		fn = (register_atfork_fn)next_function("__register_atfork", (void *)__register_atfork);
+		fn = (register_atfork_fn)next_function("__register_atfork",
+						       (void *)__register_atfork);
 		__atomic_store_n(&next, fn, __ATOMIC_RELAXED);
 	}
 	if (unlikely(!fn))

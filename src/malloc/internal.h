@@ -82,8 +82,8 @@ bool large_move(u64 to, u64 from, u64 nr);
 void *malloc_medium(size_t size);
 /*
  * Where no fast path is, the one place that chooses between sheaves, single objects and large
- * blocks, by the class: -1 is a large block, at a multiple of 4096 << align_order. Out of the private
- * shard, NULL: what the thread's malloc gives. NULL with errno ENOMEM.
+ * blocks, by the class: -1 is a large block, at a multiple of 4096 << align_order. Out of the
+ * private shard, NULL: what the thread's malloc gives. NULL with errno ENOMEM.
  */
 void *alloc_of(struct shard *heap, int class, size_t size, unsigned align_order, bool zero);
 /* The class for such a call without an alignment. */

@@ -68,8 +68,8 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	__atomic_store_n(tag_of(pfn), TAG_LARGE, __ATOMIC_RELEASE);
 	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
 	stat_add_shared(large_allocated, 1);
-	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT,
-	      0, 0);
+	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn),
+	      pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0, 0);
 	return pfn_to_virt(pfn);
 }
 

@@ -119,7 +119,8 @@ bool large_move(u64 to, u64 from, u64 nr)
 	for (at = 0; at < nr; at += n, pieces++) {
 		enum os_moved how;
 
-		n = os_mapping_length(pfn_to_virt(from + at), (nr - at) << PAGE_SHIFT) >> PAGE_SHIFT;
+		n = os_mapping_length(pfn_to_virt(from + at), (nr - at) << PAGE_SHIFT) >>
+		    PAGE_SHIFT;
 		how = move_piece(to + at, from + at, n);
 		moved += how == OS_MOVED ? n : 0;
 		if (likely(how != OS_TARGET_GONE))

@@ -8,9 +8,10 @@
  *
  * and the last, of rank 4, is what malloc's own requests come to as well.
  *
- * The tag of a block's first page is TAG_PAGES from the moment it is handed
- * out until it is freed, which exchanges it, so that of two who free it at once one
- * finds nothing: the funnel (head_of) accepts nothing else, and free() does not accept that. A struct bm_page is the struct page.
+ * The tag of a block's first page is TAG_PAGES from the moment it is handed out until it is
+ * freed, which exchanges it, so that of two who free it at once one finds nothing: the funnel
+ * (head_of) accepts nothing else, and free() does not accept that. A struct bm_page is the struct
+ * page.
  */
 #include <buddymalloc/page_alloc.h>
 
@@ -146,7 +147,8 @@ BM_EXPORT void *bm_alloc_pages_exact(size_t size, bm_gfp_t gfp)
 		return NULL;
 	}
 	/* Beyond the largest block there is no natural alignment to keep. */
-	pfn = get_pages(gfp, nr, MIN(order_for_pages(nr), (unsigned)MAX_ORDER), NODE_NONE, NODES_ALL);
+	pfn = get_pages(gfp, nr, MIN(order_for_pages(nr), (unsigned)MAX_ORDER), NODE_NONE,
+			NODES_ALL);
 	return likely(pfn) ? pfn_to_addr(pfn) : NULL;
 }
 
@@ -187,8 +189,8 @@ static inline void free_order(const char *call, void *addr, unsigned order)
 		return;
 	nr = pfn_to_page(pfn)->nr_pages;
 	if (unlikely(order > MAX_ORDER || nr != (u64)1 << order)) {
-		report_corruption("invalid %s of %p: a block of %lu pages freed with order %u", call,
-				  addr, (unsigned long)nr, order);
+		report_corruption("invalid %s of %p: a block of %lu pages freed with order %u",
+				  call, addr, (unsigned long)nr, order);
 		return;
 	}
 	put_pages(call, pfn);

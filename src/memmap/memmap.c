@@ -53,8 +53,9 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 	if (len - need > *spare || !os_map_at(a->start + a->end, len)) {
 		len = need;
 		if (!os_map_at(a->start + a->end, len)) {
-			/* While the window is being placed a collision is no news; records go round it. */
-			if (errno == EEXIST && window.span && !mem_map.told && a != &mem_map.records)
+			/* A collision is no news as the window is placed; records go round it. */
+			if (errno == EEXIST && window.span && !mem_map.told &&
+			    a != &mem_map.records)
 				mem_map.blocked = a->start + a->end;
 			return false;
 		}
@@ -89,7 +90,9 @@ bool mem_map_grow(u64 end, u64 bytes)
 static enum pageblock_state block_state(u64 block)
 {
 	/* The array may not be mapped beyond what was ever used. */
-	return block < mem_map.end ? (enum pageblock_state)window.blocks[block].state : BLOCK_ABSENT;
+	if (block >= mem_map.end)
+		return BLOCK_ABSENT;
+	return (enum pageblock_state)window.blocks[block].state;
 }
 
 /* The first absent run of nr pageblocks at or above `from`, aligned. */
@@ -237,7 +240,8 @@ static bool records_grow(u64 end)
 /* Something else lies in the way: they go on behind it. */
 static void records_leap(void)
 {
-	u64 leap = MIN(round_up(mem_map.records.end + RECORD_STEP, RECORD_STEP), mem_map.record_room);
+	u64 behind = round_up(mem_map.records.end + RECORD_STEP, RECORD_STEP);
+	u64 leap = MIN(behind, mem_map.record_room);
 
 	mem_map.records = (struct array){ mem_map.records.start + leap, 0, 0 };
 	mem_map.record_room -= leap;

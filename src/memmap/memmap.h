@@ -1,9 +1,9 @@
 /*
  * rank 2: the window of address space and the arrays that describe it.
  *
- *   window_base                                               window.limit
- *   | tag[pfn], 2 bytes each | heap: sections of 2 MiB pageblocks ... | struct page[pfn] | pageblock[] | records |
- *   pfn 0                     window.first       span >>
+ *   window_base                                       window.limit
+ *   | tag[pfn], 2 bytes each | sections of pageblocks ... | struct page[] | pageblock[] | records |
+ *   pfn 0                     window.first     span >>
  *
  * A page frame number (pfn) counts 4 KiB pages from window_base. The tag array
  * stands at the base itself, so that free() needs one base register for the
@@ -71,9 +71,10 @@ struct page {
 	u64 private;	/* the owner's. Large: pages warm when taken; PAGE_SLAB: see slab/punch.c;
 			 * PAGE_HIGHMEM: pageblocks mapped */
 	union {
-		u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: see malloc/move.c */
+		u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: malloc/move.c */
 		struct {	/* of a free run's first page, see buddy/run.h */
-			u64 map_stays;	/* keeps map[0], so that a single object freed twice in a race is still found */
+			/* Keeps map[0]: a single object freed twice in a race is found by it. */
+			u64 map_stays;
 			u32 run_next, run_prev;
 			u16 run_nr;
 			u8 run_warm;
@@ -171,7 +172,7 @@ static fast_inline void tag_write(u64 pfn, u16 tag)
 	__atomic_store_n(tag_of(pfn), tag, __ATOMIC_RELAXED);
 }
 
-/* Takes the tag of a block's first page away, if it is this one: of two who free it at once one may. */
+/* Takes a block's tag off its first page, if it is this one: of two who free it at once one may. */
 static inline bool tag_claim(u64 pfn, u16 tag)
 {
 #ifdef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_2
@@ -181,7 +182,8 @@ static inline bool tag_claim(u64 pfn, u16 tag)
 	/* gcc would call libatomic for two bytes (riscv64): the neighbour's tag goes along. */
 	u32 *pair = (u32 *)(void *)tag_of(round_down(pfn, (u64)2));
 	u32 old = __atomic_load_n(pair, __ATOMIC_RELAXED);
-	const unsigned shift = 16 * (unsigned)((pfn & 1) ^ (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__));
+	const bool swapped = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
+	const unsigned shift = 16 * (unsigned)((pfn & 1) ^ swapped);
 
 	do {
 		if ((u16)(old >> shift) != tag)

@@ -44,7 +44,9 @@ static struct layout plan_window(void)
 	u64 size = window_size(), describes;
 	/* pfns have 32 bits, those below 4 GiB of address included. */
 	u64 nr_window = MIN(size >> PAGE_SHIFT, ((u64)1 << 32) - LOW_PAGES);
-	struct layout l = { .nr_window = nr_window, .nr_pages = nr_window + LOW_PAGES, .pages = size };
+	struct layout l = {
+		.nr_window = nr_window, .nr_pages = nr_window + LOW_PAGES, .pages = size
+	};
 
 	describes = l.nr_pages * sizeof(struct page) +
 		    (l.nr_pages >> PAGEBLOCK_ORDER) * sizeof(struct pageblock);
@@ -62,7 +64,8 @@ static struct layout plan_window(void)
 static void place_window(const struct layout *l, u64 at)
 {
 	/* What describes the tag array's own pages is never touched. */
-	u64 before = round_down((l->first >> PAGE_SHIFT) * sizeof(struct page), (u64)os_page_size());
+	u64 before = round_down((l->first >> PAGE_SHIFT) * sizeof(struct page),
+				(u64)os_page_size());
 
 	window_base = (char *)at;
 	window.pages = (struct page *)(at + l->pages);
@@ -88,7 +91,7 @@ static void array_drop(struct array *a)
 		os_unmap(a->start + a->from, a->end - a->from);
 }
 
-/* Maps what describes the heap's first pageblock; errno EEXIST when another's mapping is in the way. */
+/* Maps what describes the heap's first pageblock; EEXIST when another's mapping is in the way. */
 static bool map_first_steps(void)
 {
 	int error;

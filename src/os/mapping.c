@@ -204,7 +204,7 @@ static int try_source_stays(void)
 
 static bool source_stays(void)
 {
-	static int known; /* 1: yes, -1: no, 0: not yet; relaxed atomic: all who try find the same */
+	static int known; /* 1: yes, -1: no, 0: not yet; relaxed, as all who try find the same */
 	int stays = __atomic_load_n(&known, __ATOMIC_RELAXED);
 
 	if (!stays) {

@@ -135,7 +135,7 @@ uint64_t os_first_touch_ns(void *addr);
  */
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr);
 
-/* The most memory of all kinds that the process ever had resident, in bytes; UINT64_MAX: not known. */
+/* The most bytes of all kinds that the process ever had resident; UINT64_MAX: not known. */
 uint64_t os_peak_rss(void);
 
 /* A number an outsider cannot foresee, for placing the window. */

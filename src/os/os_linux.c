@@ -211,7 +211,8 @@ void os_write(int fd, const char *buf, size_t len)
 int os_open_report(const char *path)
 {
 	/* Of a FIFO without a reader it says so, where it would wait. */
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		      0644);
 
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, O_APPEND);
@@ -238,7 +239,8 @@ void os_keep_stderr(void)
 
 void os_forget_stderr(void)
 {
-	if ((S_ISFIFO(kept_stat.st_mode) || S_ISSOCK(kept_stat.st_mode)) && is_still(kept_fd, &kept_stat)) {
+	if ((S_ISFIFO(kept_stat.st_mode) || S_ISSOCK(kept_stat.st_mode)) &&
+	    is_still(kept_fd, &kept_stat)) {
 		close(kept_fd);
 		kept_fd = -1;
 	}

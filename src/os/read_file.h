@@ -36,7 +36,8 @@ static inline bool is_still(int fd, const struct stat *was)
 {
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == was->st_dev && st.st_ino == was->st_ino;
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == was->st_dev &&
+	       st.st_ino == was->st_ino;
 }
 
 /* mode: F_OK, R_OK. */

@@ -78,7 +78,10 @@ static void drop_note_given(u64 given)
 	__atomic_store_n(&drop.given_ms, now, __ATOMIC_RELAXED);
 }
 
-/* Takes what is beyond the bound and may go off the count: one does so of several that drop at once. */
+/*
+ * Takes what is beyond the bound and may go off the count: one does so of several that drop at
+ * once.
+ */
 static u64 claim_excess(u64 pages, u64 most)
 {
 	u64 excess;
@@ -98,7 +101,7 @@ static out_of_line void give_dropped(u64 pages, u64 most)
 	if (!excess)
 		return;
 	given = purge(excess, GIVE_AGED);
-	/* It may be more, as pageblocks go whole. What the system refuses is not tried each time. */
+	/* It may be more, as pageblocks go whole. What is refused is not tried each time. */
 	if (!given || given > excess)
 		drop_uncount(given ? given - excess : UINT64_MAX);
 	if (given)

@@ -70,7 +70,7 @@ void highmem_free(u64 pfn)
 	errno = saved;
 }
 
-/* Maps or unmaps pageblocks at the block's end, so that it has so many; false when that is refused. */
+/* Maps or unmaps pageblocks at the block's end, so that it has so many; false if refused. */
 static bool resize_mapping(u64 pfn, u64 blocks)
 {
 	u64 had = pfn_to_page(pfn)->private;

@@ -19,7 +19,10 @@ void in_flight_begin(void)
 	__atomic_fetch_add(&underway, 1, __ATOMIC_SEQ_CST);
 }
 
-/* True when it was the last. In a child that a signal's handler forked meanwhile the counts began anew. */
+/*
+ * True when it was the last. In a child that a signal's handler forked meanwhile the counts began
+ * anew.
+ */
 static bool count_down(u32 *count)
 {
 	u32 seen = __atomic_load_n(count, __ATOMIC_SEQ_CST);

@@ -102,7 +102,7 @@ static inline unsigned choose_node(void)
  * buffers, of which much may stay untouched: see thp.c.
  */
 u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers);
-/* Maps nr_blocks pageblocks of the window at pfn, if nothing lies there, and gives them to the zone. */
+/* Maps nr_blocks pageblocks of the window at pfn, if nothing lies there, for the zone. */
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt);
 /* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
 void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers);
@@ -119,7 +119,10 @@ static inline enum thp thp_of(u64 pfn)
 void set_thp(u64 pfn, u64 nr_blocks, enum thp thp);
 /* Tells the system (again, for pages that were mapped anew). */
 void thp_repeat(u64 pfn, u64 nr);
-/* thp_split.c. Pages were given back: the system is told not to bring them back as part of huge ones. */
+/*
+ * thp_split.c. Pages were given back: the system is told not to bring them back as part of huge
+ * ones.
+ */
 void thp_given(u64 pfn, u64 nr);
 /* Pageblocks are about to be unmapped: they count no more, whatever zone grows there next. */
 void thp_forget_split(u64 pfn, u64 nr);
@@ -189,7 +192,7 @@ static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 /* reclaim.c: nr more pages are about to be backed; as many of those free longest go back. */
 void reclaim_for_growth(u64 nr);
 
-/* Of nr pages, those that are dirty, free and above what ageing leaves; 0 where it gives none back. */
+/* Of nr pages, those that are dirty, free and above what ageing leaves; 0 if it gives none back. */
 u64 reclaim_may_go(u64 nr);
 
 /* drop.c: nr pages were taken from a zone, and perhaps others; or nr came to one. */

@@ -143,7 +143,8 @@ void kswapd_start(void)
 		options.background_thread = false;
 		report("background_thread: not started, as with decay_ms:%ld nothing ages%s",
 		       (long)options.decay_ms,
-		       options.pressure == option_pressure_auto ? ", and nothing tells of pressure" : "");
+		       options.pressure == option_pressure_auto ?
+			       ", and nothing tells of pressure" : "");
 		return;
 	}
 	__atomic_store_n(&kswapd.word, KSWAPD_AWAKE, __ATOMIC_RELAXED);

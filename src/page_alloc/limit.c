@@ -35,7 +35,7 @@
 static struct {
 	u64 hard, min, low, soft;	/* pages; UINT64_MAX: none. Written at start */
 	u64 retry_at;			/* pages; relaxed atomic */
-	u32 giving;			/* 1 = a thread gives back for the soft limit; acquire/release */
+	u32 giving;			/* 1 = a thread does for the soft limit; acquire/release */
 } limit = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, 0 };
 
 u64 limit_first_mark = UINT64_MAX;

@@ -174,7 +174,8 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 	/* What will be written at once is to be there. */
 	if (ac->gfp & BM_GFP_ZERO)
 		(ac->gfp & BM_GFP_WRITE ? pages_clear : pages_zero)(pfn, ac->nr);
-	if (unlikely(ac->gfp & BM_GFP_WRITE) && scope_may_map() && pages_nr_dirty(pfn, ac->nr) < ac->nr)
+	if (unlikely(ac->gfp & BM_GFP_WRITE) && scope_may_map() &&
+	    pages_nr_dirty(pfn, ac->nr) < ac->nr)
 		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
 	pages_set_dirty(pfn, ac->nr);
 	page->nr_pages = ac->nr;
@@ -362,7 +363,8 @@ static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr
  */
 static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned order, u64 nodemask)
 {
-	const bm_gfp_t uncommon = BM_GFP_DMA | BM_GFP_DMA32 | BM_GFP_COLD | BM_GFP_WRITE | BM_GFP_ZERO;
+	const bm_gfp_t uncommon = BM_GFP_DMA | BM_GFP_DMA32 | BM_GFP_COLD | BM_GFP_WRITE |
+				  BM_GFP_ZERO;
 	u64 pfn;
 
 	if (unlikely(gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) ||

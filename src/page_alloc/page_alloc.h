@@ -18,10 +18,10 @@
 #define NODE_NONE (-1) /* the node of the running CPU */
 
 /*
- * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of
- * what it frees in the window, and its objects must survive a fork. GFP_ROOMY: for
- * a block that has grown and will again: with half as many free pages behind it, if such a place
- * costs nothing (not aligned).
+ * Beside the public flags. GFP_WINDOW: window pages only; malloc finds the owner of what it
+ * frees in the window, and its objects must survive a fork.
+ * GFP_ROOMY: for a block that has grown and will again: with half as many free pages behind it,
+ * if such a place costs nothing (not aligned).
  * GFP_MORE: the caller has what it needs, so nothing is given back for this.
  * GFP_INSTEAD: the caller has another way, so that this fails is no failure.
  */
@@ -101,7 +101,10 @@ bool pages_renew(u64 pfn, u64 nr);
 struct shrinker {
 	/* To the zones: GIVE_ALL, or GIVE_IDLE. */
 	void (*shrink)(enum give how);
-	/* Gives pages it keeps straight to the system, `most` or little more; pages given. May be NULL. */
+	/*
+	 * Gives pages it keeps straight to the system, `most` or little more; pages given. May be
+	 * NULL.
+	 */
 	u64 (*give)(enum give how, u64 most);
 };
 

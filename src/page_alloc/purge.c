@@ -118,11 +118,12 @@ static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 most,
  */
 static void purge_mem_map(const struct dirty_range *range)
 {
-	u64 from = round_up((u64)(uintptr_t)pfn_to_page(range->pfn), (u64)os_page_size());
-	u64 to = round_down((u64)(uintptr_t)pfn_to_page((u64)range->pfn + range->nr), (u64)os_page_size());
+	uintptr_t start = (uintptr_t)pfn_to_page(range->pfn);
+	uintptr_t from = round_up(start, os_page_size());
+	uintptr_t to = round_down(start + range->nr * sizeof(struct page), os_page_size());
 
 	if (from < to)
-		os_purge((void *)(uintptr_t)from, to - from);
+		os_purge((void *)from, to - from);
 }
 
 static void purge_begin_locked(struct zone *zone, struct purge *p)
@@ -133,7 +134,7 @@ static void purge_begin_locked(struct zone *zone, struct purge *p)
 		zone_take_range_locked(zone, p->ranges[i].pfn, p->ranges[i].nr);
 	p->thread = &this_scope;
 	p->next = zone->purges;
-	/* In this order: a signal's handler may fork between the two, and the child walks the list. */
+	/* In this order: a signal's handler may fork in between, and the child walks the list. */
 	__atomic_store_n(&zone->purges, p, __ATOMIC_RELEASE);
 	in_flight_begin();
 }

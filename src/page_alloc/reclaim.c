@@ -35,7 +35,7 @@ static struct {
 	u64 last_idle;
 	u64 stuck;	/* of last_idle, what the system would not take */
 	u32 passes;
-	u64 backlog[DECAY_STEPS]; /* pages, newest first; [0] stays 0, as pages count when idle for a step */
+	u64 backlog[DECAY_STEPS]; /* pages, newest first; [0] stays 0, as they count after a step */
 } decay;
 
 static u64 floor_pages; /* what ageing leaves; relaxed atomic */
@@ -72,7 +72,7 @@ void shrink_all(void)
 	drain_zones();
 }
 
-/* Lets the shrinkers give what they keep to the system, `most` pages or little more; pages given. */
+/* Lets the shrinkers give the system what they keep, `most` pages or little more; pages given. */
 static u64 shrinkers_give(enum give how, u64 most)
 {
 	u64 given = 0;

@@ -27,7 +27,10 @@ static struct beyond beyond(u64 pfn, u64 nr)
 	return (struct beyond){ end, need - end };
 }
 
-/* Under the zone's lock: so many may be taken. The reserve is there for when the heap can grow no more. */
+/*
+ * Under the zone's lock: so many may be taken. The reserve is there for when the heap can grow no
+ * more.
+ */
 static bool reserve_stays(const struct zone *zone, u64 nr)
 {
 	return !__atomic_load_n(&zone->refused, __ATOMIC_RELAXED) ||

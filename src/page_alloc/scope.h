@@ -25,7 +25,7 @@ struct scope {
 
 extern __thread struct scope this_scope HIDDEN __attribute__((tls_model("initial-exec")));
 
-/* What is left of a request's freedom within the scope. One that must not fail waits all the same. */
+/* What the scope leaves of a request's freedom. One that must not fail waits all the same. */
 static inline bm_gfp_t scope_gfp(bm_gfp_t gfp)
 {
 	return this_scope.flags ? gfp & ~BM_GFP_RECLAIM : gfp;

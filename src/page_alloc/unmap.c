@@ -31,7 +31,8 @@ static bool isolate_free_blocks(struct zone *zone, struct isolated *out)
 	lock(&zone->lock, LOCK_ZONE);
 	for (o = MAX_ORDER + 1; o-- > PAGEBLOCK_ORDER && !found;)
 		for (mt = 0; mt < MIGRATE_PCPTYPES && !found; mt++) {
-			*out = (struct isolated){ zone->area[o].list[mt].first, (u64)1 << o, (u8)mt };
+			*out = (struct isolated){ zone->area[o].list[mt].first, (u64)1 << o,
+						  (u8)mt };
 			found = out->pfn && zone_take_range_locked(zone, out->pfn, out->nr);
 		}
 	if (found) {

@@ -23,8 +23,8 @@ static cold_path void report_object(const char *twice, const char *call, const v
 		report_corruption("invalid %s of %p: in the unused tail of a slab of %u-byte objects",
 				  call, p, sc->size);
 	else if (place.object != p)
-		report_corruption("invalid %s of %p: %u bytes inside the %u-byte object at %p", call, p,
-				  (unsigned)((const char *)p - place.object), sc->size,
+		report_corruption("invalid %s of %p: %u bytes inside the %u-byte object at %p",
+				  call, p, (unsigned)((const char *)p - place.object), sc->size,
 				  (void *)place.object);
 	else
 		report_corruption("%s %s of %p: an object of %u bytes that is free already", twice,
@@ -49,8 +49,8 @@ bool slab_check_object(const char *call, const void *p, unsigned class)
 void slab_report_object(const char *call, const void *p, unsigned class)
 {
 	if (slab_check_object(call, p, class))
-		report_corruption("invalid %s of %p: memory that malloc gave out, of %u bytes", call, p,
-				  size_classes[class].size);
+		report_corruption("invalid %s of %p: memory that malloc gave out, of %u bytes",
+				  call, p, size_classes[class].size);
 }
 
 /*
@@ -212,8 +212,9 @@ static out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc,
 }
 
 /*
- * One pointer whose neighbours in the array belong to other slabs; 1, or 0 if it is bad. A constant,
- * lest the next pointer's address waits for the map: as `set != bits` batches in random order took a third longer.
+ * One pointer whose neighbours in the array belong to other slabs; 1, or 0 if it is bad. A
+ * constant, lest the next pointer's address waits for the map: as `set != bits` batches in random
+ * order took a third longer.
  */
 static fast_inline unsigned free_lone(struct page *page, const struct grid *grid, u64 offset)
 {
@@ -239,7 +240,7 @@ static fast_inline unsigned free_some(struct shard *shard, unsigned class, void 
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
-	const u64 reach = (u64)sc->nr_pages << PAGE_SHIFT; /* pointers further apart are not of one slab */
+	const u64 reach = (u64)sc->nr_pages << PAGE_SHIFT; /* of pointers into one slab */
 	const u64 head = ~(u64)0 << sc->order;
 	const struct grid grid = grid_of(sc);
 	const u16 tag = (u16)(shard->tag_base + class);

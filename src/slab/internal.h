@@ -44,7 +44,10 @@ static inline u64 slab_head(const void *p, const struct size_class *sc)
 bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 
-/* transfer.c: what waits for the shard's threads goes to its slabs: all, or what did so since the last call. */
+/*
+ * transfer.c: what waits for the shard's threads goes to its slabs: all, or what did so since the
+ * last call.
+ */
 void slab_shrink_transfer(struct shard *shard, enum give how);
 
 /*

@@ -167,7 +167,7 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 	return more;
 }
 
-/* Puts the isolated slabs back; those that became empty leave their node and stay in isolated.pfn. */
+/* Puts the isolated slabs back; those now empty leave their node and stay in isolated.pfn. */
 static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 {
 	unsigned i, empty = 0;
@@ -279,11 +279,13 @@ void slab_punch_after_fork(void)
 				(u8)(sc->nr_pages - pages_nr_dirty(isolated.pfn[i], sc->nr_pages));
 		empty = put_back(node, sc);
 		for (i = 0; i < empty; i++) {
+			u64 pfn = isolated.pfn[i];
+
 			node->nr_free += sc->nr_objects;
 			node->nr_gone--;
 			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
 			punch.shard->empty_bytes += (u64)sc->nr_pages << PAGE_SHIFT;
-			pfn_list_add_tail(&node->partial, pfn_to_page(isolated.pfn[i]), isolated.pfn[i]);
+			pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 		}
 	}
 	punch.busy = 0;

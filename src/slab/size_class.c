@@ -15,7 +15,8 @@ const struct size_class size_classes[NR_CLASSES] = {
 	static_assert((u64)(objects) * (size) <= (u64)(pages) << PAGE_SHIFT, "objects fit");    \
 	static_assert((pages) == 1 << (order) || (order) == 0, "a block, or as many as needed"); \
 	static_assert((pages) < 256 || (objects) == 1, "page->from_head and nr_clean are bytes"); \
-	static_assert((objects) <= SLAB_MAX_OBJECTS && (size) % MIN_ALIGN == 0, "bitmap and alignment");
+	static_assert((objects) <= SLAB_MAX_OBJECTS, "they have a bit each");                   \
+	static_assert((size) % MIN_ALIGN == 0, "objects are aligned");
 #include "slab/size_class.def"
 #undef CLASS
 

@@ -29,7 +29,7 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 {
 	const struct size_class *sc = &size_classes[class];
-	bm_gfp_t gfp = more | (sc->nr_objects == 1 ? BM_GFP_KERNEL | BM_GFP_MOVABLE : BM_GFP_KERNEL);
+	bm_gfp_t gfp = more | BM_GFP_KERNEL | (sc->nr_objects == 1 ? BM_GFP_MOVABLE : 0);
 	u64 pfn = alloc_pages_owned(shard->owner, gfp, sc->nr_pages, sc->order);
 	unsigned left = sc->nr_objects, i;
 	struct page *page;

@@ -53,7 +53,7 @@ struct shard {
 	u16 owner;	/* of its slabs: its id if it is private, else 0 */
 	u32 life;	/* how many heaps or groups that had it have ended; relaxed atomic */
 	u32 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
-	bool retired;	/* private and without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
+	bool retired;	/* private, without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* of those without a purpose; LOCK_SHARDS */
 	/* In empty slabs of all nodes; relaxed atomic. Off the line that every
 	 * thread reads for each of the shard's objects that it frees. */
@@ -218,7 +218,7 @@ struct slab_place {
 	bool allocated;	/* not free in the bitmap; cached objects count as allocated */
 };
 struct slab_place slab_locate(const void *p, unsigned class);
-/* Whether p is an allocated object of the class; else that is reported, as an invalid `call` of it. */
+/* Whether p is an allocated object of the class; else an invalid `call` of it is reported. */
 bool slab_check_object(const char *call, const void *p, unsigned class);
 /* Reports p, a pointer into a slab, as invalid for `call`, even if it is an object in use. */
 void slab_report_object(const char *call, const void *p, unsigned class);

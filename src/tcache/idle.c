@@ -1,29 +1,28 @@
 /*
  * rank 6: what the sheaves of an idle thread hold is reclaimed by others.
  *
- * The fast paths use no atomic operation and must not pay for this. So the
- * thread is led away from its cache rather than locked out of it:
+ * The fast paths use no atomic operation and must not pay for this. So the thread is led away from
+ * its cache rather than locked out of it:
  *
- *  1. Seal. this_tcache of the other thread is made to point at tcache_sealed,
- *     a cache without capacity: whatever it begins from now on goes to the slow
- *     path. membarrier(2) makes all its processors see that.
- *  2. What it had begun before may still go on. In a slow path, busy says so:
- *     the thread sets busy and then looks whether it is sealed, we seal and
- *     then look at busy, and the membarrier between stands for the fence in
- *     both. A busy thread is not idle and gets its cache back.
- *  3. On the fast path it can be in the middle of one push or one pop and no
- *     more, for as long as it likes. A pop takes the newest object of one sheaf,
- *     a push writes above it. So the newest object of each sheaf stays, and all
- *     others may go. The sheaves are not changed: `stolen` says how many objects
- *     above each bottom are gone, `remote_stolen` the same of the remote ones. The head that a pop leaves behind may
- *     be one of these, but the thread's next call takes the slow path.
- *  4. The thread's next slow path takes the cache back (tcache_unseal): no fast
- *     path is under way then. What is left moves down to the bottoms.
+ *  1. Seal. this_tcache of the other thread is made to point at tcache_sealed, a cache without
+ *     capacity: whatever it begins from now on goes to the slow path. membarrier(2) makes all its
+ *     processors see that.
+ *  2. What it had begun before may still go on. In a slow path, busy says so: the thread sets busy
+ *     and then looks whether it is sealed, we seal and then look at busy, and the membarrier
+ *     between stands for the fence in both. A busy thread is not idle and gets its cache back.
+ *  3. On the fast path it can be in the middle of one push or one pop and no more, for as long as
+ *     it likes. A pop takes the newest object of one sheaf, a push writes above it. So the newest
+ *     object of each sheaf stays, and all others may go. The sheaves are not changed: `stolen` says
+ *     how many objects above each bottom are gone, `remote_stolen` the same of the remote ones. The
+ *     head that a pop leaves behind may be one of these, but the thread's next call takes the slow
+ *     path.
+ *  4. The thread's next slow path takes the cache back (tcache_unseal): no fast path is under way
+ *     then. What is left moves down to the bottoms.
  *
- * seal_lock protects sealed, stolen and the writing of this_tcache by a stranger.
- * A thread that ends gives up `slot` under it, so nobody writes into thread-local
- * memory that is gone. Objects are copied out under the lock and freed without
- * it; a child of fork finds them with the thread, or lost.
+ * seal_lock protects sealed, stolen and the writing of this_tcache by a stranger. A thread that
+ * ends gives up `slot` under it, so nobody writes into thread-local memory that is gone. Objects
+ * are copied out under the lock and freed without it; a child of fork finds them with the thread,
+ * or lost.
  */
 #include "base/options.h"
 #include "os/os.h"
@@ -170,7 +169,8 @@ static u64 fingerprint(const struct tcache *tc)
 	for (i = 0; i < KEPT_MOST; i++)
 		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED);
 	for (class = 0; class < NR_SHEAVES; class++)
-		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->sheaf[class].top, __ATOMIC_RELAXED);
+		sum = sum * 31 + (u64)(uintptr_t)__atomic_load_n(&tc->sheaf[class].top,
+								 __ATOMIC_RELAXED);
 	return sum;
 }
 
@@ -216,7 +216,10 @@ static bool try_seal(struct tcache *tc, enum give how)
 	if (empty && how != GIVE_ALL && round_nr % GONE_EVERY)
 		return false;
 	if (unlikely(is_gone(tc))) {
-		/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */
+		/*
+		 * A thread that forks must not move it: it drops the seal_locks of the live ones
+		 * only.
+		 */
 		if (!lock_is_forking())
 			tcache_orphan(tc);
 		return false;

@@ -144,8 +144,8 @@ void tcache_age_orphans(void)
 	u32 left = __atomic_load_n(&reap_after, __ATOMIC_RELAXED);
 
 	/*
-	 * The last step is an allocation's, as it makes a thread: that takes locks under which the C
-	 * library frees (the stacks of threads that ended, and what lies beside them).
+	 * The last step is an allocation's, as it makes a thread: that takes locks under which the
+	 * C library frees (the stacks of threads that ended, and what lies beside them).
 	 */
 	if (left > 1)
 		steps_on(left);

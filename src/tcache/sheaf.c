@@ -21,7 +21,7 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
-/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, as a constant; then where its sheaf is. */
+/* The class of requests of 16 * i + 1 to 16 * i + 16 bytes, a constant; then where its sheaf is. */
 #define STEP_CLASS(i) ((i) < 16 ? (i) : (i) < 32 ? (i) / 2 + 8 : (i) / 4 + 16)
 #define STEP(i) [16 * (i) + 1 ... 16 * (i) + 16] = STEP_CLASS(i) * sizeof(struct sheaf)
 #define STEPS_4(i) STEP(i), STEP((i) + 1), STEP((i) + 2), STEP((i) + 3)
@@ -68,10 +68,11 @@ const u16 size_to_sheaf[TABLE_MAX + 1] = {
 #define LOOK_EVERY_MS 4
 
 /*
- * Where the slots lie. Until a sheaf grows beyond its first limit, it stands in a small place; those
- * of all sheaves are close together: a thread with few objects touches two pages. Grown, it has a
- * place for the most it may keep. Each place has a slot below its bottom for the sentinel. Strangers'
- * objects stand between the small places and the full ones. Written once, by sheaves_init.
+ * Where the slots lie. Until a sheaf grows beyond its first limit, it stands in a small place;
+ * those of all sheaves are close together: a thread with few objects touches two pages. Grown, it
+ * has a place for the most it may keep. Each place has a slot below its bottom for the sentinel.
+ * Strangers' objects stand between the small places and the full ones. Written once, by
+ * sheaves_init.
  */
 static u32 first_place[NR_SHEAVES], remote_place, full_place[NR_SHEAVES], nr_slots;
 
@@ -99,7 +100,7 @@ void sheaves_init(void)
 		nr_slots += 1 + small_room(class);
 	}
 	remote_place = nr_slots;
-	/* sheaf_used tells the two places of a sheaf apart by this; the first class's are the closest. */
+	/* By this sheaf_used tells a sheaf's two places apart; the first's are the closest. */
 	nr_slots = MAX(nr_slots + REMOTE_MAX, (u32)SHEAF_MOST + 1);
 	for (class = 0; class < NR_SHEAVES; class++) {
 		full_place[class] = nr_slots + 1;
@@ -133,8 +134,8 @@ void sheaf_setup(struct tcache *tc)
 		void **bottom = &tc->slots[first_place[class]];
 
 		/*
-		 * The sentinel below the bottom is zero as the memory came: not read, as a page that is
-		 * read before it is written is faulted twice.
+		 * The sentinel below the bottom is zero as the memory came: not read, as a page
+		 * that is read before it is written is faulted twice.
 		 */
 		tc->sheaf[class].bottom = bottom;
 		tc->sheaf[class].head = NULL;
@@ -269,7 +270,8 @@ static void look_again(struct tcache *tc)
 
 static size_t capacity_bytes(void)
 {
-	size_t share = CAPACITY_OF_ALL / MAX(__atomic_load_n(&threads_nr_active, __ATOMIC_RELAXED), 1u);
+	u32 active = __atomic_load_n(&threads_nr_active, __ATOMIC_RELAXED);
+	size_t share = CAPACITY_OF_ALL / MAX(active, 1u);
 
 	return MAX(CAPACITY_LEAST, MIN(CAPACITY_MOST, share));
 }
@@ -423,7 +425,10 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
 	return object;
 }
 
-/* A sheaf of one place keeps the newest object; the one that has to go, p if there is no place at all. */
+/*
+ * A sheaf of one place keeps the newest object; the one that has to go, p if there is no place at
+ * all.
+ */
 static void *exchange(struct tcache *tc, unsigned class, void *p)
 {
 	void **bottom = sheaf_bottom(tc, class), *old = *bottom;

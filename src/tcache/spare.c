@@ -129,7 +129,7 @@ void spare_after_fork(void)
 {
 	struct tcache *tc;
 
-	/* A thread that was reclaiming may have held the seal_lock of a cache given up meanwhile. */
+	/* Who was reclaiming may have held the seal_lock of a cache given up meanwhile. */
 	for (tc = spare.warm; tc; tc = tc->next_free)
 		lock_reinit(&tc->seal_lock);
 	for (tc = spare.cold; tc; tc = tc->next_free) {

@@ -75,8 +75,8 @@ struct tcache {
 	u8 state;			/* enum tcache_state */
 	u8 exit_rounds;			/* of the thread's exit, rank 7's */
 	u8 clock;			/* class to take capacity from next */
-	u8 look;			/* class to look at next for being idle; NR_SHEAVES: not now */
-	u8 age_in;			/* refills and frees of singles until the clock is looked at */
+	u8 look;			/* class to look at next if idle; NR_SHEAVES: not now */
+	u8 age_in;			/* refills and frees of singles until a look at the clock */
 	u8 move_in;			/* sheaves that want to grow until one takes from another */
 	u32 nr_remote;
 	size_t remote_bytes;
@@ -98,12 +98,13 @@ struct tcache {
 	u32 kept_bytes;			/* of these */
 	u8 kept_class[KEPT_MOST];	/* of none: 0, which is none of these */
 	u8 kept_last;			/* the place of the last one freed */
-	u32 busy;			/* the thread is in a slow path, see idle.c; its thread's, acquire/release */
+	u32 busy;			/* the thread is in a slow path (idle.c); acquire/release */
 	u64 round_ms;			/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
-	u8 small_for[NR_SHEAVES];	/* refills and overflows for which a sheaf stays small; see sheaf.c */
+	u8 small_for[NR_SHEAVES];	/* refills and overflows for which it stays small */
 	u8 wanted[NR_SHEAVES];		/* how often the sheaf wanted to leave its small place */
-	u64 grown[(NR_SHEAVES + 63) / 64]; /* bit: the sheaf had its full place; see sheaves_touched */
+	/* A bit each: the sheaf had its full place; see sheaves_touched. */
+	u64 grown[(NR_SHEAVES + 63) / 64];
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
 	struct stats stats;
@@ -112,12 +113,12 @@ struct tcache {
 	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
-	int pid, tid;			/* of its thread, with idle_reclaim; written before it is linked */
+	int pid, tid;			/* with idle_reclaim; written before it is linked */
 	bool reaped;			/* an orphan that somebody empties; LOCK_THREADS */
 	bool leaving;			/* a spare one whose sheaves are given back; LOCK_THREADS */
 	bool in_child;			/* in a child of fork: of the thread that forked */
 	bool sealable;			/* slot may be set when the thread is in no heap or group */
-	struct tcache **slot;		/* this_tcache of its thread; NULL: never sealed; seal_lock */
+	struct tcache **slot;		/* of this_tcache; NULL: never sealed; seal_lock */
 	struct lock seal_lock;
 	u16 remote_stolen;		/* of remote, from the start; seal_lock */
 	u16 stolen[NR_SHEAVES];		/* objects above each bottom that are gone; seal_lock */
@@ -192,7 +193,7 @@ static fast_inline void *sheaf_alloc(struct tcache *tc, struct sheaf *sheaf)
 	/* Of the last object it is the NULL below the bottom. */
 	next = top[-2];
 	sheaf->head = next;
-	/* Atomic, lest head and top become one store, from which their loads could not be forwarded. */
+	/* Atomic, lest head and top become one store, which is forwarded to neither load. */
 	__atomic_store_n(&sheaf->top, top - 1, __ATOMIC_RELAXED);
 	/* As a list through the objects would: the program writes there soon. */
 	__builtin_prefetch(next, 1);
@@ -270,7 +271,7 @@ struct tcache_hooks {
 	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
 	void (*bringup)(void);		/* before the first cache is made */
 	bool (*watch_exit)(struct tcache *tc); /* arranges for tcache_exit(tc) at thread exit */
-	void (*late_in_child)(void);	/* what waits in a child of fork, see tcache_late_in_child; or NULL */
+	void (*late_in_child)(void);	/* or NULL; see tcache_late_in_child */
 };
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 
@@ -282,7 +283,10 @@ void tcache_forbid_seal_for_good(struct tcache *tc);
 /* Frees what the caches of other threads hold: of all, or of those idle for a while. */
 void tcache_shrink_idle(enum give how);
 
-/* spare.c: gives back what caches without a thread keep, of no more once it is `most` pages; pages given. */
+/*
+ * spare.c: gives back what caches without a thread keep, of no more once it is `most` pages; pages
+ * given.
+ */
 u64 tcache_give_spare(enum give how, u64 most);
 
 /* sheaf.c */
@@ -323,7 +327,7 @@ void tcache_unlock_all(void);
 void tcache_after_fork(void);
 /* Empties orphans, but those that other threads do empty just now. */
 void tcache_reap_orphans(void);
-/* The same at a step of ageing; in a child of fork that may be about to call exec only after some. */
+/* The same at a step of ageing; in a child of fork, which may call exec soon, only after some. */
 void tcache_age_orphans(void);
 /*
  * Where an allocation begins that has to look further than the thread's cache: in a child of fork

@@ -77,7 +77,7 @@ static void link_live(struct tcache *tc)
 	tc->next = threads_live;
 	if (threads_live)
 		threads_live->prev = tc;
-	/* Last: a child that a signal's handler forks in the midst walks the list. So with the others. */
+	/* Last: a child that a signal's handler forks in the midst walks the list. */
 	__atomic_store_n(&threads_live, tc, __ATOMIC_RELEASE);
 	nr_live++;
 	__atomic_fetch_add(&threads_nr_active, 1, __ATOMIC_RELAXED);
