@@ -105,7 +105,8 @@ void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (needs_no_taking(l))
 		return;
-	lock_note_take(rank, true);
+	lock_check_take(rank, true);
+	locks_held_more();
 	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
 	/* Not WORD_HELD: a nested unlock must come to unlock_slow. */
@@ -134,7 +135,8 @@ static void poll_for(struct lock *l, u32 state)
 
 void lock_polled(struct lock *l, enum lock_rank rank)
 {
-	lock_note_take(rank, false);
+	lock_check_take(rank, false);
+	locks_held_more();
 	if (!lock_is_forking())
 		poll_for(l, WORD_HELD);
 }
@@ -143,7 +145,8 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (needs_no_taking(l))
 		return;
-	lock_note_take(rank, true);
+	lock_check_take(rank, true);
+	locks_held_more();
 	poll_for(l, WORD_FORK);
 }
 
@@ -161,9 +164,10 @@ void unlock_for_fork(struct lock *l, enum lock_rank rank)
 			lock_word_cas(l, WORD_FORK_WITHIN, WORD_WAITED, __ATOMIC_RELAXED);
 		return;
 	}
-	lock_note_drop(rank);
+	lock_check_drop(rank);
 	if (!lock_word_cas(l, WORD_FORK, WORD_FREE, __ATOMIC_RELEASE))
 		unlock_slow(l);
+	locks_held_less();
 }
 
 #ifdef BM_DEBUG
@@ -218,6 +222,8 @@ void lock_fork_child(void)
 	fork_depth = 0;
 	fork_within = false;
 	__atomic_store_n(&fork_owner, NULL, __ATOMIC_RELAXED);
-	locks_held = 0;
+	/* Where there was one thread only what it held before is still to be dropped. */
+	if (!lock_fork_is_alone())
+		locks_held = 0;
 	forget_held_ranks();
 }

@@ -69,33 +69,39 @@ void unlock_for_fork(struct lock *l, enum lock_rank rank);
 /* In the child, when all locks are new. */
 void lock_fork_child(void);
 
-/* How many locks the calling thread holds. */
+/*
+ * How many locks the calling thread holds: one more before it has the lock, one less after it has
+ * dropped it, as seen by a signal's handler in between.
+ */
 extern __thread int locks_held HIDDEN __attribute__((tls_model("initial-exec")));
 
-/* Debug builds: the order in which locks are taken. */
-void lock_check_take(enum lock_rank rank, bool trying);
-void lock_check_drop(enum lock_rank rank);
-
-static inline void lock_note_take(enum lock_rank rank, bool trying)
+static inline void locks_held_more(void)
 {
-#ifdef BM_DEBUG
-	lock_check_take(rank, trying);
-#else
-	(void)rank;
-	(void)trying;
-#endif
 	locks_held++;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
-static inline void lock_note_drop(enum lock_rank rank)
+static inline void locks_held_less(void)
 {
-#ifdef BM_DEBUG
-	lock_check_drop(rank);
-#else
-	(void)rank;
-#endif
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	locks_held--;
 }
+
+#ifdef BM_DEBUG
+/* The order in which locks are taken. */
+void lock_check_take(enum lock_rank rank, bool trying);
+void lock_check_drop(enum lock_rank rank);
+#else
+static inline void lock_check_take(enum lock_rank rank, bool trying)
+{
+	(void)rank;
+	(void)trying;
+}
+static inline void lock_check_drop(enum lock_rank rank)
+{
+	(void)rank;
+}
+#endif
 
 static inline bool lock_word_cas(struct lock *l, u32 from, u32 to, int order)
 {
@@ -104,31 +110,37 @@ static inline bool lock_word_cas(struct lock *l, u32 from, u32 to, int order)
 
 static inline bool try_lock(struct lock *l, enum lock_rank rank)
 {
-	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
+	locks_held_more();
+	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE)) {
+		locks_held_less();
 		return false;
-	lock_note_take(rank, true);
+	}
+	lock_check_take(rank, true);
 	return true;
 }
 
 static inline void lock(struct lock *l, enum lock_rank rank)
 {
-	lock_note_take(rank, false);
+	lock_check_take(rank, false);
+	locks_held_more();
 	if (unlikely(!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE)))
 		lock_slow(l);
 }
 
 static inline void unlock(struct lock *l, enum lock_rank rank)
 {
-	lock_note_drop(rank);
+	lock_check_drop(rank);
 	if (unlikely(!lock_word_cas(l, WORD_HELD, WORD_FREE, __ATOMIC_RELEASE)))
 		unlock_slow(l);
+	locks_held_less();
 }
 
 /* Drops a lock that was got by try_lock and that others take by try_lock or lock_polled only. */
 static inline void unlock_tried(struct lock *l, enum lock_rank rank)
 {
-	lock_note_drop(rank);
+	lock_check_drop(rank);
 	__atomic_store_n(&l->word, WORD_FREE, __ATOMIC_RELEASE);
+	locks_held_less();
 }
 
 /*

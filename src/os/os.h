@@ -131,7 +131,7 @@ uint64_t os_first_touch_ns(void *addr);
 
 /*
  * At how many of `nr` places, `step` bytes apart, memory was missing: each is read, and the faults
- * that the process had meanwhile are counted. 0 where the system does not count.
+ * that the thread had meanwhile are counted. 0 where the system does not count.
  */
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr);
 

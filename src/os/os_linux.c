@@ -146,11 +146,10 @@ uint64_t os_first_touch_ns(void *addr)
 	return now_ns() - before;
 }
 
-static bool own_usage(struct rusage *usage)
+static bool usage_of(int who, struct rusage *usage)
 {
 	int saved = errno;
-	/* Of the process: filters that let this call pass may not do so for a thread's. */
-	bool known = getrusage(RUSAGE_SELF, usage) == 0;
+	bool known = getrusage(who, usage) == 0;
 
 	errno = saved;
 	return known;
@@ -160,7 +159,7 @@ uint64_t os_peak_rss(void)
 {
 	struct rusage usage;
 
-	return own_usage(&usage) ? (uint64_t)usage.ru_maxrss << 10 : UINT64_MAX;
+	return usage_of(RUSAGE_SELF, &usage) ? (uint64_t)usage.ru_maxrss << 10 : UINT64_MAX;
 }
 
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr)
@@ -169,11 +168,11 @@ unsigned os_count_missing(const void *addr, size_t step, unsigned nr)
 	unsigned i;
 	long faults;
 
-	if (!own_usage(&before))
+	if (!usage_of(RUSAGE_THREAD, &before))
 		return 0;
 	for (i = 0; i < nr; i++)
 		(void)*((const volatile char *)addr + i * step);
-	if (!own_usage(&after))
+	if (!usage_of(RUSAGE_THREAD, &after))
 		return 0;
 	faults = after.ru_minflt - before.ru_minflt;
 	return faults < (long)nr ? (unsigned)faults : nr;

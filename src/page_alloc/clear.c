@@ -6,8 +6,7 @@
  * make all of it resident, and take as long. So pageblocks are looked at first: a page that is not
  * there is a fault to be read, and the system counts those. Where all that are looked at are
  * missing the pageblock is given back instead, which costs next to nothing, and is zero then; where
- * some are, so with parts of it. Other threads' faults are counted, too, but to give back what was
- * there costs only time.
+ * some are, so with parts of it.
  */
 #include "base/stats.h"
 #include "os/os.h"

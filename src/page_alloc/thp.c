@@ -69,9 +69,12 @@ static enum thp small_pages(void)
  * rest would be memory that nobody wanted. The peak tells of a heap that was never dense, and of
  * no other; what is resident now the system tells only through files, or calls that filters kill for.
  */
-static bool is_dense(void)
+static bool is_dense(const struct zone *zone)
 {
-	u64 backed = pages_nr_backed();
+	/* The zone's: blocks mapped for themselves have the system's policy. */
+	u64 backed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) -
+		     __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) +
+		     __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
 
 	return os_peak_rss() >> PAGE_SHIFT >= backed - backed / 4;
 }
@@ -88,7 +91,7 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 		return THP_DEFAULT;
 	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
 		return small_pages();
-	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM && is_dense())
+	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM && is_dense(zone))
 		return THP_HUGE;
 	return !only_asked && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN :
 										    small_pages();
@@ -121,13 +124,13 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 
 	if (!only_asked || nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM ||
 	    managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) || pages_nr_backed() < TRY_FROM ||
-	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX || !is_dense())
+	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX || !is_dense(zone))
 		return false;
 	set_thp(pfn, 1, THP_HUGE);
 	thp_repeat(pfn, PAGEBLOCK_PAGES);
 	ns = os_first_touch_ns(pfn_to_addr(pfn));
 	huge = ns >= CLEARED_NS;
-	touched = huge ? PAGEBLOCK_PAGES : (u64)os_page_size() >> PAGE_SHIFT;
+	touched = huge ? PAGEBLOCK_PAGES : system_page_pages();
 	pages_set_dirty(pfn, touched);
 	pages_poison(pfn, touched);
 	if (huge && ns <= FAST_NS)
@@ -154,7 +157,7 @@ void thp_repeat(u64 pfn, u64 nr)
 
 		from = pfn;
 		do
-			pfn = MIN(end, round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+			pfn = MIN(end, pageblock_end(pfn));
 		while (pfn < end && thp_of(pfn) == thp);
 		if (thp != THP_DEFAULT && thp != THP_OWN)
 			os_allow_huge_pages(pfn_to_addr(from), (size_t)(pfn - from) << PAGE_SHIFT,
@@ -174,7 +177,7 @@ void thp_moved(u64 to, u64 from, u64 nr)
 
 	/* Of a place that the system was told nothing of, nobody would know: it cannot be untold. */
 	for (at = to; only_asked && at < end; at = next) {
-		next = MIN(end, round_down(at, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES);
+		next = MIN(end, pageblock_end(at));
 		if (thp_of(at) == THP_DEFAULT && has_huge(from + (at - to), next - at))
 			set_thp(at, 1, THP_HUGE);
 	}
