@@ -550,7 +550,7 @@ static void in_a_sandbox(void)
 }
 
 /* As in an emulator: madvise says yes and leaves everything where it is. */
-static void madvise_pretends(void)
+static void let_madvise_pretend(void)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -558,9 +558,15 @@ static void madvise_pretends(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	size_t size;
 
 	install(filter, sizeof(filter) / sizeof(filter[0]));
+}
+
+static void madvise_pretends(void)
+{
+	size_t size;
+
+	let_madvise_pretend();
 	for (size = 100; size < 20 * MIB; size = size * 3 / 2) {
 		void *p = malloc(size), *beside = malloc(size / 3);
 
@@ -578,16 +584,10 @@ static void madvise_pretends(void)
 /* The same of an array of which little was used, and where that lies nobody looks. */
 static void madvise_pretends_of_gaps(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
 	const size_t size = 64 * MIB;
 	char *p;
 
-	install(filter, sizeof(filter) / sizeof(filter[0]));
+	let_madvise_pretend();
 	p = malloc(size);
 	for (size_t at = 3 * 4096; at < size; at += 2 * MIB)
 		memset(p + at, 0x5a, 4096);
