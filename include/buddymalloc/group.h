@@ -47,8 +47,8 @@ typedef uint64_t bm_scope_t;
 bm_scope_t bm_scope_save(unsigned int flags, int node, struct bm_group *group);
 
 /*
- * Back to what bm_scope_save returned, in the same thread, innermost first. errno is
- * preserved.
+ * Back to what bm_scope_save returned, in the same thread, innermost first; of a heap or
+ * group that has ended meanwhile, to none. errno is preserved.
  */
 void bm_scope_restore(bm_scope_t scope);
 

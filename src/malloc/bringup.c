@@ -267,7 +267,7 @@ __attribute__((destructor)) static cold_path void finish(void)
 	struct tcache *tc = current_tcache();
 	bool reports = options.stats_print || options.stats_file[0];
 
-	/* A signal's handler called exit in the midst of the allocator, as many do: nothing may be locked. */
+	/* A signal's handler called exit in the midst of the allocator, as many do: no lock is had. */
 	if (locks_held > 0) {
 		if (reports)
 			report("no report: exit was called by a signal's handler, in the midst of an allocation");

@@ -67,7 +67,8 @@ static enum thp small_pages(void)
 /*
  * Whether programs touch what they are given, at least three quarters of it: huge pages for the
  * rest would be memory that nobody wanted. The peak tells of a heap that was never dense, and of
- * no other; what is resident now the system tells only through files, or calls that filters kill for.
+ * no other; what is resident now the system tells only through files, or calls that some filters
+ * kill for.
  */
 static bool is_dense(const struct zone *zone)
 {

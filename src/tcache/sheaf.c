@@ -3,10 +3,10 @@
  *
  * Capacity. Every sheaf has room for full_limit[class] pointers, but may use
  * only up to its limit. Limits begin small, so that small programs stay small,
- * and double whenever the sheaf overflows or runs empty, as long as the sum over
- * all sheaves of limit times object size stays within capacity_bytes(). When it
- * would not, now and then another sheaf that had grown is emptied and shrunk:
- * capacity moves to the classes in use.
+ * and double whenever the sheaf overflows or runs empty (the first time after a
+ * while), as long as the sum over all sheaves of limit times object size stays
+ * within capacity_bytes(). When it would not, now and then another sheaf that had
+ * grown is emptied and shrunk: capacity moves to the classes in use.
  *
  * Sparse classes. After a peak of one class what is left of it is spread over all the slabs
  * there were. Objects that are freed and allocated in turns would stay spread for good, as a
@@ -297,9 +297,7 @@ static bool make_capacity(struct tcache *tc, unsigned class, size_t bytes)
  */
 static bool may_leave(struct tcache *tc, unsigned class)
 {
-	if (tc->grown[class / 64] >> class % 64 & 1)
-		return true;
-	if (tc->wanted[class] == LEAVE_AFTER)
+	if (tc->grown[class / 64] >> class % 64 & 1 || tc->wanted[class] == LEAVE_AFTER)
 		return true;
 	tc->wanted[class]++;
 	return false;
