@@ -9,37 +9,62 @@
  * (4 MiB at most saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost a
  * Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as much is
  * kept as the largest of them.
+ *
+ * Single objects have a budget of their own, of a sixteenth of all there are where that is more.
+ * To cut one from a run and join it again costs 2000 instructions, to find it here 400: blocks of
+ * 16-512 KiB that come and go, 1000 of them, take half of the instructions so, and 3% more memory.
+ * (With an eighth 100 of them peaked 13% higher rather than 4%, for a quarter less.)
  */
 #define EMPTY_LEAST ((u64)128 << 10)
 #define EMPTY_MOST ((u64)512 << 10)
 #define EMPTY_MOST_CUT ((u64)MAX_CLASS_SIZE)
 #define EMPTY_STEP ((u64)1 << 10)
 
+/* Of all single objects, and of one that had to go, this part. */
+#define EMPTY_SINGLE_MOST 16
+#define EMPTY_SINGLE_STEP 64
+
+static u64 most_empty(const struct shard *shard, const struct size_class *sc)
+{
+	u64 single = __atomic_load_n(&shard->single_bytes, __ATOMIC_RELAXED);
+
+	if (sc->nr_objects == 1)
+		return MAX(EMPTY_MOST_CUT, single / EMPTY_SINGLE_MOST);
+	return cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
+}
+
 bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
 {
-	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT, budget, kept;
-	u64 most = cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
+	struct empties *empties = shard_empties(shard, sc);
+	u64 bytes = (u64)sc->nr_pages << PAGE_SHIFT, most = most_empty(shard, sc), budget, step;
 
 	/* Whoever has a budget of its own is not charged for what it does not use. */
 	if (unlikely(shard_is_private(shard)))
 		return false;
-	budget = MAX(__atomic_load_n(&shard->empty_budget, __ATOMIC_RELAXED), EMPTY_LEAST);
-	kept = __atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED) + bytes;
-	if (kept > MIN(budget, most)) {
-		__atomic_store_n(&shard->empty_budget, MIN(budget + EMPTY_STEP, EMPTY_MOST_CUT),
+	budget = MAX(__atomic_load_n(&empties->budget, __ATOMIC_RELAXED), EMPTY_LEAST);
+	if (__atomic_load_n(&empties->bytes, __ATOMIC_RELAXED) + bytes > MIN(budget, most)) {
+		step = sc->nr_objects == 1 ? bytes / EMPTY_SINGLE_STEP : EMPTY_STEP;
+		__atomic_store_n(&empties->budget, MIN(budget + step, MAX(most, EMPTY_MOST_CUT)),
 				 __ATOMIC_RELAXED);
 		return false;
 	}
-	__atomic_fetch_add(&shard->empty_bytes, bytes, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&empties->bytes, bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
 	return true;
 }
 
 void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
 {
-	__atomic_fetch_sub(&shard->empty_bytes, (u64)sc->nr_pages << PAGE_SHIFT, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&shard_empties(shard, sc)->bytes, (u64)sc->nr_pages << PAGE_SHIFT,
+			   __ATOMIC_RELAXED);
 	__atomic_store_n(&node->nr_empty, node->nr_empty - 1, __ATOMIC_RELAXED);
 	node->empty_low = MIN(node->empty_low, node->nr_empty);
+}
+
+static void halve_budget(struct empties *empties)
+{
+	__atomic_store_n(&empties->budget,
+			 __atomic_load_n(&empties->budget, __ATOMIC_RELAXED) / 2, __ATOMIC_RELAXED);
 }
 
 /* Takes up to `most` empty slabs of a node off its list, in one walk, and releases them. */
@@ -58,7 +83,7 @@ static void shrink_node(struct shard *shard, unsigned class, u32 most)
 			continue;
 		pfn_list_del(&node->partial, pfn);
 		slab_unkeep_empty(shard, node, sc);
-		node_forget_empty(node, sc);
+		node_forget_empty(shard, node, sc);
 		page->next = (u32)taken;
 		taken = pfn;
 		most--;
@@ -75,10 +100,9 @@ void slab_shrink(enum give how)
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
 
 	for (s = 0; s < nr; s++) {
-		u64 budget = __atomic_load_n(&shards[s]->empty_budget, __ATOMIC_RELAXED);
-
 		slab_shrink_transfer(shards[s], how);
-		__atomic_store_n(&shards[s]->empty_budget, budget / 2, __ATOMIC_RELAXED);
+		halve_budget(&shards[s]->packed);
+		halve_budget(&shards[s]->single);
 		for (class = 0; class < NR_CLASSES; class++) {
 			struct cache_node *node = &shards[s]->nodes[class];
 			u32 idle;

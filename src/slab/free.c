@@ -82,7 +82,7 @@ static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *
 			pfn_list_add_tail(&node->partial, page, pfn);
 		return 0;
 	}
-	node_forget_empty(node, sc);
+	node_forget_empty(shard, node, sc);
 	return pfn;
 }
 

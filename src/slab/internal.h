@@ -18,8 +18,11 @@ static inline void partial_add_ordered(struct cache_node *node, u64 pfn)
 }
 
 /* An empty slab leaves its node. */
-static inline void node_forget_empty(struct cache_node *node, const struct size_class *sc)
+static inline void node_forget_empty(struct shard *shard, struct cache_node *node,
+				     const struct size_class *sc)
 {
+	if (sc->nr_objects == 1)
+		__atomic_fetch_sub(&shard->single_bytes, sc->size, __ATOMIC_RELAXED);
 	node->nr_free -= sc->nr_objects;
 	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
 }

@@ -181,7 +181,7 @@ static unsigned put_back(struct cache_node *node, const struct size_class *sc)
 			pfn_list_add_tail(&node->partial, page, pfn);
 			continue;
 		}
-		node_forget_empty(node, sc);
+		node_forget_empty(punch.shard, node, sc);
 		isolated.pfn[empty++] = pfn;
 	}
 	punch.nr = 0;
@@ -284,7 +284,7 @@ void slab_punch_after_fork(void)
 			node->nr_free += sc->nr_objects;
 			node->nr_gone--;
 			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
-			punch.shard->empty_bytes += (u64)sc->nr_pages << PAGE_SHIFT;
+			punch.shard->packed.bytes += (u64)sc->nr_pages << PAGE_SHIFT;
 			pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 		}
 	}

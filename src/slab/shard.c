@@ -161,7 +161,9 @@ unsigned shard_users(struct shard *shard)
 void shard_clear(struct shard *shard)
 {
 	memset(shard->nodes, 0, sizeof(shard->nodes));
-	shard->empty_bytes = 0;
+	shard->packed.bytes = 0;
+	shard->single.bytes = 0;
+	shard->single_bytes = 0;
 }
 
 struct shard *shard_bind(void)

@@ -59,6 +59,9 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 /* Once for many: an atomic step waits for the program's own stores. */
 static void count_new(struct shard *shard, unsigned class, unsigned nr)
 {
+	if (size_classes[class].nr_objects == 1)
+		__atomic_fetch_add(&shard->single_bytes, (u64)size_classes[class].size * nr,
+				   __ATOMIC_RELAXED);
 	__atomic_fetch_add(&shard->nodes[class].nr_made, nr, __ATOMIC_RELAXED);
 	stat_add_shared(slabs_allocated, nr);
 }
@@ -334,7 +337,7 @@ static void *alloc_kept_single(struct shard *shard, unsigned class)
 	void *object;
 
 	/* Not to read a page of nodes before it is written: it would be faulted twice. */
-	if (!__atomic_load_n(&shard->empty_bytes, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&shard->single.bytes, __ATOMIC_RELAXED))
 		return NULL;
 	for (c = class; c <= last; c++) {
 		if (!__atomic_load_n(&shard->nodes[c].nr_empty, __ATOMIC_RELAXED))
@@ -387,6 +390,9 @@ bool slab_grow_single(void *p, unsigned class)
 	tag_write(pfn, (u16)(shard->tag_base + class));
 	/* No slab was made from free pages, nor given back. */
 	__atomic_fetch_add(&shard->nodes[class].nr_made, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&shard->single_bytes,
+			   size_classes[class].size - size_classes[tag_class(tag)].size,
+			   __ATOMIC_RELAXED);
 	lock(&node->lock, LOCK_NODE);
 	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
 	unlock(&node->lock, LOCK_NODE);

@@ -46,6 +46,12 @@ struct transfer {
 	u32 low;	/* the least nr since the last ageing; lock */
 } __attribute__((aligned(CACHE_LINE)));
 
+/* Slabs without a used object, of several nodes. */
+struct empties {
+	u64 bytes;	/* relaxed atomic */
+	u64 budget;	/* for these; relaxed atomic, a lost update is harmless */
+};
+
 struct shard {
 	u16 id;
 	u16 tag_base;	/* of class 0 */
@@ -55,10 +61,10 @@ struct shard {
 	u32 users;	/* private: threads whose malloc it serves; LOCK_SHARDS */
 	bool retired;	/* private, without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* of those without a purpose; LOCK_SHARDS */
-	/* In empty slabs of all nodes; relaxed atomic. Off the line that every
-	 * thread reads for each of the shard's objects that it frees. */
-	u64 empty_bytes __attribute__((aligned(CACHE_LINE)));
-	u64 empty_budget; /* for these; relaxed atomic, a lost update is harmless */
+	/* Off the line that every thread reads for each of the shard's objects that it frees. */
+	struct empties packed __attribute__((aligned(CACHE_LINE)));
+	struct empties single; /* slabs of one object */
+	u64 single_bytes; /* of all slabs of one object, used or empty; relaxed atomic */
 	struct transfer transfer;	/* of shards that are not private; each refill looks at nr */
 	struct cache_node nodes[NR_CLASSES];
 	void *transferred[TRANSFER_MOST]; /* transfer.lock; reports read them without */
@@ -98,9 +104,9 @@ void shard_unbind(struct shard *shard);
  * shard_bind. NULL with errno ENOMEM, or EAGAIN when all tags are in use.
  */
 struct shard *shard_create_private(void);
-/* It has no slab any more; its tags will be used again. */
 /* The heap or group that has it ends: scopes of the past do not lead there any more. */
 void shard_end_life(struct shard *shard);
+/* It has no slab any more; its tags will be used again. */
 void shard_retire_private(struct shard *shard);
 /* A thread allocates from the private shard now, or no longer; how many do. */
 void shard_enter(struct shard *shard);
@@ -178,6 +184,11 @@ static inline bool slab_has_transferred(const struct shard *shard)
 }
 /* Adds the number and bytes of these; unlocked, so approximate. */
 void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes);
+
+static inline struct empties *shard_empties(struct shard *shard, const struct size_class *sc)
+{
+	return sc->nr_objects == 1 ? &shard->single : &shard->packed;
+}
 
 /* Slabs of the node, for any thread. One may be gone before it was counted. */
 static inline u64 node_nr_slabs(const struct cache_node *node)

@@ -50,6 +50,7 @@ UNIT_TESTS += \
 	test/unit/shard \
 	test/unit/checks \
 	test/unit/sparse \
+	test/unit/empty \
 	test/unit/stack \
 	test/unit/tcache \
 	test/unit/tcache_threads \
@@ -113,6 +114,8 @@ test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_checks_LDADD = $(UNIT_LDADD)
 test_unit_sparse_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_sparse_LDADD = $(UNIT_LDADD)
+test_unit_empty_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_empty_LDADD = $(UNIT_LDADD)
 test_unit_dropped_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_dropped_LDADD = $(UNIT_LDADD)
 test_unit_stack_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -18,17 +18,27 @@ static inline u64 slab_of(const void *p, unsigned class)
 	return slab_head(p, &size_classes[class]);
 }
 
-/* The shard's invariants, and its sum of empty slabs. */
+/* The shard's invariants, and its sums over the nodes. */
 static inline void slabs_check(struct shard *shard)
 {
-	u64 empty = 0;
+	u64 packed = 0, single = 0, all_single = 0;
 	unsigned class;
 
 	slab_check(shard);
-	for (class = 0; class < NR_CLASSES; class++)
-		empty += (u64)shard->nodes[class].nr_empty * size_classes[class].nr_pages
-			 << PAGE_SHIFT;
-	assert_int_equal(shard->empty_bytes, empty);
+	for (class = 0; class < NR_CLASSES; class++) {
+		const struct cache_node *node = &shard->nodes[class];
+		u64 bytes = (u64)size_classes[class].nr_pages << PAGE_SHIFT;
+
+		if (size_classes[class].nr_objects > 1) {
+			packed += node->nr_empty * bytes;
+			continue;
+		}
+		single += node->nr_empty * bytes;
+		all_single += node_nr_slabs(node) * bytes;
+	}
+	assert_int_equal(shard->packed.bytes, packed);
+	assert_int_equal(shard->single.bytes, single);
+	assert_int_equal(shard->single_bytes, all_single);
 }
 
 /* No slab is left: every page is free. */
@@ -40,7 +50,7 @@ static inline void slabs_check_gone(struct shard *shard)
 
 	slab_shrink(GIVE_ALL);
 	slabs_check(shard);
-	assert_int_equal(shard->empty_bytes, 0);
+	assert_int_equal(shard->packed.bytes + shard->single_bytes, 0);
 	for (class = 0; class < NR_CLASSES; class++) {
 		slab_class_totals(class, &t);
 		assert_int_equal(t.slabs, 0);
