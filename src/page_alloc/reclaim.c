@@ -6,8 +6,15 @@
  * used again. At each step the growth of that number is remembered; a page that
  * lay idle for i steps may stay dirty with the share 1 - i/DECAY_STEPS, and what
  * exceeds the sum of these shares is purged, oldest pageblock first. So a peak
- * melts evenly over decay_ms and a steady load keeps its warm pages. A thread of the
- * program's does no more than BITE_PAGES of that in one call, and looks again soon.
+ * melts evenly over decay_ms and a steady load keeps its warm pages.
+ *
+ * Refaults. What lies idle may be wanted all the same: free pages between blocks in use, too few
+ * in a row for what is asked for today. Purged, as many others are taken clean instead, which are
+ * purged later, and so on. So what is taken clean soon after as much was purged counts as a
+ * refault, as in the kernel, and as many idle pages stay from then on; a little fewer at each
+ * step, as a trial, and none after KEEP_STEPS without another.
+ *
+ * A thread of the program's does no more than BITE_PAGES of that in one call, and looks again soon.
  *
  * State: `decay` is used by the one thread that holds decay.busy.
  */
@@ -34,6 +41,11 @@ static struct {
 	u64 rest;	/* pages that are still to go of this step's */
 	u64 last_idle;
 	u64 stuck;	/* of last_idle, what the system would not take */
+	u64 backed;	/* pages, at the last step */
+	u64 given;	/* by ageing, since then */
+	u64 lately;	/* of all given lately, those that were not taken again */
+	u64 keep;	/* refaults lately: so many idle pages stay */
+	u64 fade;	/* of these, less at each step */
 	u32 passes;
 	u64 backlog[DECAY_STEPS]; /* pages, newest first; [0] stays 0, as they count after a step */
 } decay;
@@ -158,6 +170,35 @@ static u64 decay_allowance(void)
 	return allowed;
 }
 
+/* Steps after which a refault tells nothing any more of what is idle. */
+#define KEEP_STEPS (8 * DECAY_STEPS)
+
+/*
+ * Pages that hold data now and did not at the last step were taken clean; had as many of those
+ * given lately stayed, they would have served. After a pause nothing that is idle was wanted for
+ * as long.
+ */
+static void note_refaults(u64 steps)
+{
+	u64 backed = pages_nr_backed(), had = backed + decay.given, refaults;
+
+	if (steps > DECAY_STEPS) {
+		decay.lately = 0;
+		decay.keep = 0;
+	}
+	decay.lately += decay.given;
+	refaults = had > decay.backed ? MIN(had - decay.backed, decay.lately) : 0;
+	decay.lately -= refaults;
+	decay.lately -= decay.lately * steps / KEEP_STEPS;
+	decay.keep -= MIN(decay.keep, decay.fade * steps);
+	if (refaults) {
+		decay.keep += refaults;
+		decay.fade = decay.keep / KEEP_STEPS + 1;
+	}
+	decay.backed = backed;
+	decay.given = 0;
+}
+
 /* Pages that the step is to give back. */
 static u64 decay_step(u64 steps, bool in_background)
 {
@@ -172,11 +213,12 @@ static u64 decay_step(u64 steps, bool in_background)
 	shrink_layers_above(GIVE_IDLE);
 	drain_zones();
 	decay_pass(steps, in_background);
+	note_refaults(steps);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
 		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE, UINT64_MAX);
-	allowed = MAX(decay_allowance(), floor);
+	allowed = MAX(decay_allowance(), MAX(decay.keep, floor));
 	/* What is stuck must not pass for what has aged: younger pages would go in its place. */
 	idle = decay.last_idle - MIN(decay.stuck, decay.last_idle);
 	if (idle <= allowed)
@@ -196,6 +238,9 @@ static void purge_rest(u64 most)
 		return;
 	purged = purge(want, GIVE_AGED);
 	drop_uncount(purged);
+	/* What goes lazily comes back without a fault, as a rule. */
+	if (options.free != option_free_lazy)
+		decay.given += purged;
 	decay.last_idle -= MIN(purged, decay.last_idle);
 	decay.rest -= MIN(purged, decay.rest);
 	if (purged < want) { /* the rest cannot go */

@@ -1,0 +1,126 @@
+/* Ageing: what it gave back and was wanted again soon stays, until it was not wanted for long. */
+#include "pages.h"
+
+#include "base/options.h"
+#include "base/stats.h"
+
+#define DECAY_MS 1000
+#define LOAD 4096u /* pages */
+
+static void pass(u64 ms)
+{
+	while (ms--) {
+		fake.now_ms++;
+		reclaim_age();
+	}
+}
+
+static u64 take(u64 nr)
+{
+	return alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
+}
+
+/* Uses the load for a moment, then lets it lie idle; pages given back meanwhile. */
+static u64 round_of_load(u64 idle_ms)
+{
+	u64 before = stats_shared.purged_pages, pfn = take(LOAD);
+
+	pass(10);
+	free_pages(pfn);
+	pass(idle_ms);
+	return stats_shared.purged_pages - before;
+}
+
+/* Idle for longer than decay_ms each time, and wanted again each time. */
+static void what_is_wanted_again_stays(void)
+{
+	u64 round, given = 0;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	assert_int_equal(round_of_load(2 * DECAY_MS), LOAD);
+	assert_int_equal(pages_dirty(), 0);
+	for (round = 0; round < 10; round++) {
+		given += round_of_load(2 * DECAY_MS);
+		assert_true(pages_dirty() >= LOAD / 2);
+	}
+	/* The trial: a quarter of KEEP_STEPS passes in each round. */
+	assert_in_range(given, LOAD, round * LOAD / 3);
+	pages_check(0);
+}
+
+static void not_for_ever(void)
+{
+	unsigned round;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	for (round = 0; round < 5; round++)
+		round_of_load(2 * DECAY_MS);
+	assert_true(pages_dirty() >= LOAD / 2);
+	pass(7 * DECAY_MS);
+	assert_int_equal(pages_dirty(), 0);
+	/* Then all is as in the beginning. */
+	pass(10 * DECAY_MS);
+	assert_int_equal(round_of_load(2 * DECAY_MS), LOAD);
+	assert_int_equal(pages_dirty(), 0);
+	pages_check(0);
+}
+
+/* Who makes no call for decay_ms does not want it. */
+static void not_beyond_a_pause(void)
+{
+	unsigned round;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	for (round = 0; round < 5; round++)
+		round_of_load(2 * DECAY_MS);
+	fake.now_ms += 2 * DECAY_MS;
+	pass(1);
+	assert_int_equal(pages_dirty(), 0);
+	pages_check(0);
+}
+
+/* A heap that only grows wants nothing again: a peak beside it melts in its time. */
+static void growth_is_no_refault(void)
+{
+	u64 peak, i;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	peak = take(LOAD);
+	for (i = 0; i < 20; i++) {
+		take(LOAD / 4);
+		pass(DECAY_MS / 10);
+	}
+	free_pages(peak);
+	pass(DECAY_MS * 12 / 10);
+	assert_int_equal(pages_dirty(), 0);
+	pages_check(20 * (LOAD / 4));
+}
+
+/* What the program asked for to be given back is none of ageing's faults. */
+static void trimmed_is_no_refault(void)
+{
+	u64 pfn;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass(100);
+	free_pages(take(LOAD));
+	assert_int_equal(reclaim_trim(0), (u64)LOAD << PAGE_SHIFT);
+	pfn = take(LOAD);
+	pass(DECAY_MS);
+	free_pages(pfn);
+	pass(DECAY_MS * 12 / 10);
+	assert_int_equal(pages_dirty(), 0);
+	pages_check(0);
+}
+
+UNIT_MAIN(CASE(what_is_wanted_again_stays), CASE(not_for_ever), CASE(not_beyond_a_pause),
+	  CASE(growth_is_no_refault), CASE(trimmed_is_no_refault))
