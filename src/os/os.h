@@ -135,7 +135,10 @@ uint64_t os_first_touch_ns(void *addr);
  */
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr);
 
-/* The most bytes of all kinds that the process ever had resident; UINT64_MAX: not known. */
+/*
+ * The most bytes of all kinds that the process ever had resident, or the one that started it had;
+ * 0: not known.
+ */
 uint64_t os_peak_rss(void);
 
 /* A number an outsider cannot foresee, for placing the window. */

@@ -159,7 +159,7 @@ uint64_t os_peak_rss(void)
 {
 	struct rusage usage;
 
-	return usage_of(RUSAGE_SELF, &usage) ? (uint64_t)usage.ru_maxrss << 10 : UINT64_MAX;
+	return usage_of(RUSAGE_SELF, &usage) ? (uint64_t)usage.ru_maxrss << 10 : 0;
 }
 
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr)

@@ -64,20 +64,39 @@ static enum thp small_pages(void)
 	return only_asked ? THP_DEFAULT : THP_SMALL;
 }
 
+/* Pages, of program and libraries, that a peak may have beyond the heap's. */
+#define BESIDE_HEAP (((u64)64 << 20) >> PAGE_SHIFT)
+
 /*
  * Whether programs touch what they are given, at least three quarters of it: huge pages for the
  * rest would be memory that nobody wanted. The peak tells of a heap that was never dense, and of
  * no other; what is resident now the system tells only through files, or calls that some filters
  * kill for.
+ *
+ * The figure is not always the heap's: exec leaves it as it was, so that a process begins with the
+ * peak of the one that started it, and mapped files count. Where it is more than the heap explains
+ * at the first look, what both grew by since then counts.
  */
 static bool is_dense(const struct zone *zone)
 {
+	static u64 first_peak, first_backed; /* relaxed atomics, as is the next */
+	static bool looked;
 	/* The zone's: blocks mapped for themselves have the system's policy. */
 	u64 backed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) -
 		     __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) +
 		     __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
+	u64 peak = os_peak_rss() >> PAGE_SHIFT, from;
 
-	return os_peak_rss() >> PAGE_SHIFT >= backed - backed / 4;
+	if (!__atomic_exchange_n(&looked, true, __ATOMIC_RELAXED) &&
+	    peak > backed + backed / 4 + BESIDE_HEAP) {
+		__atomic_store_n(&first_peak, peak, __ATOMIC_RELAXED);
+		__atomic_store_n(&first_backed, backed, __ATOMIC_RELAXED);
+	}
+	from = __atomic_load_n(&first_backed, __ATOMIC_RELAXED);
+	if (backed <= from)
+		return false;
+	backed -= from;
+	return peak - __atomic_load_n(&first_peak, __ATOMIC_RELAXED) >= backed - backed / 4;
 }
 
 static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)

@@ -576,7 +576,7 @@ unsigned os_count_missing(const void *addr, size_t step, unsigned nr)
 
 uint64_t os_peak_rss(void)
 {
-	return fake.peak_rss ? fake.peak_rss : UINT64_MAX;
+	return fake.peak_rss ? fake.peak_rss : fake_mapped_bytes();
 }
 
 uint64_t os_random(void)

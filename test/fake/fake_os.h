@@ -27,7 +27,7 @@ struct fake_machine {
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
 	uint64_t touch_ns;	/* a first touch takes so long */
-	uint64_t peak_rss;	/* 0: not known */
+	uint64_t peak_rss;	/* 0: all that is mapped */
 	uintptr_t missing_from, missing_to; /* what is not there when it is read */
 	const void *touched;	/* by the last of those that were timed */
 	uint64_t random;

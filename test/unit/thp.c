@@ -122,6 +122,20 @@ static void sparse_heaps_get_none(void)
 	assert_true(nr_huge() > 0);
 }
 
+/* A process begins with the peak of the one that started it, which says nothing of its heap. */
+static void the_peak_of_another_is_none(void)
+{
+	fake.touch_ns = 100000;
+	fake.peak_rss = (u64)6000 << 20;
+	start(option_thp_auto, 0, false);
+	grow_to((u64)1600 << 20);
+	assert_int_equal(nr_huge(), 0);
+	/* Beyond that it is its own: both grow together. */
+	fake.peak_rss += (u64)1700 << 20;
+	grow_to((u64)2000 << 20);
+	assert_true(nr_huge() > 0);
+}
+
 static void small_pages_are_no_huge_ones(void)
 {
 	assert_false(grows_by_huge_pages(3000, 2048));
@@ -413,6 +427,7 @@ static void small_pages_age_one_by_one(void)
 
 UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
 	  CASE(slow_ones_are_not), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
+	  CASE(the_peak_of_another_is_none),
 	  CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none),
 	  CASE(what_was_given_back_does_not_count),
 	  CASE(heaps_with_a_limit_do_not),
