@@ -30,6 +30,7 @@ static struct {
 	u32 word;	/* atomic */
 	u32 running;	/* relaxed atomic: slow paths leave ageing to it */
 	bool watch;	/* written before it starts */
+	int pid;	/* of the process that started it; written then */
 } kswapd;
 
 bool kswapd_is_running(void)
@@ -153,12 +154,14 @@ void kswapd_start(void)
 		os_pressure_close();
 		return;
 	}
+	kswapd.pid = os_pid();
 	__atomic_store_n(&kswapd.running, 1, __ATOMIC_RELAXED);
 }
 
 void kswapd_stop(void)
 {
-	if (!kswapd_is_running())
+	/* In a child made by a bare system call, where no handler of fork ran, there is none. */
+	if (!kswapd_is_running() || kswapd.pid != os_pid())
 		return;
 	__atomic_store_n(&kswapd.running, 0, __ATOMIC_RELAXED);
 	/* The process ends: who watches is not waited for, and does nothing more. */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,6 +96,19 @@ static void background_thread(void)
 		check_background();
 		exit(0);
 	}
+	CHECK(wait_exit(pid) == 0);
+}
+
+/* No handler of fork runs for a child that a bare system call makes: the thread is not in it. */
+static void a_bare_child_ends(void)
+{
+	pid_t pid;
+
+	CHECK(churn(1, 5000, 500, 2000) == NULL);
+	CHECK(count_tasks() == 2, "%d tasks", count_tasks());
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (pid == 0)
+		exit(0);
 	CHECK(wait_exit(pid) == 0);
 }
 
@@ -453,6 +467,7 @@ static const struct trap_case cases[] = {
 	  .conf = "background_thread:true,decay_ms:10" },
 	{ .name = "background_thread", .run = background_thread,
 	  .conf = "background_thread:true,decay_ms:300" },
+	{ .name = "a_bare_child_ends", .run = a_bare_child_ends, .conf = "background_thread:true" },
 	{ .name = "watching_for_pressure", .run = watching_for_pressure,
 	  .conf = "background_thread:true,pressure:auto,decay_ms:300,verbose:true",
 	  .says = "buddymalloc: pressure: (/[a-z/.]* is watched|nothing tells of it)\n" },
