@@ -22,9 +22,14 @@
 
 struct mem_map mem_map;
 
+/* The limits may have been raised meanwhile; where they were lowered, the system says so. */
 static bool budget_allows(u64 bytes)
 {
-	return mem_map.heap_bytes + mem_map.meta_bytes + bytes <= mem_map.budget;
+	u64 used = mem_map.heap_bytes + mem_map.meta_bytes + bytes;
+
+	if (unlikely(used > mem_map.budget))
+		mem_map.budget = MAX(mem_map.budget, os_rlimit_bytes());
+	return used <= mem_map.budget;
 }
 
 static void note_peak(void)
@@ -229,12 +234,13 @@ bool section_map_at(u64 at, u64 nr_blocks, enum pageblock_state state, u8 zone)
 /* Maps records up to `end`, within the limits. */
 static bool records_grow(u64 end)
 {
-	u64 used = mem_map.heap_bytes + mem_map.meta_bytes + array_need(&mem_map.records, end);
-	u64 spare = mem_map.budget - MIN(mem_map.budget, used);
+	u64 need = array_need(&mem_map.records, end), spare;
 
 	errno = ENOMEM;
-	return end <= mem_map.record_room && used <= mem_map.budget &&
-	       array_grow(&mem_map.records, end, RECORD_STEP, &spare);
+	if (end > mem_map.record_room || !budget_allows(need))
+		return false;
+	spare = mem_map.budget - mem_map.heap_bytes - mem_map.meta_bytes - need;
+	return array_grow(&mem_map.records, end, RECORD_STEP, &spare);
 }
 
 /* Something else lies in the way: they go on behind it. */

@@ -362,6 +362,20 @@ static void budget_is_the_smallest_limit(void)
 	assert_int_not_equal(section_map(5000, 1, BLOCK_PRESENT, 0), 0);
 }
 
+/* A program may raise its own limit: nobody tells us. */
+static void a_raised_limit_counts(void)
+{
+	fake.rlimit_bytes = 100 << 20;
+	start();
+	assert_int_equal(section_map(100, 1, BLOCK_PRESENT, 0), 0);
+	fake.rlimit_bytes = 400 << 20;
+	assert_int_not_equal(section_map(100, 1, BLOCK_PRESENT, 0), 0);
+	assert_int_equal(section_map(100, 1, BLOCK_PRESENT, 0), 0);
+	assert_null(record_take(200 << 20, true));
+	fake.rlimit_bytes = UINT64_MAX;
+	assert_non_null(record_take(200 << 20, true));
+}
+
 static void check_record(const char *record, size_t bytes)
 {
 	const char *tables_end = (char *)(window.blocks + (window.low >> PAGEBLOCK_ORDER));
@@ -507,7 +521,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(unmapped_sections_are_reused),
 	  CASE(failing_unmap_keeps_the_place),
 	  CASE(limit_holds),
-	  CASE(budget_is_the_smallest_limit),
+	  CASE(budget_is_the_smallest_limit), CASE(a_raised_limit_counts),
 	  CASE(records_lie_apart),
 	  CASE(records_go_round_obstacles),
 	  CASE(records_behind_an_obstacle_keep_to_their_room),
