@@ -8,8 +8,8 @@ CORE_SOURCES = \
 	src/base/options.def src/base/options.h src/base/report.c src/base/report.h \
 	src/base/stats.c src/base/stats.def src/base/stats.h src/base/trace.c src/base/trace.h \
 	src/base/types.h \
-	src/memmap/internal.h src/memmap/low.c src/memmap/low.h \
-	src/memmap/memmap.c src/memmap/memmap.h src/memmap/pfn_list.h src/memmap/window.c \
+	src/memmap/internal.h src/memmap/low.c src/memmap/memmap.c src/memmap/memmap.h \
+	src/memmap/pfn_list.h src/memmap/window.c \
 	src/buddy/buddy.c src/buddy/dirty.c src/buddy/lru.c src/buddy/lru.h src/buddy/pcp.c \
 	src/buddy/pcp.h src/buddy/range.c src/buddy/run.c src/buddy/run.h src/buddy/run_list.c \
 	src/buddy/zone.c src/buddy/zone.h \

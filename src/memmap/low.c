@@ -9,7 +9,7 @@
  * array at once. State: `low`, under LOCK_SECTION; has_blocks is stored
  * (release) after the array is mapped.
  */
-#include "memmap/low.h"
+#include "memmap/internal.h"
 
 #include <errno.h>
 #include <string.h>

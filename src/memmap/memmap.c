@@ -8,7 +8,6 @@
 
 #include "base/report.h"
 #include "base/stats.h"
-#include "memmap/low.h"
 #include "os/os.h"
 
 /*

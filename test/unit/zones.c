@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 
 #include "buddy/pcp.h"
-#include "memmap/low.h"
 #include "page_alloc/internal.h"
 
 enum { NORMAL, DMA32, DMA, NR_MODEL };
