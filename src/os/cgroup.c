@@ -13,8 +13,6 @@
 #include "os/os.h"
 #include "os/read_file.h"
 
-#define PATH_MOST OS_PATH_MOST
-
 /* The first trouble is told; a file that is simply not there is none. */
 static void note_trouble(struct os_group_limit *out, int error, const char *file)
 {
@@ -69,11 +67,12 @@ static bool ask_file(const char *path, struct os_group_limit *out)
 }
 
 /* root + group + "/" + file, by hand: snprintf alone costs a short program three page faults. */
-static bool join_path(char path[PATH_MOST], const char *root, const char *group, const char *file)
+static bool join_path(char path[OS_PATH_MOST], const char *root, const char *group,
+		      const char *file)
 {
 	size_t root_len = strlen(root), group_len = strlen(group), file_len = strlen(file);
 
-	if (root_len + group_len + file_len + 2 > PATH_MOST)
+	if (root_len + group_len + file_len + 2 > OS_PATH_MOST)
 		return false;
 	memcpy(path, root, root_len);
 	path += root_len;
@@ -95,7 +94,7 @@ static bool ask_groups(const char *root, char *group, const char *const *files,
 	bool found = false;
 
 	for (;;) {
-		char path[PATH_MOST];
+		char path[OS_PATH_MOST];
 		const char *const *file;
 		char *slash;
 
@@ -171,14 +170,14 @@ static char *find_group(char *text, bool *unified)
 	return found;
 }
 
-static const char own[] = "/proc/self/cgroup";
+static const char own_groups[] = "/proc/self/cgroup";
 
 bool os_group_file(const char *name, char path[OS_PATH_MOST])
 {
 	char text[4096];
 	int saved = errno;
 	bool unified = false;
-	char *group = read_file(own, text, sizeof(text)) ? NULL : find_group(text, &unified);
+	char *group = read_file(own_groups, text, sizeof(text)) ? NULL : find_group(text, &unified);
 
 	errno = saved;
 	return group && unified && join_path(path, "/sys/fs/cgroup", group, name);
@@ -186,7 +185,7 @@ bool os_group_file(const char *name, char path[OS_PATH_MOST])
 
 void os_cgroup_limit(struct os_group_limit *out)
 {
-	char text[4096], first[PATH_MOST];
+	char text[4096], first[OS_PATH_MOST];
 	int saved = errno, error;
 	bool unified = false, found, is_root;
 	const char *root;
@@ -195,16 +194,16 @@ void os_cgroup_limit(struct os_group_limit *out)
 	*out = (struct os_group_limit){ .bytes = UINT64_MAX };
 	/* A container that still sees its group's outer name has it here only. */
 	found = ask_container(out);
-	error = read_file(own, text, sizeof(text));
+	error = read_file(own_groups, text, sizeof(text));
 	group = error ? NULL : find_group(text, &unified);
 	if (!group) {
-		note_trouble(out, error ? error : EINVAL, own);
+		note_trouble(out, error ? error : EINVAL, own_groups);
 		errno = saved;
 		return;
 	}
 	root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
 	if (!join_path(first, root, group, unified ? v2[0] : v1[0]))
-		memcpy(first, own, sizeof(own));
+		memcpy(first, own_groups, sizeof(own_groups));
 	is_root = !strcmp(group, "/");
 	found |= ask_groups(root, group, unified ? v2 : v1, out);
 	if (!found && !is_root)
