@@ -47,7 +47,7 @@ static bool fits_well(const struct search *s)
  * was looked at, a place like any other, a class of 9000 bytes that was dropped and filled again
  * took 1.5 times its memory.) But not on clean pages where there are warm ones.
  */
-static u64 place(const struct search *s)
+static u64 place_in_run(const struct search *s)
 {
 	u64 at = round_up(s->start, s->align), other;
 
@@ -61,9 +61,9 @@ static u64 place(const struct search *s)
  * Keeps the run looked at last if it serves better: warm pages rather than such that
  * fault, then the shorter run. Whether it would serve.
  */
-static bool consider(struct search *s)
+static bool consider_run(struct search *s)
 {
-	u64 length = s->end - s->start, at = place(s);
+	u64 length = s->end - s->start, at = place_in_run(s);
 	bool warm;
 
 	if (at + s->nr > s->end)
@@ -93,7 +93,7 @@ static void search_lists(struct search *s, bool warm)
 			s->start = pfn;
 			s->end = pfn + pfn_to_page(pfn)->run_nr;
 			s->goes_on_below = false;
-			if (consider(s) && (s->warm || !warm || !--cold))
+			if (consider_run(s) && (s->warm || !warm || !--cold))
 				return;
 		}
 	}
@@ -137,7 +137,7 @@ static void search_areas(struct search *s, unsigned order)
 			if (order >= PAGEBLOCK_ORDER && !block_fits(s->zone, pfn, s->mt))
 				continue;
 			look_around(s, pfn, order);
-			consider(s);
+			consider_run(s);
 		}
 	}
 }

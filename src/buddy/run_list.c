@@ -45,13 +45,13 @@ static void unlist_run(struct zone *zone, u64 pfn, u64 nr)
 }
 
 /* Those that are long enough are listed. */
-static fast_inline void add(struct zone *zone, u64 pfn, u64 end)
+static fast_inline void list_long_run(struct zone *zone, u64 pfn, u64 end)
 {
 	if (end - pfn >= RUN_LEAST)
 		list_run(zone, pfn, end - pfn);
 }
 
-static fast_inline void del(struct zone *zone, u64 pfn, u64 end)
+static fast_inline void unlist_long_run(struct zone *zone, u64 pfn, u64 end)
 {
 	if (end - pfn >= RUN_LEAST)
 		unlist_run(zone, pfn, end - pfn);
@@ -83,20 +83,20 @@ void runs_join(struct zone *zone, u64 pfn, u64 end)
 {
 	struct around a = surrounding_run(zone, pfn, end);
 
-	del(zone, a.start, pfn);
-	del(zone, end, a.end);
-	add(zone, a.start, a.block_start);
-	add(zone, a.block_end, a.end);
+	unlist_long_run(zone, a.start, pfn);
+	unlist_long_run(zone, end, a.end);
+	list_long_run(zone, a.start, a.block_start);
+	list_long_run(zone, a.block_end, a.end);
 }
 
 void runs_part(struct zone *zone, u64 pfn, u64 end)
 {
 	struct around a = surrounding_run(zone, pfn, end);
 
-	del(zone, a.start, a.block_start);
-	del(zone, a.block_end, a.end);
-	add(zone, a.start, pfn);
-	add(zone, end, a.end);
+	unlist_long_run(zone, a.start, a.block_start);
+	unlist_long_run(zone, a.block_end, a.end);
+	list_long_run(zone, a.start, pfn);
+	list_long_run(zone, end, a.end);
 }
 
 /* Does it with all that is free in the pageblock at pfn, piece by piece. */

@@ -47,7 +47,7 @@ bool addr_is_ours(const void *p)
 	return state == BLOCK_PRESENT || state == BLOCK_HIGHMEM;
 }
 
-static bool map_array(void *start, u64 bytes)
+static bool map_low_array(void *start, u64 bytes)
 {
 	bytes = round_up(bytes, (u64)os_page_size());
 	if (!memmap_charge_locked(0, bytes))
@@ -58,23 +58,23 @@ static bool map_array(void *start, u64 bytes)
 	return false;
 }
 
-static void unmap_array(void *start, u64 bytes)
+static void unmap_low_array(void *start, u64 bytes)
 {
 	bytes = round_up(bytes, (u64)os_page_size());
 	os_unmap(start, bytes);
 	memmap_uncharge_locked(0, bytes);
 }
 
-static bool map_chunk(u64 chunk)
+static bool map_low_chunk(u64 chunk)
 {
 	u64 pfn = window.low + chunk * CHUNK_PAGES;
 
 	if (low.chunks >> chunk & 1)
 		return true;
-	if (!map_array(tag_of(pfn), CHUNK_PAGES * sizeof(u16)))
+	if (!map_low_array(tag_of(pfn), CHUNK_PAGES * sizeof(u16)))
 		return false;
-	if (!map_array(pfn_to_page(pfn), CHUNK_PAGES * sizeof(struct page))) {
-		unmap_array(tag_of(pfn), CHUNK_PAGES * sizeof(u16));
+	if (!map_low_array(pfn_to_page(pfn), CHUNK_PAGES * sizeof(struct page))) {
+		unmap_low_array(tag_of(pfn), CHUNK_PAGES * sizeof(u16));
 		return false;
 	}
 	low.chunks |= (u32)1 << chunk;
@@ -82,21 +82,21 @@ static bool map_chunk(u64 chunk)
 }
 
 /* Makes the mem_map describe the pageblocks [block, block + nr) below 4 GiB. */
-static bool map_mem_map(u64 block, u64 nr)
+static bool map_low_mem_map(u64 block, u64 nr)
 {
 	u64 per_chunk = CHUNK_PAGES >> PAGEBLOCK_ORDER, chunk;
 
 	for (chunk = block / per_chunk; chunk <= (block + nr - 1) / per_chunk; chunk++)
-		if (!map_chunk(chunk))
+		if (!map_low_chunk(chunk))
 			return false;
 	return true;
 }
 
-static bool map_block_array(void)
+static bool map_low_blocks(void)
 {
 	if (low.has_blocks)
 		return true;
-	if (!map_array(pfn_to_block(window.low), LOW_BLOCKS * sizeof(struct pageblock)))
+	if (!map_low_array(pfn_to_block(window.low), LOW_BLOCKS * sizeof(struct pageblock)))
 		return false;
 	low.start = LOW_BLOCKS / 4 + (os_random() >> 13) % (LOW_BLOCKS / 2);
 	__atomic_store_n(&low.has_blocks, true, __ATOMIC_RELEASE);
@@ -108,7 +108,7 @@ static struct pageblock *low_block(u64 block)
 	return pfn_to_block(window.low) + block;
 }
 
-static bool is_absent(u64 block, u64 nr)
+static bool is_absent_low(u64 block, u64 nr)
 {
 	while (nr--)
 		if (low_block(block + nr)->state != BLOCK_ABSENT)
@@ -117,11 +117,11 @@ static bool is_absent(u64 block, u64 nr)
 }
 
 /* Maps [block, block + nr) if it can; *full when the system has no memory to give. */
-static bool try_map(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool *full)
+static bool try_map_low(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool *full)
 {
 	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT, i;
 
-	if (!is_absent(block, nr))
+	if (!is_absent_low(block, nr))
 		return false;
 	if (!os_map_at((void *)(block << PAGEBLOCK_ORDER << PAGE_SHIFT), bytes)) {
 		if (errno == EEXIST) {
@@ -133,7 +133,7 @@ static bool try_map(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool
 		*full = errno == ENOMEM;
 		return false;
 	}
-	if (!map_mem_map(block, nr)) {
+	if (!map_low_mem_map(block, nr)) {
 		os_unmap((void *)(block << PAGEBLOCK_ORDER << PAGE_SHIFT), bytes);
 		*full = true;
 		return false;
@@ -147,31 +147,37 @@ static bool try_map(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool
 }
 
 /* The first place in [from, to) that can be had; 0 if none. */
-static u64 search(u64 from, u64 to, u64 nr, u64 align, enum pageblock_state state, u8 zone,
-		  bool *full)
+static u64 search_low(u64 from, u64 to, u64 nr, u64 align, enum pageblock_state state, u8 zone,
+		      bool *full)
 {
 	u64 block;
 
 	for (block = round_up(from, align); block + nr <= to && !*full; block += align)
-		if (try_map(block, nr, state, zone, full))
+		if (try_map_low(block, nr, state, zone, full))
 			return block;
 	return 0;
+}
+
+/* Anywhere below 4 GiB; 0 if there is no such place. */
+static u64 find_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
+{
+	bool full = false;
+	u64 block;
+
+	if (!map_low_blocks())
+		return 0;
+	block = search_low(low.start, LOW_BLOCKS, nr, align, state, zone, &full);
+	return block ? block : search_low(LOW_FIRST, LOW_BLOCKS, nr, align, state, zone, &full);
 }
 
 u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
 {
 	u64 bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT, block = 0;
-	bool full = false;
 	int saved = errno;
 
 	memmap_lock();
 	if (nr_blocks <= LOW_BLOCKS && align <= LOW_BLOCKS && memmap_charge_locked(bytes, 0)) {
-		if (map_block_array()) {
-			block = search(low.start, LOW_BLOCKS, nr_blocks, align, state, zone, &full);
-			if (!block)
-				block = search(LOW_FIRST, LOW_BLOCKS, nr_blocks, align, state, zone,
-					       &full);
-		}
+		block = find_low(nr_blocks, align, state, zone);
 		if (!block)
 			memmap_uncharge_locked(bytes, 0);
 	}

@@ -67,14 +67,14 @@ static void set_trigger(const char *file)
 	close(fd);
 }
 
-static bool is_ours(void)
+static bool trigger_is_ours(void)
 {
 	return is_still(watch.fd, &watch.stat);
 }
 
 static void drop_trigger(void)
 {
-	if (is_ours())
+	if (trigger_is_ours())
 		close(watch.fd);
 	watch.fd = -1;
 }
@@ -142,7 +142,7 @@ const char *os_pressure_open(bool group)
 	return watch.file;
 }
 
-static bool look(void)
+static bool look_at_average(void)
 {
 	uint64_t now = os_now_ms();
 
@@ -166,13 +166,13 @@ bool os_pressure_wait(uint64_t ms)
 	/* A negative descriptor is none: then this only sleeps. */
 	p.fd = watch.fd;
 	if (ppoll(&p, 1, &t, NULL) > 0) {
-		if (p.revents & ~POLLPRI || !is_ours())
+		if (p.revents & ~POLLPRI || !trigger_is_ours())
 			/* The group is gone, or somebody closed what he did not open. */
 			drop_trigger();
 		else
 			pressure = p.revents & POLLPRI;
 	} else if (watch.fd < 0 && watch.file) {
-		pressure = look();
+		pressure = look_at_average();
 	}
 	errno = saved;
 	return pressure;
