@@ -26,7 +26,7 @@ struct option {
 	const char *unit; /* KIND_ENUM: the words */
 };
 
-static const struct option table[] = {
+static const struct option option_table[] = {
 #define OPTION_BOOL(name, def, doc) { #name, KIND_BOOL, offsetof(struct options, name), 0, 0, "" },
 #define OPTION_INT(name, def, least, most, unit, doc) \
 	{ #name, KIND_INT, offsetof(struct options, name), (u64)(least), (u64)(most), unit },
@@ -176,7 +176,7 @@ static bool parse_enum(struct span v, const char *words, unsigned *out)
 	}
 }
 
-static bool apply(const struct option *o, struct span v)
+static bool apply_value(const struct option *o, struct span v)
 {
 	void *field = (char *)&options + o->offset;
 	bool ok = false;
@@ -219,7 +219,7 @@ static const char *size_text(u64 bytes, char text[24])
 }
 
 /* What the option takes, behind "it takes". */
-static const char *accepted(const struct option *o, char *text, size_t room)
+static const char *accepted_text(const struct option *o, char *text, size_t room)
 {
 	char least[24], most[24];
 
@@ -260,7 +260,7 @@ static void complain_value(const struct option *o, char separator, struct span v
 {
 	char takes[REPORT_LINE / 2];
 
-	accepted(o, takes, sizeof(takes));
+	accepted_text(o, takes, sizeof(takes));
 	if (separator == '=')
 		report(OPTION_NO_COLON, o->name, o->name, word_length(v), v.at);
 	else if (!separator)
@@ -275,12 +275,12 @@ static void complain_name(struct span name)
 	char names[REPORT_LINE / 2];
 	size_t len = 0, i;
 
-	for (i = 0; i < ARRAY_SIZE(table); i++) {
-		size_t n = strlen(table[i].name);
+	for (i = 0; i < ARRAY_SIZE(option_table); i++) {
+		size_t n = strlen(option_table[i].name);
 
 		if (len + n + 2 >= sizeof(names))
 			break;
-		memcpy(names + len, table[i].name, n);
+		memcpy(names + len, option_table[i].name, n);
 		len += n;
 		names[len++] = ' ';
 	}
@@ -302,12 +302,12 @@ static bool parse_entry(struct span entry)
 		value = (struct span){ entry.at + i + 1, entry.len - i - 1 };
 		break;
 	}
-	for (i = 0; i < ARRAY_SIZE(table); i++) {
-		if (!span_is(name, table[i].name))
+	for (i = 0; i < ARRAY_SIZE(option_table); i++) {
+		if (!span_is(name, option_table[i].name))
 			continue;
-		if (separator == ':' && apply(&table[i], value))
+		if (separator == ':' && apply_value(&option_table[i], value))
 			return true;
-		complain_value(&table[i], separator, value);
+		complain_value(&option_table[i], separator, value);
 		return false;
 	}
 	complain_name(name);
