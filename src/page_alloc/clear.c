@@ -44,7 +44,7 @@ static void close_gap(struct gap *gap)
 }
 
 /* The next pages are missing, or hold something. */
-static void add(struct gap *gap, u64 pfn, u64 nr, bool missing)
+static void gap_add(struct gap *gap, u64 pfn, u64 nr, bool missing)
 {
 	if (!missing) {
 		close_gap(gap);
@@ -75,7 +75,7 @@ static bool may_look(u64 pfn, u64 end)
  * The longer the gap, the more pageblocks behind it are looked at together; pages that turn out
  * to be missing with it.
  */
-static u64 extend(struct gap *gap, u64 pfn, u64 end)
+static u64 gap_extend(struct gap *gap, u64 pfn, u64 end)
 {
 	u64 at = pfn, most = MIN(end, pfn + round_down(gap->nr / 2, (u64)PAGEBLOCK_PAGES));
 
@@ -83,7 +83,7 @@ static u64 extend(struct gap *gap, u64 pfn, u64 end)
 		at += PAGEBLOCK_PAGES;
 	if (at == pfn || nr_missing(pfn, at - pfn, FEW_LOOKS) < FEW_LOOKS)
 		return 0;
-	add(gap, pfn, at - pfn, true);
+	gap_add(gap, pfn, at - pfn, true);
 	return at - pfn;
 }
 
@@ -95,11 +95,11 @@ static void zero_block(struct gap *gap, u64 pfn)
 	u64 end = pfn + PAGEBLOCK_PAGES;
 
 	if (!missing || missing == looks) {
-		add(gap, pfn, PAGEBLOCK_PAGES, missing);
+		gap_add(gap, pfn, PAGEBLOCK_PAGES, missing);
 		return;
 	}
 	for (; pfn < end; pfn += PART_PAGES)
-		add(gap, pfn, PART_PAGES, nr_missing(pfn, PART_PAGES, FEW_LOOKS) == FEW_LOOKS);
+		gap_add(gap, pfn, PART_PAGES, nr_missing(pfn, PART_PAGES, FEW_LOOKS) == FEW_LOOKS);
 }
 
 void pages_zero(u64 pfn, u64 nr)
@@ -112,14 +112,14 @@ void pages_zero(u64 pfn, u64 nr)
 		return;
 	}
 	for (; pfn < end; pfn += done) {
-		done = extend(&gap, pfn, end);
+		done = gap_extend(&gap, pfn, end);
 		if (done)
 			continue;
 		done = MIN(end - pfn, PAGEBLOCK_PAGES - pfn % PAGEBLOCK_PAGES);
 		if (may_look(pfn, end))
 			zero_block(&gap, pfn);
 		else
-			add(&gap, pfn, done, false);
+			gap_add(&gap, pfn, done, false);
 	}
 	close_gap(&gap);
 }

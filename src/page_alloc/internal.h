@@ -116,7 +116,7 @@ static inline enum thp thp_of(u64 pfn)
 	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);
 }
 /* Notes what the system is told of so many pageblocks; thp_repeat tells it. */
-void set_thp(u64 pfn, u64 nr_blocks, enum thp thp);
+void thp_set(u64 pfn, u64 nr_blocks, enum thp thp);
 /* Tells the system (again, for pages that were mapped anew). */
 void thp_repeat(u64 pfn, u64 nr);
 /*

@@ -231,7 +231,7 @@ static u64 take_block(const struct alloc_context *ac)
 #define EXCHANGE_LEAST (((u64)8 << 20) >> PAGE_SHIFT)
 #define EXCHANGE_ALWAYS (((u64)64 << 20) >> PAGE_SHIFT)
 
-static out_of_line void exchange(u64 pfn, const struct alloc_context *ac)
+static out_of_line void give_in_exchange(u64 pfn, const struct alloc_context *ac)
 {
 	static u64 largest; /* relaxed atomic */
 	u64 before = __atomic_load_n(&largest, __ATOMIC_RELAXED), clean;
@@ -308,7 +308,7 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 		pfn = alloc_failed(ac);
 	if (likely(pfn)) {
 		if (unlikely(ac->nr >= EXCHANGE_LEAST))
-			exchange(pfn, ac);
+			give_in_exchange(pfn, ac);
 		prep_new_page(pfn, ac);
 		TRACE(MM_PAGE_ALLOC, mm_page_alloc, pfn, nr, ac->gfp, page_node(pfn));
 		reclaim_pages_taken(ac->nr);
@@ -332,7 +332,7 @@ static inline bool all_dirty(u64 pfn, u64 nr)
 }
 
 /* What is left of prep_new_page for warm pages that nobody watches. */
-static inline u64 hand_over(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
+static inline u64 hand_over_warm(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
 
@@ -353,7 +353,7 @@ static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr
 		return alloc_pages_full(node, gfp, nr, ilog2(nr), nodemask);
 	}
 	pages_set_dirty(pfn, nr);
-	return hand_over(pfn, node, gfp, nr);
+	return hand_over_warm(pfn, node, gfp, nr);
 }
 
 /*
@@ -375,7 +375,7 @@ static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned or
 		return alloc_pages_full(node, gfp, nr, order, nodemask);
 	if (unlikely(!all_dirty(pfn, nr)))
 		return finish_clean(pfn, node, gfp, nr, nodemask);
-	return hand_over(pfn, node, gfp, nr);
+	return hand_over_warm(pfn, node, gfp, nr);
 }
 
 /*

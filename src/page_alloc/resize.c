@@ -19,7 +19,7 @@ struct beyond {
 	u64 pfn, nr; /* pages */
 };
 
-static struct beyond beyond(u64 pfn, u64 nr)
+static struct beyond blocks_beyond(u64 pfn, u64 nr)
 {
 	u64 end = round_up(pfn + pfn_to_page(pfn)->nr_pages, (u64)PAGEBLOCK_PAGES);
 	u64 need = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
@@ -45,7 +45,7 @@ static bool reserve_stays(const struct zone *zone, u64 nr)
 static bool take_behind(struct zone *zone, u64 pfn, u64 nr, bool *may_map)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
-	struct beyond b = beyond(pfn, nr);
+	struct beyond b = blocks_beyond(pfn, nr);
 	bool done;
 
 	lock(&zone->lock, LOCK_ZONE);
@@ -61,7 +61,7 @@ static bool take_behind(struct zone *zone, u64 pfn, u64 nr, bool *may_map)
 /* The block ends where the heap does. */
 static bool grow_heap_behind(struct zone *zone, u64 pfn, u64 nr)
 {
-	struct beyond b = beyond(pfn, nr);
+	struct beyond b = blocks_beyond(pfn, nr);
 	u64 blocks = b.nr >> PAGEBLOCK_ORDER;
 	bool grown;
 

@@ -99,7 +99,7 @@ static bool is_dense(const struct zone *zone)
 	return peak - __atomic_load_n(&first_peak, __ATOMIC_RELAXED) >= backed - backed / 4;
 }
 
-static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
+static enum thp thp_for(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
 {
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
 
@@ -117,7 +117,7 @@ static enum thp choose(const struct zone *zone, enum pageblock_state state, u64 
 										    small_pages();
 }
 
-void set_thp(u64 pfn, u64 nr_blocks, enum thp thp)
+void thp_set(u64 pfn, u64 nr_blocks, enum thp thp)
 {
 	u64 i;
 
@@ -146,7 +146,7 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 	    managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) || pages_nr_backed() < TRY_FROM ||
 	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX || !is_dense(zone))
 		return false;
-	set_thp(pfn, 1, THP_HUGE);
+	thp_set(pfn, 1, THP_HUGE);
 	thp_repeat(pfn, PAGEBLOCK_PAGES);
 	ns = os_first_touch_ns(pfn_to_addr(pfn));
 	huge = ns >= CLEARED_NS;
@@ -161,9 +161,11 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
 {
-	set_thp(pfn, nr_blocks, choose(zone, (enum pageblock_state)pfn_to_block(pfn)->state, nr_blocks));
+	enum pageblock_state state = (enum pageblock_state)pfn_to_block(pfn)->state;
+
+	thp_set(pfn, nr_blocks, thp_for(zone, state, nr_blocks));
 	if (thp_of(pfn) == THP_DEFAULT && !for_buffers && first_comes_fast(zone, pfn, nr_blocks))
-		set_thp(pfn, nr_blocks, THP_HUGE);
+		thp_set(pfn, nr_blocks, THP_HUGE);
 	thp_repeat(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }
 
@@ -199,7 +201,7 @@ void thp_moved(u64 to, u64 from, u64 nr)
 	for (at = to; only_asked && at < end; at = next) {
 		next = MIN(end, pageblock_end(at));
 		if (thp_of(at) == THP_DEFAULT && has_huge(from + (at - to), next - at))
-			set_thp(at, 1, THP_HUGE);
+			thp_set(at, 1, THP_HUGE);
 	}
 	/* Whole pageblocks: a mapping more begins at the border of one. */
 	thp_repeat(start, round_up(end, (u64)PAGEBLOCK_PAGES) - start);

@@ -19,7 +19,7 @@ static u64 split_most(const struct zone *zone)
 	return 8 + (__atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER) / 64;
 }
 
-/* What a pageblock becomes when the whole zone is told: what is huge stays so, but none becomes so. */
+/* What a pageblock becomes when the whole zone is told: what is huge stays so, none becomes so. */
 static enum thp told_none(u64 pfn)
 {
 	switch (thp_of(pfn)) {
@@ -59,7 +59,7 @@ static void zone_span(const struct zone *zone, u64 *start, u64 *end)
 }
 
 /* Whether the pageblock is the zone's, and the system is to be told something else of it now. */
-static bool changes(const struct zone *zone, u64 pfn, enum thp (*told)(u64 pfn))
+static bool retell_block(const struct zone *zone, u64 pfn, enum thp (*told)(u64 pfn))
 {
 	enum thp thp;
 
@@ -68,7 +68,7 @@ static bool changes(const struct zone *zone, u64 pfn, enum thp (*told)(u64 pfn))
 	thp = told(pfn);
 	if (thp == thp_of(pfn))
 		return false;
-	set_thp(pfn, 1, thp);
+	thp_set(pfn, 1, thp);
 	return true;
 }
 
@@ -79,7 +79,7 @@ static cold_path void tell_zone(const struct zone *zone, enum thp (*told)(u64 pf
 	zone_span(zone, &pfn, &end);
 	for (; pfn < end; pfn += PAGEBLOCK_PAGES) {
 		from = pfn;
-		while (pfn < end && changes(zone, pfn, told))
+		while (pfn < end && retell_block(zone, pfn, told))
 			pfn += PAGEBLOCK_PAGES;
 		thp_repeat(from, pfn - from);
 	}
@@ -117,18 +117,18 @@ static void maybe_tell_anew(struct zone *zone)
 		tell_zone(zone, told_anew);
 }
 
-static void split(u64 pfn)
+static void split_block(u64 pfn)
 {
 	const struct zone *zone = pfn_zone(pfn);
 
-	set_thp(pfn, 1, THP_SPLIT);
+	thp_set(pfn, 1, THP_SPLIT);
 	if (__atomic_load_n(&zone->nr_split, __ATOMIC_RELAXED) > split_most(zone))
 		tell_zone(zone, told_none);
 	else
 		thp_repeat(pfn, PAGEBLOCK_PAGES);
 }
 
-static void block_given(u64 pfn)
+static void given_of_block(u64 pfn)
 {
 	bool part = pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
 
@@ -136,16 +136,16 @@ static void block_given(u64 pfn)
 	case THP_HUGE:
 	case THP_OWN:
 		if (part)
-			split(pfn);
+			split_block(pfn);
 		break;
 	case THP_SPLIT:
 		if (!part) {
-			set_thp(pfn, 1, THP_HUGE);
+			thp_set(pfn, 1, THP_HUGE);
 			thp_repeat(pfn, PAGEBLOCK_PAGES);
 		}
 		break;
 	case THP_FORMER:
-		set_thp(pfn, 1, THP_ONCE);
+		thp_set(pfn, 1, THP_ONCE);
 		__attribute__((fallthrough));
 	case THP_ONCE:
 		if (!part)
@@ -162,7 +162,7 @@ void thp_given(u64 pfn, u64 nr)
 
 	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
 		if (thp_of(pfn) != THP_DEFAULT && pfn_to_block(pfn)->state != BLOCK_HIGHMEM)
-			block_given(pfn);
+			given_of_block(pfn);
 }
 
 void thp_forget_split(u64 pfn, u64 nr)
@@ -171,5 +171,5 @@ void thp_forget_split(u64 pfn, u64 nr)
 
 	for (; pfn < end; pfn += PAGEBLOCK_PAGES)
 		if (thp_of(pfn) == THP_SPLIT)
-			set_thp(pfn, 1, THP_ONCE);
+			thp_set(pfn, 1, THP_ONCE);
 }
