@@ -57,8 +57,8 @@ void slab_report_object(const char *call, const void *p, unsigned class)
  * A slab that was full, or is empty now: its lists are put right. The pfn if it
  * is to be released.
  */
-static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *page,
-			      unsigned before)
+static out_of_line u64 settle_slab(struct shard *shard, unsigned class, struct page *page,
+				   unsigned before)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
@@ -90,7 +90,7 @@ static out_of_line u64 settle(struct shard *shard, unsigned class, struct page *
 #define EMPTIES 64
 
 /* How many pointers follow each other in steps of `step` bytes; n is at least 1. */
-static inline unsigned adjacent(void *const *ptrs, unsigned n, long step)
+static inline unsigned count_adjacent(void *const *ptrs, unsigned n, long step)
 {
 	const char *expected = (const char *)ptrs[0] + step;
 	unsigned i;
@@ -168,11 +168,11 @@ static inline unsigned free_neighbours(struct page *page, const struct size_clas
 	unsigned nr;
 
 	if (distance == (WIDE_LEAST - 1) * size) {
-		nr = adjacent(ptrs, MIN(n, sc->nr_objects - index), size);
+		nr = count_adjacent(ptrs, MIN(n, sc->nr_objects - index), size);
 		return mark_free(page->map, index, nr) ? nr : 0;
 	}
 	if (distance == -(WIDE_LEAST - 1) * size) {
-		nr = adjacent(ptrs, MIN(n, index + 1), -size);
+		nr = count_adjacent(ptrs, MIN(n, index + 1), -size);
 		return mark_free(page->map, index + 1 - nr, nr) ? nr : 0;
 	}
 	return 0;
@@ -234,9 +234,9 @@ static fast_inline unsigned free_lone(struct page *page, const struct grid *grid
  * Frees pointers until all are done, EMPTIES slabs came free, or one is no
  * allocated object; the number done. Reports are the caller's, outside the lock.
  */
-static fast_inline unsigned free_some(struct shard *shard, unsigned class, void *const *ptrs,
-				      unsigned n, u64 *empties, unsigned *nr_empties,
-				      const bool unaligned)
+static fast_inline unsigned free_batch(struct shard *shard, unsigned class, void *const *ptrs,
+				       unsigned n, u64 *empties, unsigned *nr_empties,
+				       const bool unaligned)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
@@ -277,7 +277,7 @@ static fast_inline unsigned free_some(struct shard *shard, unsigned class, void 
 
 			node->nr_free += done - counted;
 			counted = done;
-			empty = settle(shard, class, page, before);
+			empty = settle_slab(shard, class, page, before);
 			if (empty)
 				empties[(*nr_empties)++] = empty;
 			if (unlikely(*nr_empties == EMPTIES))
@@ -298,8 +298,8 @@ void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned 
 
 		lock(&node->lock, LOCK_NODE);
 		done = size_classes[class].unaligned ?
-			       free_some(shard, class, ptrs, n, empties, &nr_empties, true) :
-			       free_some(shard, class, ptrs, n, empties, &nr_empties, false);
+			       free_batch(shard, class, ptrs, n, empties, &nr_empties, true) :
+			       free_batch(shard, class, ptrs, n, empties, &nr_empties, false);
 		unlock(&node->lock, LOCK_NODE);
 		slab_release(empties, nr_empties, class);
 		ptrs += done;

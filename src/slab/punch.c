@@ -124,7 +124,7 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
  * Every slab with a hole; but with GIVE_IDLE only those that nobody touched since the last pass,
  * and no part of a huge page: its neighbours may be in use.
  */
-static bool wanted(u64 pfn, const struct size_class *sc, u64 seen, enum give how)
+static bool should_punch(u64 pfn, const struct size_class *sc, u64 seen, enum give how)
 {
 	const struct page *page = pfn_to_page(pfn);
 
@@ -155,7 +155,7 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 		seen = page->private;
 		page->private = (u64)punch.pass << 16 | page->nr_free;
 		pfn_list_del(&node->partial, pfn);
-		if (wanted(pfn, sc, seen, how)) {
+		if (should_punch(pfn, sc, seen, how)) {
 			page->flags |= SLAB_ISOLATED;
 			__builtin_memcpy(isolated.map[punch.nr], page->map, sizeof(page->map));
 			isolated.pfn[punch.nr++] = pfn;
@@ -168,7 +168,7 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 }
 
 /* Puts the isolated slabs back; those now empty leave their node and stay in isolated.pfn. */
-static unsigned put_back(struct cache_node *node, const struct size_class *sc)
+static unsigned put_back_isolated(struct cache_node *node, const struct size_class *sc)
 {
 	unsigned i, empty = 0;
 
@@ -208,7 +208,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		for (i = 0; i < punch.nr && given < most; i++)
 			given += punch_slab(isolated.pfn[i], isolated.map[i], sc, how);
 		lock(&node->lock, LOCK_NODE);
-		empty = put_back(node, sc);
+		empty = put_back_isolated(node, sc);
 		unlock(&node->lock, LOCK_NODE);
 		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
 		slab_release(isolated.pfn, empty, class);
@@ -277,7 +277,7 @@ void slab_punch_after_fork(void)
 		for (i = 0; i < punch.nr; i++)
 			pfn_to_page(isolated.pfn[i])->nr_clean =
 				(u8)(sc->nr_pages - pages_nr_dirty(isolated.pfn[i], sc->nr_pages));
-		empty = put_back(node, sc);
+		empty = put_back_isolated(node, sc);
 		for (i = 0; i < empty; i++) {
 			u64 pfn = isolated.pfn[i];
 

@@ -23,7 +23,7 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 }
 
 /*
- * A slab with all objects free, on no list yet and without tags: until publish, a stale
+ * A slab with all objects free, on no list yet and without tags: until publish_slab, a stale
  * pointer into its pages is nobody's object. 0 without memory.
  */
 static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
@@ -57,7 +57,7 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 }
 
 /* Once for many: an atomic step waits for the program's own stores. */
-static void count_new(struct shard *shard, unsigned class, unsigned nr)
+static void count_new_slabs(struct shard *shard, unsigned class, unsigned nr)
 {
 	if (size_classes[class].nr_objects == 1)
 		__atomic_fetch_add(&shard->single_bytes, (u64)size_classes[class].size * nr,
@@ -67,7 +67,7 @@ static void count_new(struct shard *shard, unsigned class, unsigned nr)
 }
 
 /* From here on its objects can be freed; those that are left can be taken. */
-static void publish(struct shard *shard, unsigned class, u64 pfn)
+static void publish_slab(struct shard *shard, unsigned class, u64 pfn)
 {
 	struct cache_node *node = &shard->nodes[class];
 	u16 tag = (u16)(shard->tag_base + class);
@@ -158,7 +158,7 @@ static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, u
 #define PASS_MOST 64
 
 /* Whether the limits have room for what n objects of a slab with pages given back may touch. */
-static bool may_take(const struct page *page, const struct size_class *sc, unsigned n)
+static bool may_back_objects(const struct page *page, const struct size_class *sc, unsigned n)
 {
 	u64 unit = system_page_pages();
 
@@ -215,13 +215,13 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 		next = page->next;
 		if (next)
 			__builtin_prefetch(pfn_to_page(next), 1);
-		if (likely(!page->nr_clean || may_take(page, sc, left))) {
+		if (likely(!page->nr_clean || may_back_objects(page, sc, left))) {
 			got = take_objects(pfn, sc, out, left);
 		} else {
 			if (left < n && !--pass)
 				break;
 			got = take_backed(pfn, sc, out, left);
-			if (!got && left == n && may_take(page, sc, 1))
+			if (!got && left == n && may_back_objects(page, sc, 1))
 				got = take_objects(pfn, sc, out + (left - 1), 1);
 		}
 		left -= got;
@@ -269,13 +269,13 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 			break;
 		left -= take;
 		take_objects(pfn, sc, out + left, take);
-		publish(shard, class, pfn);
+		publish_slab(shard, class, pfn);
 		nr++;
 	} while (left >= sc->nr_objects);
 	if (unlikely(!nr))
 		return 0;
 	errno = saved;
-	count_new(shard, class, nr);
+	count_new_slabs(shard, class, nr);
 	if (left)
 		__builtin_memmove(out, out + left, (n - left) * sizeof(*out));
 	return n - left;
@@ -368,8 +368,8 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	}
 	pfn_to_page(pfn)->map[0] = 0;
 	pfn_to_page(pfn)->nr_free = 0;
-	publish(shard, class, pfn);
-	count_new(shard, class, 1);
+	publish_slab(shard, class, pfn);
+	count_new_slabs(shard, class, 1);
 	if (zeroed)
 		*zeroed = true;
 	return pfn_to_virt(pfn);

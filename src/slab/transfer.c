@@ -30,7 +30,7 @@ static void free_group(u16 tag, void **group, unsigned n)
 			report_corruption("double free of %p: its slab is gone already", group[i]);
 }
 
-static bool have_tag(void *const *objects, unsigned n, u16 tag)
+static bool all_have_tag(void *const *objects, unsigned n, u16 tag)
 {
 	while (n && tag_read(virt_to_pfn(objects[n - 1])) == tag)
 		n--;
@@ -79,7 +79,7 @@ static bool free_alike(void **objects, unsigned n)
 	if (!n)
 		return true;
 	tag = tag_read(virt_to_pfn(objects[0]));
-	if (!have_tag(objects, n, tag))
+	if (!all_have_tag(objects, n, tag))
 		return false;
 	free_group(tag, objects, n);
 	return true;
@@ -123,7 +123,7 @@ static unsigned group_by_shard(const struct shard *shard, void **objects, unsign
 }
 
 /* All of them, if there is room and somebody to wait for. */
-static bool put(struct shard *shard, void *const *objects, unsigned n)
+static bool put_transfer(struct shard *shard, void *const *objects, unsigned n)
 {
 	struct transfer *t = &shard->transfer;
 	bool done = false;
@@ -156,7 +156,7 @@ void slab_transfer(void **objects, unsigned n)
 			/* Its slab may have gone, freed twice as it was, and the tag with it. */
 			nr = MAX(nr, 1u);
 		}
-		if (few && put(shards[tag_shard(tag)], objects, nr))
+		if (few && put_transfer(shards[tag_shard(tag)], objects, nr))
 			continue;
 		for (i = 0; i < nr; i++)
 			home[nr_home++] = objects[i];
