@@ -147,7 +147,7 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 	tc->slot = NULL;
 }
 
-static bool is_empty(const struct tcache *tc)
+static bool caches_nothing(const struct tcache *tc)
 {
 	unsigned class, i;
 
@@ -192,7 +192,7 @@ static bool stayed_idle(struct tcache *tc)
  * A thread that ended by the bare system call took no leave. Of another process
  * that shares the memory, as after vfork, we cannot tell.
  */
-static bool is_gone(const struct tcache *tc)
+static bool thread_is_gone(const struct tcache *tc)
 {
 	return tc->pid == os_pid() && os_tid_is_gone(tc->tid);
 }
@@ -212,10 +212,10 @@ static bool try_seal(struct tcache *tc, enum give how)
 	nr_active += !idle;
 	if (tc == home_tcache || (!idle && how != GIVE_ALL))
 		return false;
-	empty = is_empty(tc);
+	empty = caches_nothing(tc);
 	if (empty && how != GIVE_ALL && round_nr % GONE_EVERY)
 		return false;
-	if (unlikely(is_gone(tc))) {
+	if (unlikely(thread_is_gone(tc))) {
 		/*
 		 * A thread that forks must not move it: it drops the seal_locks of the live ones
 		 * only.

@@ -63,7 +63,7 @@ void tcache_after_fork(void)
 }
 
 /* One step of those that a child makes before; whether it was the last, for one thread only. */
-static bool steps_on(u32 left)
+static bool count_step(u32 left)
 {
 	return __atomic_compare_exchange_n(&reap_after, &left, left - 1, false, __ATOMIC_RELAXED,
 					   __ATOMIC_RELAXED) && left == 1;
@@ -76,7 +76,7 @@ bool tcache_late_in_child(void)
 	if (likely(!left))
 		return false;
 	/* What a new thread allocates is not to be a heap's that is destroyed before it. */
-	if ((left == 1 && (!scope_may_map() || this_scope.owner)) || !steps_on(left))
+	if ((left == 1 && (!scope_may_map() || this_scope.owner)) || !count_step(left))
 		return false;
 	tcache_reap_orphans();
 	if (tcache_hooks.late_in_child)
@@ -148,7 +148,7 @@ void tcache_age_orphans(void)
 	 * C library frees (the stacks of threads that ended, and what lies beside them).
 	 */
 	if (left > 1)
-		steps_on(left);
+		count_step(left);
 	else
 		tcache_reap_orphans();
 }

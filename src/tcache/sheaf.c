@@ -255,7 +255,7 @@ static void look_at_next(struct tcache *tc, unsigned class)
 }
 
 /* Begins a round, if the last is over and old enough. */
-static void look_again(struct tcache *tc)
+static void begin_looks(struct tcache *tc)
 {
 	u64 now;
 
@@ -295,7 +295,7 @@ static bool make_capacity(struct tcache *tc, unsigned class, size_t bytes)
  * waits for a while: what a program takes to start with is no reason to touch a page more for each
  * class, which a fork would copy, twice.
  */
-static bool may_leave(struct tcache *tc, unsigned class)
+static bool may_leave_small(struct tcache *tc, unsigned class)
 {
 	if (tc->grown[class / 64] >> class % 64 & 1 || tc->wanted[class] == LEAVE_AFTER)
 		return true;
@@ -311,7 +311,7 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	u32 more = MIN(MAX(limit, 1u), most - limit);
 	size_t bytes = (size_t)more * size_classes[class].size;
 
-	if (!more || (limit + more > small_room(class) && !may_leave(tc, class)) ||
+	if (!more || (limit + more > small_room(class) && !may_leave_small(tc, class)) ||
 	    !make_capacity(tc, class, bytes))
 		return false;
 	sheaf_set_limit(tc, class, limit + more);
@@ -366,7 +366,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 	if (unlikely(!--tc->age_in)) {
 		tc->age_in = AGE_EVERY;
 		reclaim_age();
-		look_again(tc);
+		begin_looks(tc);
 	}
 	look_at_next(tc, class);
 	small = should_be_small(tc, class);
@@ -427,7 +427,7 @@ void *tcache_refill(struct tcache *tc, const struct sheaf *sheaf)
  * A sheaf of one place keeps the newest object; the one that has to go, p if there is no place at
  * all.
  */
-static void *exchange(struct tcache *tc, unsigned class, void *p)
+static void *sheaf_exchange(struct tcache *tc, unsigned class, void *p)
 {
 	void **bottom = sheaf_bottom(tc, class), *old = *bottom;
 
@@ -445,7 +445,7 @@ void sheaf_push_full(struct tcache *tc, unsigned class, void *p)
 	if (tc->sheaf[class].top == tc->sheaf[class].limit &&
 	    (should_be_small(tc, class) || !sheaf_grow(tc, class))) {
 		if (sheaf_limit(tc, class) < 2) {
-			p = exchange(tc, class, p);
+			p = sheaf_exchange(tc, class, p);
 			tcache_leave(tc, before);
 			tcache_free_direct(p, (u16)(tc->tag_base + class));
 			return;

@@ -16,7 +16,7 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
-static fast_inline void *take(struct tcache *tc, unsigned i, unsigned *class)
+static fast_inline void *kept_take(struct tcache *tc, unsigned i, unsigned *class)
 {
 	void *p = tc->kept[i];
 
@@ -29,8 +29,8 @@ static fast_inline void *take(struct tcache *tc, unsigned i, unsigned *class)
 	return p;
 }
 
-/* At an empty place. As in take, a child of fork finds there NULL, or an object with its class. */
-static fast_inline void put(struct tcache *tc, unsigned i, void *p, unsigned class)
+/* At an empty place. As in kept_take, a child of fork finds NULL, or an object and its class. */
+static fast_inline void kept_put(struct tcache *tc, unsigned i, void *p, unsigned class)
 {
 	__atomic_store_n(&tc->kept_class[i], (u8)class, __ATOMIC_RELAXED);
 	__atomic_store_n(&tc->kept[i], p, __ATOMIC_RELEASE);
@@ -40,11 +40,11 @@ static fast_inline void put(struct tcache *tc, unsigned i, void *p, unsigned cla
 
 void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class)
 {
-	return take(tc, i, class);
+	return kept_take(tc, i, class);
 }
 
 /* The last object freed, if it serves the class; else NULL. */
-static fast_inline void *take_last(struct tcache *tc, unsigned class)
+static fast_inline void *kept_take_last(struct tcache *tc, unsigned class)
 {
 	unsigned last = tc->kept_last;
 	void *p = NULL;
@@ -53,13 +53,13 @@ static fast_inline void *take_last(struct tcache *tc, unsigned class)
 	if (unlikely(tc->kept_class[last] - class > SINGLE_REACH || !tcache_try_enter(tc, &before)))
 		return NULL;
 	/* Until then somebody may have reclaimed it. */
-	p = take(tc, last, &class);
+	p = kept_take(tc, last, &class);
 	tcache_leave(tc, before);
 	return p;
 }
 
 /* Of all that is kept the object that fits the class best; or NULL. */
-static void *take_kept(struct tcache *tc, unsigned class)
+static void *kept_take_best(struct tcache *tc, unsigned class)
 {
 	unsigned best = SINGLE_REACH + 1, at = 0, i;
 	u32 before = tcache_enter(tc);
@@ -72,12 +72,12 @@ static void *take_kept(struct tcache *tc, unsigned class)
 		best = MIN(best, beyond);
 	}
 	if (best <= SINGLE_REACH)
-		p = take(tc, at, &class);
+		p = kept_take(tc, at, &class);
 	tcache_leave(tc, before);
 	return p;
 }
 
-static out_of_line void *alloc_slow(struct tcache *tc, unsigned class, bool *zeroed)
+static out_of_line void *alloc_single_slow(struct tcache *tc, unsigned class, bool *zeroed)
 {
 	void *p;
 
@@ -90,7 +90,7 @@ static out_of_line void *alloc_slow(struct tcache *tc, unsigned class, bool *zer
 		stat_add_shared(objects_refilled, p != NULL);
 		return p;
 	}
-	p = take_kept(tc, class);
+	p = kept_take_best(tc, class);
 	if (!p) {
 		p = slab_alloc_single(tcache_shard(tc), class, zeroed);
 		stat_add(&tc->stats, objects_refilled, p != NULL);
@@ -100,18 +100,18 @@ static out_of_line void *alloc_slow(struct tcache *tc, unsigned class, bool *zer
 
 void *tcache_alloc_single(struct tcache *tc, unsigned class)
 {
-	void *p = take_last(tc, class);
+	void *p = kept_take_last(tc, class);
 
-	return likely(p) ? p : alloc_slow(tc, class, NULL);
+	return likely(p) ? p : alloc_single_slow(tc, class, NULL);
 }
 
 void *tcache_calloc_single(struct tcache *tc, unsigned class, size_t size)
 {
 	bool zeroed = false;
-	void *p = take_last(tc, class);
+	void *p = kept_take_last(tc, class);
 
 	if (!p)
-		p = alloc_slow(tc, class, &zeroed);
+		p = alloc_single_slow(tc, class, &zeroed);
 	if (p && !zeroed)
 		memset(p, 0, size);
 	return p;
@@ -130,12 +130,12 @@ static cold_path void report_kept(const void *p, unsigned class)
 }
 
 /* Whether an object of the class may be kept at place i beside what there is. */
-static fast_inline bool has_room(const struct tcache *tc, unsigned i, unsigned class)
+static fast_inline bool kept_has_room(const struct tcache *tc, unsigned i, unsigned class)
 {
 	return !tc->kept[i] && tc->kept_bytes + size_classes[class].size <= KEPT_BYTES;
 }
 
-/* Objects that make_room put out; they are freed when the cache has been left. */
+/* Objects that kept_make_room put out; they are freed when the cache has been left. */
 struct gone {
 	unsigned nr;
 	void *p[KEPT_MOST];
@@ -154,21 +154,21 @@ static u32 kept_bytes(const struct tcache *tc)
 }
 
 /* A place for an object of the class: as many go, the oldest first, as it takes. Entered. */
-static unsigned make_room(struct tcache *tc, unsigned class, struct gone *gone)
+static unsigned kept_make_room(struct tcache *tc, unsigned class, struct gone *gone)
 {
 	unsigned i = tc->kept_last, oldest;
 
 	tc->kept_bytes = kept_bytes(tc);
 	if (tc->kept[i])
 		i = (i + 1) % KEPT_MOST;
-	for (oldest = i; !has_room(tc, i, class); oldest = (oldest + 1) % KEPT_MOST) {
-		gone->p[gone->nr] = take(tc, oldest, &gone->class[gone->nr]);
+	for (oldest = i; !kept_has_room(tc, i, class); oldest = (oldest + 1) % KEPT_MOST) {
+		gone->p[gone->nr] = kept_take(tc, oldest, &gone->class[gone->nr]);
 		gone->nr += gone->p[gone->nr] != NULL;
 	}
 	return i;
 }
 
-static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
+static out_of_line void free_single_slow(struct tcache *tc, void *p, unsigned class)
 {
 	struct gone gone = { 0 };
 	int saved = errno;
@@ -186,7 +186,7 @@ static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
 		report_kept(p, class);
 		return;
 	}
-	put(tc, make_room(tc, class, &gone), p, class);
+	kept_put(tc, kept_make_room(tc, class, &gone), p, class);
 	tcache_leave(tc, before);
 	stat_add(&tc->stats, objects_flushed, gone.nr);
 	/* As of the class each had: freed twice, its pages may be something else by now. */
@@ -196,7 +196,7 @@ static out_of_line void free_slow(struct tcache *tc, void *p, unsigned class)
 }
 
 /* A program may do no more than free such objects and take them again. */
-static cold_path void age(struct tcache *tc)
+static cold_path void age_now(struct tcache *tc)
 {
 	tc->age_in = AGE_EVERY;
 	reclaim_age();
@@ -208,16 +208,16 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 
 	if (likely(class <= KEPT_CLASS_MOST && !shard_is_private(tc->shard) && slab_is_single(p) &&
 		   tcache_try_enter(tc, &before))) {
-		if (likely(has_room(tc, tc->kept_last, class) && !is_kept(tc, p))) {
-			put(tc, tc->kept_last, p, class);
+		if (likely(kept_has_room(tc, tc->kept_last, class) && !is_kept(tc, p))) {
+			kept_put(tc, tc->kept_last, p, class);
 			tcache_leave(tc, before);
 			if (unlikely(!--tc->age_in))
-				age(tc);
+				age_now(tc);
 			return;
 		}
 		tcache_leave(tc, before);
 	}
-	free_slow(tc, p, class);
+	free_single_slow(tc, p, class);
 }
 
 void tcache_drop_kept(struct tcache *tc)
@@ -225,7 +225,7 @@ void tcache_drop_kept(struct tcache *tc)
 	unsigned i, class;
 
 	for (i = 0; i < KEPT_MOST; i++) {
-		void *p = take(tc, i, &class);
+		void *p = kept_take(tc, i, &class);
 
 		if (!p)
 			continue;

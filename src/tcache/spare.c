@@ -19,7 +19,7 @@ static struct {
 	u64 nr_warm, least_warm; /* how many there are, and the least since the last look */
 } spare;
 
-static void push(struct tcache **list, struct tcache *tc)
+static void spare_push(struct tcache **list, struct tcache *tc)
 {
 	tc->next_free = *list;
 	__atomic_store_n(list, tc, __ATOMIC_RELEASE);
@@ -45,7 +45,7 @@ struct tcache *spare_take_locked(void)
 
 void spare_put_locked(struct tcache *tc)
 {
-	push(&spare.warm, tc);
+	spare_push(&spare.warm, tc);
 	spare.nr_warm++;
 }
 
@@ -60,7 +60,7 @@ void spare_totals_locked(struct stats *total)
 }
 
 /* The next one to be given back; it is cold from then on, and nobody's until it has left. */
-static struct tcache *begin_give(void)
+static struct tcache *spare_begin_give(void)
 {
 	struct tcache *tc;
 
@@ -71,13 +71,13 @@ static struct tcache *begin_give(void)
 		spare.nr_warm--;
 		spare.least_warm = MIN(spare.least_warm, spare.nr_warm);
 		tc->leaving = true;
-		push(&spare.cold, tc);
+		spare_push(&spare.cold, tc);
 	}
 	unlock(&threads_lock, LOCK_THREADS);
 	return tc;
 }
 
-static void end_give(struct tcache *tc)
+static void spare_end_give(struct tcache *tc)
 {
 	lock(&threads_lock, LOCK_THREADS);
 	tc->leaving = false;
@@ -118,9 +118,9 @@ u64 tcache_give_spare(enum give how, u64 most)
 	u64 nr = nr_to_give(how), given = 0;
 	struct tcache *tc;
 
-	while (nr-- && given < most && (tc = begin_give())) {
+	while (nr-- && given < most && (tc = spare_begin_give())) {
 		given += give_sheaves(tc);
-		end_give(tc);
+		spare_end_give(tc);
 	}
 	return given;
 }
