@@ -221,7 +221,8 @@ void bringup(void)
  * static library this is the first of all, so that our handlers of fork are. A program
  * that never allocates pays for no more than this.
  */
-__attribute__((constructor(101))) static cold_path void start(int argc, char **argv, char **env)
+__attribute__((constructor(101)))
+static cold_path void start_library(int argc, char **argv, char **env)
 {
 	(void)argc;
 	(void)argv;
@@ -262,7 +263,8 @@ __attribute__((constructor(101))) static cold_path void start(int argc, char **a
  * sheaf is found even if nothing was allocated after it. Not in a child of fork, as each page
  * would be copied to be written: a shell's substitutions took 12 to 25% longer.
  */
-__attribute__((destructor)) static cold_path void finish(void)
+__attribute__((destructor))
+static cold_path void finish_library(void)
 {
 	struct tcache *tc = current_tcache();
 	bool reports = options.stats_print || options.stats_file[0];

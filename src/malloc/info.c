@@ -29,7 +29,7 @@ struct figures {
 #include "base/figures.def"
 };
 
-static void gather(struct figures *f)
+static void gather_figures(struct figures *f)
 {
 	struct cached_totals cached;
 	struct page_totals pages;
@@ -76,7 +76,7 @@ BM_EXPORT struct mallinfo2 mallinfo2(void)
 	struct figures f;
 	u64 arena, used;
 
-	gather(&f);
+	gather_figures(&f);
 	arena = f.heap_bytes - MIN(f.large_bytes, f.heap_bytes);
 	used = f.used_bytes - f.large_bytes;
 	return (struct mallinfo2){
@@ -92,7 +92,7 @@ BM_EXPORT struct mallinfo2 mallinfo2(void)
 	};
 }
 
-static int clip(size_t n)
+static int clip_to_int(size_t n)
 {
 	return n > INT32_MAX ? INT32_MAX : (int)n;
 }
@@ -103,15 +103,15 @@ BM_EXPORT struct mallinfo mallinfo(void)
 	struct mallinfo2 m = mallinfo2();
 
 	return (struct mallinfo){
-		.arena = clip(m.arena),
-		.ordblks = clip(m.ordblks),
-		.smblks = clip(m.smblks),
-		.hblks = clip(m.hblks),
-		.hblkhd = clip(m.hblkhd),
-		.fsmblks = clip(m.fsmblks),
-		.uordblks = clip(m.uordblks),
-		.fordblks = clip(m.fordblks),
-		.keepcost = clip(m.keepcost),
+		.arena = clip_to_int(m.arena),
+		.ordblks = clip_to_int(m.ordblks),
+		.smblks = clip_to_int(m.smblks),
+		.hblks = clip_to_int(m.hblks),
+		.hblkhd = clip_to_int(m.hblkhd),
+		.fsmblks = clip_to_int(m.fsmblks),
+		.uordblks = clip_to_int(m.uordblks),
+		.fordblks = clip_to_int(m.fordblks),
+		.keepcost = clip_to_int(m.keepcost),
 	};
 }
 
@@ -122,7 +122,7 @@ static void report_figures(int fd)
 	unsigned class;
 	size_t i;
 
-	gather(&f);
+	gather_figures(&f);
 #define FIGURE(name, doc) report_to(fd, #name " %lu", (unsigned long)f.name);
 #include "base/figures.def"
 	for (i = 0; i < NR_STATS; i++)
@@ -144,7 +144,7 @@ BM_EXPORT int bm_stat_get(const char *name, uint64_t *value)
 	const u64 *counter = (const u64 *)&f.events;
 	size_t i;
 
-	gather(&f);
+	gather_figures(&f);
 #define FIGURE(figure, doc)                                                                        \
 	if (!strcmp(name, #figure)) {                                                              \
 		*value = f.figure;                                                                 \
@@ -247,7 +247,7 @@ BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 		errno = EINVAL;
 		return -1;
 	}
-	gather(&f);
+	gather_figures(&f);
 	fputs("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", fp);
 	for (class = 0; class < NR_CLASSES; class++) {
 		struct class_totals t;

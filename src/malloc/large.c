@@ -18,7 +18,7 @@
 
 static u64 bytes_live, count_live; /* relaxed atomics */
 
-static void account(u64 bytes, int blocks)
+static void large_account(u64 bytes, int blocks)
 {
 	__atomic_fetch_add(&bytes_live, bytes, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&count_live, (u64)blocks, __ATOMIC_RELAXED);
@@ -66,7 +66,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	large_never_moved(pfn);
 	/* Who looks for a heap's blocks reads the tag, then the owner. */
 	__atomic_store_n(tag_of(pfn), TAG_LARGE, __ATOMIC_RELEASE);
-	account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
+	large_account(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 1);
 	stat_add_shared(large_allocated, 1);
 	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn),
 	      pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0, 0);
@@ -76,7 +76,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 static void large_free(u64 pfn)
 {
 	large_forget_move(pfn);
-	account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
+	large_account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
 	stat_add_shared(large_freed, 1);
 	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0,
 	      0);
@@ -161,7 +161,7 @@ static bool resize_in_place(u64 pfn, u64 nr)
 	large_cut_move(pfn, nr);
 	if (!resize_pages(pfn, nr))
 		return false;
-	account((nr - old) << PAGE_SHIFT, 0);
+	large_account((nr - old) << PAGE_SHIFT, 0);
 	/* As if it were another block, so that what came and what went add up. */
 	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), old << PAGE_SHIFT, 0, 0);
 	TRACE(MALLOC_LARGE, malloc_large, pfn_to_virt(pfn), nr << PAGE_SHIFT, 0, 0);
@@ -185,7 +185,7 @@ size_t large_good_size(size_t size)
 }
 
 /* Nothing is mapped at the new block any more: it is nobody's, for good. */
-static cold_path void abandon(u64 pfn)
+static cold_path void large_abandon(u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
 	u64 nr = page->nr_pages;
@@ -193,7 +193,7 @@ static cold_path void abandon(u64 pfn)
 	report_verbose("%lu bytes at %p are lost: mremap unmapped them and failed",
 		       (unsigned long)nr << PAGE_SHIFT, (void *)pfn_to_addr(pfn));
 	tag_write(pfn, TAG_NONE);
-	account(-(nr << PAGE_SHIFT), -1);
+	large_account(-(nr << PAGE_SHIFT), -1);
 	page_disown(page, nr);
 	if (page->kind == PAGE_HIGHMEM)
 		pages_count_backed(-(long)nr);
@@ -202,10 +202,10 @@ static cold_path void abandon(u64 pfn)
 }
 
 /* What the large block p holds goes to q, a larger one that is new. */
-static void *move_into(void *q, void *p, u64 pfn)
+static void *large_move_into(void *q, void *p, u64 pfn)
 {
 	if (unlikely(!large_move(virt_to_pfn(q), pfn, pfn_to_page(pfn)->nr_pages))) {
-		abandon(virt_to_pfn(q));
+		large_abandon(virt_to_pfn(q));
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -224,7 +224,7 @@ void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 	errno = saved;
 	q = large_alloc_owned(owner, size, 0, GFP_ROOMY);
 	if (likely(q))
-		q = move_into(q, p, pfn);
+		q = large_move_into(q, p, pfn);
 	if (likely(q))
 		errno = saved;
 	return q;

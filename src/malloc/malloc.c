@@ -132,7 +132,7 @@ static bool expand_single(void *p, u16 tag, size_t size)
 }
 
 /* The same for any object or block by its tag: it holds `size` bytes now. */
-static bool expand(void *p, u16 tag, size_t size)
+static bool expand_block(void *p, u16 tag, size_t size)
 {
 	if (!tag_is_slab(tag))
 		return large_expand(virt_to_pfn(p), size);
@@ -147,7 +147,7 @@ BM_EXPORT void *bm_expand(void *p, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	if (expand(p, tag, size))
+	if (expand_block(p, tag, size))
 		return p;
 	errno = ENOMEM;
 	return NULL;
@@ -157,14 +157,14 @@ BM_EXPORT void *bm_expand(void *p, size_t size)
  * What grows once will grow again. From a page upward the room for it costs
  * address space only, until it is used; but a group is charged for it.
  */
-static size_t grown(u16 owner, size_t old, size_t size)
+static size_t with_room_to_grow(u16 owner, size_t old, size_t size)
 {
 	return old >= PAGE_SIZE && size > old && !owner_has_budget(owner) ?
 		       MAX(size, old + old / 4) : size;
 }
 
 /* Where what is reallocated moves to. */
-static void *new_place(struct shard *heap, u16 owner, size_t size)
+static void *alloc_new_place(struct shard *heap, u16 owner, size_t size)
 {
 	if (size > MAX_CLASS_SIZE)
 		return large_alloc_owned(owner, size, 0, GFP_ROOMY);
@@ -177,12 +177,12 @@ static void *new_place(struct shard *heap, u16 owner, size_t size)
  */
 static void *realloc_moving(struct shard *heap, u16 owner, void *p, size_t old, size_t size)
 {
-	size_t want = grown(owner, old, size);
+	size_t want = with_room_to_grow(owner, old, size);
 	int saved = errno;
-	void *q = new_place(heap, owner, want);
+	void *q = alloc_new_place(heap, owner, want);
 
 	if (unlikely(!q && want > size))
-		q = new_place(heap, owner, size);
+		q = alloc_new_place(heap, owner, size);
 	if (unlikely(!q && size > old))
 		return NULL;
 	errno = saved;

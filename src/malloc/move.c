@@ -48,7 +48,7 @@ static u64 moved_pages(u64 pfn)
 }
 
 /* The moved pages from `from` on, which are not needed any more, become one with the heap again. */
-static bool heal(u64 pfn, u64 from)
+static bool heal_scars(u64 pfn, u64 from)
 {
 	return pfn_to_page(pfn)->kind != PAGE_HIGHMEM && scope_may_map() &&
 	       pages_renew(pfn + from, moved_pages(pfn) - from);
@@ -63,7 +63,7 @@ void large_forget_move(u64 pfn)
 	/* Moved on from here: healing costs next to nothing. */
 	if ((pages_nr_dirty(pfn, moved) <= moved / 8 ||
 	     __atomic_load_n(&nr_scars, __ATOMIC_RELAXED) > SCARS_KEPT) &&
-	    heal(pfn, 0))
+	    heal_scars(pfn, 0))
 		__atomic_fetch_sub(&nr_scars, pfn_to_page(pfn)->map[SCARS], __ATOMIC_RELAXED);
 	large_never_moved(pfn);
 }
@@ -74,12 +74,12 @@ void large_cut_move(u64 pfn, u64 nr)
 		return;
 	/* The part cut off becomes one mapping with the heap again. Where that fails the scar is
 	 * whoever's takes those pages: this block forgets it. */
-	heal(pfn, nr);
+	heal_scars(pfn, nr);
 	pfn_to_page(pfn)->map[MOVED] = nr;
 }
 
 /* Whether pages are worth moving to the new block. */
-static bool may_move(const struct page *to, size_t bytes)
+static bool may_move_to(const struct page *to, size_t bytes)
 {
 	u64 scars = __atomic_load_n(&nr_scars, __ATOMIC_RELAXED);
 
@@ -112,7 +112,7 @@ bool large_move(u64 to, u64 from, u64 nr)
 {
 	u64 at, n, moved = 0, pieces = 0;
 
-	if (!may_move(pfn_to_page(to), nr << PAGE_SHIFT)) {
+	if (!may_move_to(pfn_to_page(to), nr << PAGE_SHIFT)) {
 		memcpy(pfn_to_virt(to), pfn_to_virt(from), nr << PAGE_SHIFT);
 		return true;
 	}

@@ -43,7 +43,7 @@ static inline u64 hand_out(u64 pfn)
 }
 
 /* The first call of the process may be one of these. */
-static inline void be_up(void)
+static inline void ensure_up(void)
 {
 	if (unlikely(this_tcache->state == TCACHE_BOOT))
 		tcache_get();
@@ -52,7 +52,7 @@ static inline void be_up(void)
 /* The one way to pages. nr pages, aligned to 1 << order of them. */
 static inline u64 get_pages(bm_gfp_t gfp, u64 nr, unsigned order, int nid, u64 nodemask)
 {
-	be_up();
+	ensure_up();
 	if (unlikely(!gfp_is_valid(gfp) || (nid != NODE_NONE && !node_exists((unsigned)nid)))) {
 		errno = EINVAL;
 		return 0;
@@ -136,7 +136,7 @@ BM_EXPORT void *bm_alloc_pages_exact(size_t size, bm_gfp_t gfp)
 {
 	u64 nr, pfn;
 
-	be_up();
+	ensure_up();
 	if (unlikely(!size || size > MAX_REQUEST)) {
 		errno = size ? ENOMEM : EINVAL;
 		return NULL;
