@@ -116,7 +116,7 @@ static cold_path void given_in_vain(u64 pfn, u64 nr)
 		report_verbose("madvise leaves data in pages that were given back (in an emulator?): calloc clears them, but memory does not become less");
 }
 
-u64 pages_give_back(u64 pfn, u64 nr, enum give how)
+u64 pages_purge(u64 pfn, u64 nr, enum give how)
 {
 	size_t bytes = (size_t)nr << PAGE_SHIFT;
 	u64 dirty = pages_nr_dirty(pfn, nr);

@@ -246,8 +246,9 @@ void pages_count_backed(long nr);
  * Gives the pages, which the caller owns and which nobody uses, back to the
  * system and clears their dirty bits; how many had one, 0 when it refuses.
  * But with GIVE_ALL, as the option `free` says. Takes long: no lock is held.
+ * From rank 4 on pages_give_back is the way, which knows of huge pages.
  */
-u64 pages_give_back(u64 pfn, u64 nr, enum give how);
+u64 pages_purge(u64 pfn, u64 nr, enum give how);
 /* Zeroes what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
 void pages_clear(u64 pfn, u64 nr);
 

@@ -129,7 +129,7 @@ bool large_move(u64 to, u64 from, u64 nr)
 		if (pfn_to_page(from)->kind != PAGE_HIGHMEM)
 			pages_set_dirty(from, at);
 		if (at)
-			pages_return(to, at, GIVE_ALL);
+			pages_give_back(to, at, GIVE_ALL);
 		return false;
 	}
 	if (!moved)

@@ -4,9 +4,9 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/watch.h"
 
-u64 pages_return(u64 pfn, u64 nr, enum give how)
+u64 pages_give_back(u64 pfn, u64 nr, enum give how)
 {
-	u64 given = pages_give_back(pfn, nr, how);
+	u64 given = pages_purge(pfn, nr, how);
 
 	if (given)
 		thp_given(pfn, nr);
@@ -16,7 +16,7 @@ u64 pages_return(u64 pfn, u64 nr, enum give how)
 void pages_keep(u64 pfn, u64 nr)
 {
 	pages_set_dirty(pfn, nr);
-	if (!pages_return(pfn, nr, GIVE_ALL))
+	if (!pages_give_back(pfn, nr, GIVE_ALL))
 		pages_poison(pfn, nr);
 }
 

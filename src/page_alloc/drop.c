@@ -100,7 +100,7 @@ static out_of_line void give_dropped(u64 pages, u64 most)
 
 	if (!excess)
 		return;
-	given = purge(excess, GIVE_AGED);
+	given = zones_purge(excess, GIVE_AGED);
 	/* It may be more, as pageblocks go whole. What is refused is not tried each time. */
 	if (!given || given > excess)
 		drop_uncount(given ? given - excess : UINT64_MAX);

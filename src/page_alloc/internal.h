@@ -137,7 +137,7 @@ bool thp_is_hot_locked(u64 pfn);
  * Gives up to nr dirty free pages back, oldest first; pages given. But with GIVE_ALL:
  * what the system refused lately is not tried, nor a hot huge page broken up for a little.
  */
-u64 purge(u64 nr, enum give how);
+u64 zones_purge(u64 nr, enum give how);
 
 /* Ageing tries again what was refused. */
 void purge_retry(void);

@@ -78,10 +78,10 @@ void free_pages(u64 pfn);
 bool resize_pages(u64 pfn, u64 nr);
 
 /*
- * backing.c. pages_give_back (buddy/zone.h), after which the system is told not to bring the
+ * backing.c. pages_purge (buddy/zone.h), after which the system is told not to bring the
  * pages back as part of a huge page. No lock is held.
  */
-u64 pages_return(u64 pfn, u64 nr, enum give how);
+u64 pages_give_back(u64 pfn, u64 nr, enum give how);
 
 /* The owner moved the pages' content elsewhere by page tables: they are zero now. */
 void pages_moved(u64 pfn, u64 nr);
@@ -162,11 +162,10 @@ void kswapd_after_fork(void);
 void reclaim_wake(void);
 
 /*
- * Gives every pageblock that is wholly free back to the system, address space
- * and all; the number of pages. Makes room within a limit for another zone,
- * or for a block that no run of them could serve.
+ * Unmaps every pageblock that is wholly free; the number of pages. Makes room within
+ * a limit for another zone, or for a block that no run of them could serve.
  */
-u64 zones_return_blocks(void);
+u64 zones_unmap_free(void);
 
 /* Bytes of dirty free memory that ageing leaves alone. */
 void reclaim_set_floor(u64 bytes);

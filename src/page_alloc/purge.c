@@ -169,7 +169,7 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
  */
 static u64 give_range(u64 pfn, u64 nr, enum give how)
 {
-	u64 given = pages_return(pfn, nr, how), half;
+	u64 given = pages_give_back(pfn, nr, how), half;
 
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
@@ -254,7 +254,7 @@ static u32 next_tick(struct zone *zone, enum give how)
 	return tick;
 }
 
-u64 purge(u64 nr, enum give how)
+u64 zones_purge(u64 nr, enum give how)
 {
 	u64 purged = 0;
 	unsigned i;

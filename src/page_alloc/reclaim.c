@@ -236,7 +236,7 @@ static void purge_rest(u64 most)
 
 	if (!want)
 		return;
-	purged = purge(want, GIVE_AGED);
+	purged = zones_purge(want, GIVE_AGED);
 	drop_uncount(purged);
 	/* What goes lazily comes back without a fault, as a rule. */
 	if (options.free != option_free_lazy)
@@ -314,7 +314,7 @@ static void age_at_once(void)
 		purge_retry();
 	}
 	if (may_go)
-		purge(may_go, GIVE_AGED);
+		zones_purge(may_go, GIVE_AGED);
 	errno = saved;
 }
 
@@ -361,12 +361,12 @@ void reclaim_for_growth(u64 nr)
 
 	/* Nobody is in need: what the system refused is not tried again. */
 	if (may_go)
-		purge(may_go, GIVE_AGED);
+		zones_purge(may_go, GIVE_AGED);
 }
 
 u64 reclaim_purge(u64 nr)
 {
-	u64 given = purge(nr, GIVE_ALL);
+	u64 given = zones_purge(nr, GIVE_ALL);
 
 	drop_uncount(given);
 	return given;

@@ -189,7 +189,7 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 			pfn = grow_and_take(ac);
 	}
 	/* Here too another thread may take what we made room for. */
-	for (tries = 0; !pfn && tries < GROW_TRIES && zones_return_blocks(); tries++)
+	for (tries = 0; !pfn && tries < GROW_TRIES && zones_unmap_free(); tries++)
 		pfn = grow_and_take(ac);
 	return pfn;
 }

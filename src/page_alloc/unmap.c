@@ -1,5 +1,5 @@
 /*
- * rank 4: returning whole pageblocks, address space and all.
+ * rank 4: whole pageblocks go back to the system, address space and all.
  *
  * In user space nothing can be moved under its owner, but what is free can
  * leave one place and come back in another: unmapped here, it makes room within
@@ -71,7 +71,7 @@ static bool unmap_isolated(const struct isolated *run)
 	return false;
 }
 
-u64 zones_return_blocks(void)
+u64 zones_unmap_free(void)
 {
 	struct isolated run;
 	u64 returned = 0;
@@ -105,7 +105,7 @@ void *alloc_record(size_t bytes)
 	int saved = errno;
 	void *record = record_take(bytes, may_map);
 
-	if (unlikely(!record && may_map && zones_return_blocks()))
+	if (unlikely(!record && may_map && zones_unmap_free()))
 		record = record_take(bytes, true);
 	if (likely(record))
 		errno = saved;

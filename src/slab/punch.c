@@ -95,12 +95,12 @@ static u64 punch_slab(u64 pfn, const u64 *map, const struct size_class *sc, enum
 				start = at;
 			nr += unit;
 		} else if (nr) {
-			given += pages_return(pfn + start, nr, how);
+			given += pages_give_back(pfn + start, nr, how);
 			nr = 0;
 		}
 	}
 	if (nr)
-		given += pages_return(pfn + start, nr, how);
+		given += pages_give_back(pfn + start, nr, how);
 	page->nr_clean = (u8)(page->nr_clean + given);
 	return given;
 }

@@ -572,7 +572,7 @@ static void mapped_anew_it_is_zero(void)
 	u64 pfn;
 
 	age_lazily();
-	assert_true(zones_return_blocks() > 0);
+	assert_true(zones_unmap_free() > 0);
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
 	assert_true(is_zeroed(pfn, NR_LAZY));
 	assert_int_equal(pfn_to_block(pfn)->stale, 0);
@@ -590,7 +590,7 @@ static void what_cannot_go_is_dirty(void)
 	free_pages(pfn);
 	fake_fail(FAKE_UNMAP, 1, 100);
 	fake_fail(FAKE_PURGE, 1, 100);
-	zones_return_blocks();
+	zones_unmap_free();
 	fake_fail(FAKE_UNMAP, 0, 0);
 	fake_fail(FAKE_PURGE, 0, 0);
 	pages_check(0);

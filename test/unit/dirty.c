@@ -151,7 +151,7 @@ static void what_goes_lazily_is_not_taken_for_zero(void)
 	for (i = at; i < at + len; i++)
 		mark_page(i, i);
 	pages_set_dirty(first + at, len);
-	assert_int_equal(pages_give_back(first + at, len, GIVE_AGED), len);
+	assert_int_equal(pages_purge(first + at, len, GIVE_AGED), len);
 	assert_int_equal(pages_nr_dirty(first, NR_PAGES), 0);
 	assert_true(block[0].stale && block[1].stale && !block[2].stale);
 	pages_clear(first + at, len);

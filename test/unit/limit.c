@@ -261,7 +261,7 @@ static void soft_limit_after_a_peak(void)
 	while (nr_blocks)
 		free_pages(block[--nr_blocks]);
 	reclaim_trim(0);
-	zones_return_blocks();
+	zones_unmap_free();
 	assert_int_equal(pages_nr_backed(), 0);
 	for (i = 0; i < 60; i++)
 		assert_true(take(BM_GFP_KERNEL));

@@ -446,7 +446,7 @@ static void struct_pages_of_what_went_are_zero(void)
 	for (i = 0; i < nr; i++)
 		free_pages(pfn + i);
 	shrink_all();
-	assert_true(zones_return_blocks() >= nr);
+	assert_true(zones_unmap_free() >= nr);
 	assert_true(is_zero(pfn_to_page(pfn), nr * sizeof(struct page)));
 }
 
