@@ -277,6 +277,14 @@ static cold_path u64 alloc_failed(const struct alloc_context *ac)
 	return pfn;
 }
 
+/* More, with the room behind it, than the largest buddy block has, or aligned to more. */
+static bool exceeds_buddy(const struct alloc_context *ac)
+{
+	u64 nr = ac->nr + (ac->gfp & GFP_ROOMY ? room_behind(ac->nr) : 0);
+
+	return nr > (u64)1 << MAX_ORDER || ac->align_order > MAX_ORDER;
+}
+
 /* Blocks from here on cost so much that the look at the clock does not count. */
 #define AGE_PAGES 16
 
@@ -292,8 +300,7 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 		errno = ENOMEM;
 		return 0;
 	}
-	if ((ac->nr + (gfp & GFP_ROOMY ? room_behind(nr) : 0) > (u64)1 << MAX_ORDER ||
-	     align_order > MAX_ORDER) && ac->gfp & BM_GFP_HIGHMEM && scope_may_map()) {
+	if (gfp & BM_GFP_HIGHMEM && exceeds_buddy(ac) && scope_may_map()) {
 		pfn = highmem_alloc(ac);
 		if (pfn)
 			return pfn;

@@ -99,6 +99,12 @@ static bool is_dense(const struct zone *zone)
 	return peak - __atomic_load_n(&first_peak, __ATOMIC_RELAXED) >= backed - backed / 4;
 }
 
+/* Each page counts when it is wanted, then. */
+static bool has_limit(void)
+{
+	return __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX;
+}
+
 static enum thp thp_for(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
 {
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
@@ -109,7 +115,7 @@ static enum thp thp_for(const struct zone *zone, enum pageblock_state state, u64
 		return THP_SMALL;
 	if (state == BLOCK_HIGHMEM)
 		return THP_DEFAULT;
-	if (__atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX)
+	if (has_limit())
 		return small_pages();
 	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM && is_dense(zone))
 		return THP_HUGE;
@@ -131,6 +137,16 @@ void thp_set(u64 pfn, u64 nr_blocks, enum thp thp)
 	}
 }
 
+/* Whether a heap of a middle size may grow by huge pages, if they come fast. */
+static bool may_try_huge(const struct zone *zone, u64 pfn, u64 nr_blocks)
+{
+	if (!only_asked || has_limit())
+		return false;
+	if (nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM)
+		return false;
+	return pages_nr_backed() >= TRY_FROM && is_dense(zone);
+}
+
 /*
  * Whether huge pages come fast now: the first pageblock's is taken and timed. Somebody is about
  * to use it, and from here on it counts as any that was in use. If not, there is another try when
@@ -142,9 +158,8 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED), touched, ns;
 	bool huge;
 
-	if (!only_asked || nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM ||
-	    managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) || pages_nr_backed() < TRY_FROM ||
-	    __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX || !is_dense(zone))
+	if (managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) ||
+	    !may_try_huge(zone, pfn, nr_blocks))
 		return false;
 	thp_set(pfn, 1, THP_HUGE);
 	thp_repeat(pfn, PAGEBLOCK_PAGES);
