@@ -96,7 +96,8 @@ static bool needs_no_taking(struct lock *l)
 	if (!lock_fork_is_alone())
 		return false;
 	seen = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
-	if (unlikely(seen != WORD_FREE) && lock_word_cas(l, seen, WORD_FORK_WITHIN, __ATOMIC_RELAXED))
+	if (unlikely(seen != WORD_FREE) &&
+	    lock_word_cas(l, seen, WORD_FORK_WITHIN, __ATOMIC_RELAXED))
 		fork_within = true;
 	return true;
 }

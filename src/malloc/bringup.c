@@ -138,7 +138,7 @@ static void thread_exits(void *arg)
 	if (tc != tcache_get())
 		return;
 	if (!tc->exit_rounds++) {
-		/* There may be no more round: then the cache is lost, but nobody touches the thread. */
+		/* There may be no more round: then the cache is lost, but the thread left alone. */
 		tcache_forbid_seal_for_good(tc);
 		if (pthread_setspecific(exit_key, tc) == 0)
 			return;
@@ -269,7 +269,7 @@ static cold_path void finish_library(void)
 	struct tcache *tc = current_tcache();
 	bool reports = options.stats_print || options.stats_file[0];
 
-	/* A signal's handler called exit in the midst of the allocator, as many do: no lock is had. */
+	/* A signal's handler called exit in the midst of this, as many do: no lock can be had. */
 	if (locks_held > 0) {
 		if (reports)
 			report("no report: exit was called by a signal's handler, in the midst of an allocation");

@@ -68,7 +68,8 @@ BM_EXPORT bm_scope_t bm_scope_save(unsigned flags, int node, struct bm_group *gr
 	before = group ? scope_enter_owner(group->shard->owner) : scope_word();
 	if (before == BM_SCOPE_FAILED)
 		return before;
-	static_assert(BM_SCOPE_NORECLAIM == SCOPE_NORECLAIM && BM_SCOPE_NOSYSCALL == SCOPE_NOSYSCALL,
+	static_assert(BM_SCOPE_NORECLAIM == SCOPE_NORECLAIM &&
+			      BM_SCOPE_NOSYSCALL == SCOPE_NOSYSCALL,
 		      "the header repeats these");
 	this_scope.flags |= (u8)flags;
 	if (node != NODE_NONE)
@@ -84,7 +85,7 @@ BM_EXPORT void bm_scope_restore(bm_scope_t scope)
 	if (scope == BM_SCOPE_FAILED)
 		return;
 	memcpy(&to, &scope, sizeof(to));
-	/* A heap or group that has ended meanwhile, of which another one may have the shard by now. */
+	/* A heap or group that has ended meanwhile: another one may have its shard by now. */
 	if (to.life != owners_life(to.owner))
 		to.owner = 0;
 	/* What the cache cannot serve (the thread is ending) is not to be the owner's either. */
@@ -230,9 +231,11 @@ BM_EXPORT size_t bm_group_failures(const struct bm_group *group)
 
 BM_EXPORT size_t bm_group_limit(const struct bm_group *group)
 {
-	if (group->pages.limit == UINT64_MAX)
+	u64 limit = group->pages.limit;
+
+	if (limit == UINT64_MAX)
 		return 0;
-	return group->pages.limit > SIZE_MAX >> PAGE_SHIFT ? SIZE_MAX : group->pages.limit << PAGE_SHIFT;
+	return limit > SIZE_MAX >> PAGE_SHIFT ? SIZE_MAX : limit << PAGE_SHIFT;
 }
 
 BM_EXPORT const char *bm_group_name(const struct bm_group *group)

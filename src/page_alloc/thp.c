@@ -212,7 +212,7 @@ void thp_moved(u64 to, u64 from, u64 nr)
 {
 	u64 start = round_down(to, (u64)PAGEBLOCK_PAGES), end = to + nr, at, next;
 
-	/* Of a place that the system was told nothing of, nobody would know: it cannot be untold. */
+	/* Of a place the system was told nothing of nobody would know: it cannot be untold. */
 	for (at = to; only_asked && at < end; at = next) {
 		next = MIN(end, pageblock_end(at));
 		if (thp_of(at) == THP_DEFAULT && has_huge(from + (at - to), next - at))

@@ -65,7 +65,7 @@ struct shard {
 	struct empties packed __attribute__((aligned(CACHE_LINE)));
 	struct empties single; /* slabs of one object */
 	u64 single_bytes; /* of all slabs of one object, used or empty; relaxed atomic */
-	struct transfer transfer;	/* of shards that are not private; each refill looks at nr */
+	struct transfer transfer;	/* of shards that are not private; refills look at nr */
 	struct cache_node nodes[NR_CLASSES];
 	void *transferred[TRANSFER_MOST]; /* transfer.lock; reports read them without */
 };

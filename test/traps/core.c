@@ -111,7 +111,7 @@ static void clean_pages_are_not_in_a_core(void)
 }
 
 static const struct trap_case cases[] = {
-	/* Told of huge pages, a block that nobody touched is a mapping of its own, and dumped not at all. */
+	/* Told of huge pages, a block that nobody touched is its own mapping, and not dumped. */
 	{ .name = "clean_pages_are_not_in_a_core", .run = clean_pages_are_not_in_a_core,
 	  .flags = TRAP_DIRECTORY, .conf = "thp:never" },
 };

@@ -30,7 +30,7 @@ static void drop(void)
 
 __attribute__((constructor)) static void register_handlers(void)
 {
-	/* Next is what comes after this library: the C library's, for what is preloaded comes before. */
+	/* Next is what comes behind this library: the C library's. What is preloaded is before. */
 	int (*next)(handler, handler, handler, void *) =
 		(int (*)(handler, handler, handler, void *))dlsym(RTLD_NEXT, "__register_atfork");
 

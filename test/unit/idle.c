@@ -212,7 +212,7 @@ static void *leave_with_little(void *tid)
 	return NULL;
 }
 
-/* Nor does one whose cache is as good as empty: in need at once, else in a few seconds of ageing. */
+/* Nor does one whose cache is as good as empty: in need at once, else after seconds of ageing. */
 static void a_thread_that_is_gone_with_little_leaves_nothing(void)
 {
 	unsigned round, looks;
@@ -371,7 +371,7 @@ static void a_sealed_thread_may_fork(void)
 	all_is_gone();
 }
 
-/* A heap may be destroyed as soon as its threads have left: nobody looks into what they cache of it. */
+/* A heap may be destroyed when its threads have left: nobody looks into what they cache of it. */
 static struct shard *heap;
 
 static void enter_heap(void)

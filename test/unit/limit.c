@@ -217,7 +217,7 @@ static void soft_limit(void)
 	above_soft_limit_all_is_given_back(32 << 20, UINT64_MAX);
 }
 
-/* One thread gives back for it at a time; a child has not the one that did so when it was forked. */
+/* One thread at a time gives back for it; a child has not the one that did when it was forked. */
 static void take_above_the_soft_limit(void)
 {
 	u64 tries = stats_shared.direct_reclaims;

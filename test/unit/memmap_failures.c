@@ -138,7 +138,7 @@ static void each_hole_is_found(void)
 			}
 }
 
-/* What was mapped to see whether a place is free cannot be unmapped: the search goes on behind it. */
+/* What was mapped to see whether a place is free cannot be unmapped: the search goes on behind. */
 static void what_cannot_be_unmapped_is_in_the_way_once(void)
 {
 	u64 calls;

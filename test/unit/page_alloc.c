@@ -210,7 +210,7 @@ static void known_zero_pages_are_not_cleared(void)
 		assert_int_equal(*pfn_to_virt(pfn + i), 1);
 }
 
-/* Of a block that was used before, from page `from` to page `to` nothing is there when it is to be zero. */
+/* Of a used block, from page `from` to page `to` nothing is there when it is to be zero. */
 static void zero_block_with_missing(bm_gfp_t more, u64 nr, u64 from, u64 to)
 {
 	u64 pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, PAGEBLOCK_ORDER);

@@ -447,7 +447,7 @@ static void the_last_arrives_with_nothing(void)
 	assert_false(in_flight_wait(in_flight_arrivals()));
 }
 
-/* A signal's handler forks in the midst of it: the child goes on with it when the handler returns. */
+/* A signal's handler forks in the midst of it: the child goes on when the handler returns. */
 static bool in_child;
 
 static void fork_and_go_on(void)

@@ -189,7 +189,7 @@ static void *take_newest(void *unused)
 	return NULL;
 }
 
-/* The forking thread makes a shard, as a handler of fork's may need one: its locks are not the fork's. */
+/* The forking thread makes a shard, as a handler of fork's may: its locks are not the fork's. */
 static void a_shard_made_by_a_fork(void)
 {
 	pthread_t thread;

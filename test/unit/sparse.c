@@ -81,7 +81,7 @@ static void what_comes_and_goes_gathers(void)
 			left[k] = left[--nr];
 		}
 		tcache_check(this_tcache);
-		/* Its sheaf is large from the peak on, too large to overflow: others see to that. */
+		/* Its sheaf is large from the peak on, too large to overflow: others see to it. */
 		if (i % 100 == 0)
 			use_another_class();
 	}
@@ -105,7 +105,7 @@ static void a_refill_is_small(void)
 	assert_int_equal(events().objects_refilled - before.objects_refilled, 4);
 }
 
-/* After 64 of them, and as many if a look comes between, they are as if the class were not sparse. */
+/* After 64 of them, as many again if a look comes between, the class is as any other. */
 static void batches_become_large(void)
 {
 	static void *more[SLABS * SLAB_OBJECTS / 4];

@@ -369,7 +369,7 @@ static void errno_is_left_alone(void)
 		give(take(class, 300));
 	cache_free(objects);
 	assert_int_equal(errno, EDOM);
-	/* Pages that are locked are not taken, which ageing finds out while large objects are freed. */
+	/* Locked pages are not taken, which ageing finds out while large objects are freed. */
 	give(take(NR_CLASSES - 1, 8));
 	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
 	options.decay_ms = 100;

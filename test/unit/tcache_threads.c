@@ -286,7 +286,7 @@ static void use_some(void)
 		cache_free(objects[--i]);
 }
 
-/* What the sheaves of a cache without a thread lie in goes when nobody wanted it between two looks. */
+/* The sheaves of a cache without a thread go when nobody wanted it between two looks. */
 static void wanted_caches_stay_warm(void)
 {
 	unit_needs_pages_of(16384);

@@ -286,7 +286,7 @@ static void what_was_told_moves_along(void)
 	assert_int_equal(pfn_to_block(to + 2 * PAGEBLOCK_PAGES)->thp, THP_DEFAULT);
 }
 
-/* Of a pageblock of which part was given back the system is told to use no huge page, until all was. */
+/* Of a pageblock given back in part the system is told to use no huge page, until all was given. */
 static void what_was_given_in_part_is_small(void)
 {
 	u64 block[16], small;
