@@ -57,6 +57,13 @@ bool is_filled(const void *p, size_t n, uint64_t key)
 	return true;
 }
 
+int by_address(const void *a, const void *b)
+{
+	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 bool is_zero(const void *p, size_t n)
 {
 	const unsigned char *bytes = p;

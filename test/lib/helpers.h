@@ -44,6 +44,9 @@ bool is_zero(const void *p, size_t n);
  */
 const char *churn(uint64_t seed, unsigned rounds, unsigned nr, size_t max_size);
 
+/* For qsort and bsearch of addresses. */
+int by_address(const void *a, const void *b);
+
 /* A line such as VmRSS of /proc/self/status, in KiB; -1 when it is not there. */
 long status_kib(const char *name);
 /* setrlimit for both limits; ends the program when refused. */

@@ -53,6 +53,8 @@ int trap_main(int argc, char **argv, const struct trap_case *cases, size_t nr);
 				 sizeof(cases) / sizeof(cases[0]));           \
 	}
 
+#define MIB ((size_t)1 << 20)
+
 /* Path of the library under test. */
 const char *trap_library(void);
 

@@ -21,7 +21,6 @@
 #include "helpers.h"
 #include "trap.h"
 
-#define MIB ((size_t)1 << 20)
 #define NR_BLOCKS 64
 
 /* The dump must land in the case's own directory, as a file. */

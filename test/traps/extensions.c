@@ -24,8 +24,6 @@
 #pragma weak bm_group_enter
 #pragma weak bm_group_leave
 
-#define MIB ((size_t)1 << 20)
-
 /* The library is of these sources. */
 static void version_is_that_of_the_headers(void)
 {

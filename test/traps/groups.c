@@ -40,8 +40,6 @@
 #pragma weak bm_split_page
 #pragma weak bm_virt_to_page
 
-#define MIB ((size_t)1 << 20)
-
 static void heap_calls(void)
 {
 	struct bm_heap *h = bm_heap_create();

@@ -26,8 +26,6 @@
 #include "helpers.h"
 #include "trap.h"
 
-#define MIB ((size_t)1 << 20)
-
 /* Larger requests fail cleanly, and the heap is as good as before. */
 static void survive_failure_of(size_t n)
 {

@@ -31,8 +31,6 @@
 #pragma weak bm_free_pages
 #pragma weak bm_reclaim
 
-#define MIB ((size_t)1 << 20)
-
 static long mappings_at_start;
 
 static long mappings(void)

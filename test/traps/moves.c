@@ -34,8 +34,6 @@
 #pragma weak bm_group_leave
 #pragma weak bm_group_usage
 
-#define MIB ((size_t)1 << 20)
-
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif

@@ -17,7 +17,6 @@
 #include "helpers.h"
 #include "trap.h"
 
-#define MIB ((size_t)1 << 20)
 #define REPORT "buddymalloc: report of pid [0-9]+ \\(options\\)\n(buddymalloc: [^\n]*\n)+$"
 
 static void go_on(void)

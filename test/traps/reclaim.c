@@ -26,7 +26,6 @@
 /* It comes with the library, which is preloaded. */
 #pragma weak bm_reclaim
 
-#define MIB ((size_t)1 << 20)
 #define NR_BLOCKS 64
 
 static void peak(void)

@@ -99,13 +99,6 @@ static void trim_and_fork(int unused)
 	(void)unused;
 }
 
-static int by_address(const void *a, const void *b)
-{
-	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* The child goes on where the parent was interrupted, and gets no object twice. */
 static void end_child(void)
 {

@@ -406,13 +406,6 @@ static void no_thread_unasked(void)
 #define ALL_NR (11 << 19)	/* and 80 MiB behind it, somewhere in them the places wanted */
 #define VICTIMS 500
 
-static int by_address(const void *a, const void *b)
-{
-	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static bool have(const uintptr_t *sorted, uintptr_t at)
 {
 	return bsearch(&at, sorted, ALL_NR, sizeof(at), by_address) != NULL;

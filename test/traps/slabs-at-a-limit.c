@@ -13,8 +13,6 @@
 #include "helpers.h"
 #include "trap.h"
 
-#define MIB ((size_t)1 << 20)
-
 /* Pages that holes in slabs gave back count again when their objects are handed out. */
 static void punched_slabs_count(void)
 {

@@ -19,8 +19,6 @@
 #pragma weak bm_get_free_pages
 #pragma weak bm_free_pages
 
-#define MIB ((size_t)1 << 20)
-
 enum { NR_SMALL = 100000, SMALL = 100 };
 static void *small[NR_SMALL];
 

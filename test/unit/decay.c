@@ -11,15 +11,6 @@
 
 #define DECAY_MS 1000
 
-/* Lets the time pass in small steps, each looking at the clock. */
-static void pass(u64 ms)
-{
-	while (ms--) {
-		fake.now_ms++;
-		reclaim_age();
-	}
-}
-
 static void free_nr(u64 nr)
 {
 	free_pages(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0));
@@ -32,14 +23,14 @@ static void peak_melts_evenly(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	free_nr(peak);
 	assert_int_equal(pages_dirty(), peak);
 	for (ms = 1; ms <= 2 * DECAY_MS; ms++) {
 		u64 dirty;
 		u64 share = ms < DECAY_MS ? peak * (DECAY_MS - ms) / DECAY_MS : 0;
 
-		pass(1);
+		pass_ms(1);
 		dirty = pages_dirty();
 		assert_true(dirty <= last);
 		most_at_once = MAX(most_at_once, last - dirty);
@@ -61,12 +52,12 @@ static void large_peaks_go_in_bites(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	free_nr(peak);
 	for (ms = 1; ms <= DECAY_MS * 12 / 10; ms++) {
 		u64 dirty;
 
-		pass(1);
+		pass_ms(1);
 		dirty = pages_dirty();
 		assert_true(last - dirty <= 4096 + PAGEBLOCK_PAGES);
 		last = dirty;
@@ -80,10 +71,10 @@ static void the_count_of_steps_wraps(void)
 {
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	zone_table[0]->tick = UINT32_MAX - 2;
 	free_nr(9000);
-	pass(DECAY_MS * 12 / 10);
+	pass_ms(DECAY_MS * 12 / 10);
 	assert_true(zone_table[0]->tick < 100);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
@@ -96,19 +87,19 @@ static void each_peak_has_its_time(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	a = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 8192, 0);
 	b = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 8192, 0);
 	free_pages(a);
-	pass(500);
+	pass_ms(500);
 	after = pages_dirty();
 	assert_in_range(after, 8192 * 3 / 10, 8192 * 7 / 10);
 	free_pages(b);
 	assert_int_equal(pages_dirty(), after + 8192);
-	pass(600);
+	pass_ms(600);
 	/* The first is gone, of the second a good third is left. */
 	assert_in_range(pages_dirty(), 8192 * 2 / 10, 8192 * 6 / 10);
-	pass(700);
+	pass_ms(700);
 	assert_int_equal(pages_dirty(), 0);
 }
 
@@ -122,9 +113,9 @@ static void steady_load_keeps_its_pages(void)
 	pages_start();
 	for (i = 0; i < 6 * DECAY_MS; i += 2) {
 		pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
-		pass(1);
+		pass_ms(1);
 		free_pages(pfn);
-		pass(1);
+		pass_ms(1);
 		if (i < 2 * DECAY_MS) {
 			purged = stats_shared.purged_pages;
 			continue;
@@ -141,13 +132,13 @@ static void a_load_keeps_what_it_uses(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	free_nr(idle + used);
 	for (i = 0; i < 3 * DECAY_MS; i += 2) {
 		pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, used, 0);
-		pass(1);
+		pass_ms(1);
 		free_pages(pfn);
-		pass(1);
+		pass_ms(1);
 		if (i == DECAY_MS / 2)
 			assert_in_range(pages_dirty() - used, idle * 3 / 10, idle * 7 / 10);
 	}
@@ -160,11 +151,11 @@ static void long_pause(void)
 {
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	free_nr(5000);
-	pass(150);
+	pass_ms(150);
 	fake.now_ms += 20 * DECAY_MS;
-	pass(1);
+	pass_ms(1);
 	assert_int_equal(pages_dirty(), 0);
 }
 
@@ -176,17 +167,17 @@ static void pause_before_a_free(void)
 	unit_needs_pages_of(4096);
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 5000, 0);
 	other = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 5000, 0);
-	pass(150);
+	pass_ms(150);
 	fake.now_ms += 20 * DECAY_MS;
 	free_pages(pfn);
 	assert_int_equal(pages_dirty(), 5000);
 	fake.now_ms += 20 * DECAY_MS;
 	assert_true(resize_pages(other, 1000));
 	assert_int_equal(pages_dirty(), 4000);
-	pass(2 * DECAY_MS);
+	pass_ms(2 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(1000);
 }
@@ -200,7 +191,7 @@ static void cheap_when_nothing_is_due(void)
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	free_nr(5000);
-	pass(1);
+	pass_ms(1);
 	calls = fake_calls(FAKE_PURGE);
 	for (i = 0; i < 1000; i++)
 		reclaim_age();
@@ -258,9 +249,9 @@ static void negative_decay_never_purges(void)
 	options.decay_ms = -1;
 	pages_start();
 	free_nr(5000);
-	pass(100);
+	pass_ms(100);
 	fake.now_ms += 3600000;
-	pass(100);
+	pass_ms(100);
 	free_nr(3000);
 	assert_int_equal(pages_dirty(), 5000);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
@@ -276,12 +267,12 @@ static void short_times(void)
 		options.decay_ms = ms;
 		free_nr(3000);
 		/* With what the round before left, as it was wanted again. */
-		pass(100 + 8 * ms);
+		pass_ms(100 + 8 * ms);
 		assert_int_equal(pages_dirty(), 0);
 	}
 	options.decay_ms = 3600000;
 	free_nr(3000);
-	pass(5000);
+	pass_ms(5000);
 	assert_in_range(pages_dirty(), 2900, 3000);
 }
 
@@ -326,7 +317,7 @@ static void shrinkers_are_asked_for_idle_memory(void)
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	set_shrinkers(&counted, 1);
-	pass(3 * DECAY_MS);
+	pass_ms(3 * DECAY_MS);
 	assert_in_range(nr_asked, 25, 35);
 }
 
@@ -353,7 +344,7 @@ static void a_long_pause_asks_for_all(void)
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	set_shrinkers(&noted, 1);
-	pass(1);
+	pass_ms(1);
 	nr_asked = 0;
 	fake.now_ms += DECAY_MS / 2;
 	reclaim_age();
@@ -371,17 +362,17 @@ static void floor_stays_dirty(void)
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	reclaim_set_floor(2000 * PAGE_SIZE);
-	pass(100);
+	pass_ms(100);
 	free_nr(9000);
-	pass(3 * DECAY_MS);
+	pass_ms(3 * DECAY_MS);
 	assert_in_range(pages_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
 	reclaim_set_floor(UINT64_MAX);
 	free_nr(9000);
-	pass(3 * DECAY_MS);
+	pass_ms(3 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 9000);
 	reclaim_set_floor(0);
 	/* Some of it had been wanted again, see refault.c. */
-	pass(9 * DECAY_MS);
+	pass_ms(9 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 }
 
@@ -394,9 +385,9 @@ static void refused_at_once(void)
 	free_nr(9000);
 	assert_int_equal(pages_dirty(), 9000);
 	fake_fail(FAKE_PURGE, 1, 0);
-	pass(500);
+	pass_ms(500);
 	assert_int_equal(pages_dirty(), 9000);
-	pass(600);
+	pass_ms(600);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
@@ -409,16 +400,16 @@ static void what_is_stuck_does_not_press(void)
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 9000, 0);
-	pass(100);
+	pass_ms(100);
 	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
 	free_nr(9000);
-	pass(2 * DECAY_MS);
+	pass_ms(2 * DECAY_MS);
 	fake_fail(FAKE_PURGE, 1, 0);
 	assert_int_equal(pages_dirty(), 9000);
 	free_pages(pfn);
 	for (ms = 0; ms < DECAY_MS / 2; ms += DECAY_MS / 10) {
 		assert_true(pages_dirty() >= 9000 + 9000 * (DECAY_MS - ms) / DECAY_MS - 9000 / 4);
-		pass(DECAY_MS / 10);
+		pass_ms(DECAY_MS / 10);
 	}
 	pages_check(0);
 }
@@ -428,16 +419,16 @@ static void refused_purges_are_made_up_for(void)
 {
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
 	free_nr(9000);
-	pass(3 * DECAY_MS);
+	pass_ms(3 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 9000);
 	pages_check(0);
 	/* It is not tried at each step. */
 	assert_true(fake_calls(FAKE_PURGE) < 40);
 	fake_fail(FAKE_PURGE, 1, 0);
-	pass(8 * DECAY_MS);
+	pass_ms(8 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
@@ -454,7 +445,7 @@ static void refusals_keep_errno(void)
 		fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
 		errno = EDOM;
 		free_nr(5000);
-		pass(3 * DECAY_MS);
+		pass_ms(3 * DECAY_MS);
 		assert_true(fake_failed(FAKE_PURGE));
 		assert_int_equal(errno, EDOM);
 	}
@@ -465,9 +456,9 @@ static void larger_pages_of_the_system(void)
 	fake.page_size = 65536;
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	free_nr(9003);
-	pass(2 * DECAY_MS);
+	pass_ms(2 * DECAY_MS);
 	/* What is not a whole page of the system cannot go. */
 	assert_true(pages_dirty() < 16);
 	pages_check(0);
@@ -488,11 +479,11 @@ static void age_lazily(void)
 	options.decay_ms = DECAY_MS;
 	options.free = option_free_lazy;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
 	memset(pfn_to_virt(pfn), 0x5a, NR_LAZY << PAGE_SHIFT);
 	free_pages(pfn);
-	pass(2 * DECAY_MS);
+	pass_ms(2 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 }
 
@@ -511,7 +502,7 @@ static void given_lazily(void)
 		nr_stale += !is_zeroed(pfn + i, 1);
 	assert_in_range(nr_stale, NR_LAZY / 2 - unit / 2, NR_LAZY / 2 + unit / 2 + 1);
 	free_pages(pfn);
-	pass(2 * DECAY_MS);
+	pass_ms(2 * DECAY_MS);
 	assert_int_equal(pages_nr_backed(), 0);
 	/* Some of it as one block, some page by page through the lists. */
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, NR_LAZY / 2, 0);
@@ -603,7 +594,7 @@ static void steps_in_the_child(void)
 {
 	page_alloc_reinit_locks();
 	page_alloc_after_fork();
-	pass(2 * DECAY_MS);
+	pass_ms(2 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 }
 
@@ -611,10 +602,10 @@ static void a_child_ages(void)
 {
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(500);
+	pass_ms(500);
 	free_nr(9000);
 	unit_fork_at_purge(steps_in_the_child);
-	pass(DECAY_MS / 2);
+	pass_ms(DECAY_MS / 2);
 	assert_null(fake_on_purge);
 }
 

@@ -63,6 +63,15 @@ static inline u64 pages_dirty(void)
 	return t.dirty;
 }
 
+/* Lets the time pass in small steps, each looking at the clock. */
+static inline void pass_ms(u64 ms)
+{
+	while (ms--) {
+		fake.now_ms++;
+		reclaim_age();
+	}
+}
+
 /* A word at the start of each of the block's first and last pages tells its owner. */
 static inline void pages_mark(u64 pfn, u64 nr, u64 mark)
 {

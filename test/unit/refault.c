@@ -7,14 +7,6 @@
 #define DECAY_MS 1000
 #define LOAD 4096u /* pages */
 
-static void pass(u64 ms)
-{
-	while (ms--) {
-		fake.now_ms++;
-		reclaim_age();
-	}
-}
-
 static u64 take(u64 nr)
 {
 	return alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
@@ -25,9 +17,9 @@ static u64 round_of_load(u64 idle_ms)
 {
 	u64 before = stats_shared.purged_pages, pfn = take(LOAD);
 
-	pass(10);
+	pass_ms(10);
 	free_pages(pfn);
-	pass(idle_ms);
+	pass_ms(idle_ms);
 	return stats_shared.purged_pages - before;
 }
 
@@ -38,7 +30,7 @@ static void what_is_wanted_again_stays(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	assert_int_equal(round_of_load(2 * DECAY_MS), LOAD);
 	assert_int_equal(pages_dirty(), 0);
 	for (round = 0; round < 10; round++) {
@@ -56,14 +48,14 @@ static void not_for_ever(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	for (round = 0; round < 5; round++)
 		round_of_load(2 * DECAY_MS);
 	assert_true(pages_dirty() >= LOAD / 2);
-	pass(7 * DECAY_MS);
+	pass_ms(7 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 	/* Then all is as in the beginning. */
-	pass(10 * DECAY_MS);
+	pass_ms(10 * DECAY_MS);
 	assert_int_equal(round_of_load(2 * DECAY_MS), LOAD);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
@@ -76,11 +68,11 @@ static void not_beyond_a_pause(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	for (round = 0; round < 5; round++)
 		round_of_load(2 * DECAY_MS);
 	fake.now_ms += 2 * DECAY_MS;
-	pass(1);
+	pass_ms(1);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }
@@ -92,14 +84,14 @@ static void growth_is_no_refault(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	peak = take(LOAD);
 	for (i = 0; i < 20; i++) {
 		take(LOAD / 4);
-		pass(DECAY_MS / 10);
+		pass_ms(DECAY_MS / 10);
 	}
 	free_pages(peak);
-	pass(DECAY_MS * 12 / 10);
+	pass_ms(DECAY_MS * 12 / 10);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(20 * (LOAD / 4));
 }
@@ -111,13 +103,13 @@ static void trimmed_is_no_refault(void)
 
 	options.decay_ms = DECAY_MS;
 	pages_start();
-	pass(100);
+	pass_ms(100);
 	free_pages(take(LOAD));
 	assert_int_equal(reclaim_trim(0), (u64)LOAD << PAGE_SHIFT);
 	pfn = take(LOAD);
-	pass(DECAY_MS);
+	pass_ms(DECAY_MS);
 	free_pages(pfn);
-	pass(DECAY_MS * 12 / 10);
+	pass_ms(DECAY_MS * 12 / 10);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
 }

@@ -227,14 +227,6 @@ static void never(void)
 	assert_true(fake_calls(FAKE_SMALL) > 0);
 }
 
-static void pass(u64 ms)
-{
-	while (ms--) {
-		fake.now_ms++;
-		reclaim_age();
-	}
-}
-
 /* What is mapped anew is told again, each pageblock what it was told before. */
 static void told_again_when_renewed(void)
 {
@@ -390,11 +382,11 @@ static u64 dirty_after_ageing(unsigned nr)
 
 	for (i = 0; i < ARRAY_SIZE(block); i++)
 		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
-	pass(500);
+	pass_ms(500);
 	for (i = 0; i < ARRAY_SIZE(block); i++)
 		if (block[i] % PAGEBLOCK_PAGES / 64 < nr)
 			free_pages(block[i]);
-	pass(3000);
+	pass_ms(3000);
 	return reclaim_nr_dirty();
 }
 
