@@ -9,6 +9,7 @@ trap_programs = \
 	test/traps/extensions \
 	test/traps/fork \
 	test/traps/groups \
+	test/traps/heaps \
 	test/traps/interface \
 	test/traps/limits \
 	test/traps/mappings \
@@ -19,6 +20,7 @@ trap_programs = \
 	test/traps/plugin \
 	test/traps/reclaim \
 	test/traps/replaced \
+	test/traps/scopes \
 	test/traps/setuid \
 	test/traps/signals \
 	test/traps/sizes \
@@ -94,6 +96,11 @@ test_traps_fork_early_la_SOURCES = test/traps/fork-early.c test/traps/fork-early
 test_traps_fork_early_la_CFLAGS = $(TEST_CFLAGS)
 test_traps_fork_early_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
+test_traps_heaps_SOURCES = test/traps/heaps.c
+test_traps_heaps_CFLAGS = $(TEST_CFLAGS)
+test_traps_heaps_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_heaps_LDADD = test/lib/libtest.a
+
 test_traps_interface_SOURCES = test/traps/interface.c
 test_traps_interface_CFLAGS = $(TEST_CFLAGS)
 test_traps_interface_CPPFLAGS = $(TEST_CPPFLAGS)
@@ -143,6 +150,11 @@ test_traps_pages_SOURCES = test/traps/pages.c
 test_traps_pages_CFLAGS = $(TEST_CFLAGS)
 test_traps_pages_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_pages_LDADD = test/lib/libtest.a
+
+test_traps_scopes_SOURCES = test/traps/scopes.c
+test_traps_scopes_CFLAGS = $(TEST_CFLAGS)
+test_traps_scopes_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_scopes_LDADD = test/lib/libtest.a
 
 test_traps_setuid_SOURCES = test/traps/setuid.c
 test_traps_setuid_CFLAGS = $(TEST_CFLAGS)
