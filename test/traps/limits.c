@@ -24,22 +24,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "load.h"
 #include "trap.h"
-
-/* Larger requests fail cleanly, and the heap is as good as before. */
-static void survive_failure_of(size_t n)
-{
-	void *p = &p;
-
-	errno = 0;
-	CHECK(malloc(n) == NULL && errno == ENOMEM, "%zu bytes", n);
-	errno = 0;
-	CHECK(calloc(1, n) == NULL && errno == ENOMEM, "%zu bytes", n);
-	errno = 0;
-	CHECK(memalign(1 << 20, n) == NULL && errno == ENOMEM, "%zu bytes", n);
-	CHECK(posix_memalign(&p, 4096, n) == ENOMEM && p == &p, "%zu bytes", n);
-	CHECK(churn(n, 2000, 200, 20000) == NULL);
-}
 
 /* ENOMEM it is, whatever else was refused on the way: locked pages are not given back. */
 static void errno_of_a_failure(void)

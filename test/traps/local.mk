@@ -8,6 +8,7 @@ trap_programs = \
 	test/traps/deepbind \
 	test/traps/extensions \
 	test/traps/fork \
+	test/traps/fork-handlers \
 	test/traps/groups \
 	test/traps/heaps \
 	test/traps/interface \
@@ -83,13 +84,18 @@ test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
 test_traps_extensions_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_extensions_LDADD = test/lib/libtest.a
 
-test_traps_fork_SOURCES = test/traps/fork.c test/traps/fork-early.h
+test_traps_fork_SOURCES = test/traps/fork.c
 test_traps_fork_CFLAGS = $(TEST_CFLAGS)
 test_traps_fork_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_fork_LDADD = test/lib/libtest.a
+
+test_traps_fork_handlers_SOURCES = test/traps/fork-handlers.c test/traps/fork-early.h
+test_traps_fork_handlers_CFLAGS = $(TEST_CFLAGS)
+test_traps_fork_handlers_CPPFLAGS = $(TEST_CPPFLAGS)
 # By the file, as libtool would make a script of the program otherwise.
-test_traps_fork_LDADD = test/lib/libtest.a test/traps/.libs/fork-early.so
-test_traps_fork_DEPENDENCIES = test/lib/libtest.a test/traps/fork-early.la
-test_traps_fork_LDFLAGS = -Wl,-rpath,$(abs_top_builddir)/test/traps/.libs
+test_traps_fork_handlers_LDADD = test/lib/libtest.a test/traps/.libs/fork-early.so
+test_traps_fork_handlers_DEPENDENCIES = test/lib/libtest.a test/traps/fork-early.la
+test_traps_fork_handlers_LDFLAGS = -Wl,-rpath,$(abs_top_builddir)/test/traps/.libs
 
 check_LTLIBRARIES += test/traps/fork-early.la
 test_traps_fork_early_la_SOURCES = test/traps/fork-early.c test/traps/fork-early.h
