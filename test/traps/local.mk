@@ -21,6 +21,7 @@ trap_programs = \
 	test/traps/plugin \
 	test/traps/reclaim \
 	test/traps/replaced \
+	test/traps/sandbox \
 	test/traps/scopes \
 	test/traps/setuid \
 	test/traps/signals \
@@ -156,6 +157,11 @@ test_traps_pages_SOURCES = test/traps/pages.c
 test_traps_pages_CFLAGS = $(TEST_CFLAGS)
 test_traps_pages_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_pages_LDADD = test/lib/libtest.a
+
+test_traps_sandbox_SOURCES = test/traps/sandbox.c
+test_traps_sandbox_CFLAGS = $(TEST_CFLAGS)
+test_traps_sandbox_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_sandbox_LDADD = test/lib/libtest.a
 
 test_traps_scopes_SOURCES = test/traps/scopes.c
 test_traps_scopes_CFLAGS = $(TEST_CFLAGS)
