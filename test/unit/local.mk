@@ -32,6 +32,8 @@ UNIT_TESTS += \
 	test/unit/dirty \
 	test/unit/pcp \
 	test/unit/page_alloc \
+	test/unit/resize \
+	test/unit/highmem \
 	test/unit/page_threads \
 	test/unit/slowpath \
 	test/unit/reclaim \
@@ -83,6 +85,10 @@ test_unit_pcp_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_pcp_LDADD = $(UNIT_LDADD)
 test_unit_page_alloc_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_page_alloc_LDADD = $(UNIT_LDADD)
+test_unit_resize_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_resize_LDADD = $(UNIT_LDADD)
+test_unit_highmem_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_highmem_LDADD = $(UNIT_LDADD)
 test_unit_page_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_page_threads_LDADD = $(UNIT_LDADD)
 test_unit_slowpath_CPPFLAGS = $(UNIT_CPPFLAGS)

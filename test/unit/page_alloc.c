@@ -1,27 +1,12 @@
-/* Page allocation: exact sizes, alignment, zeroing, resizing in place, blocks of their own. */
+/* Page allocation: exact sizes, alignment, zeroing, pages given back and made anew. */
 #include "pages.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/options.h"
 #include "base/stats.h"
 #include "buddy/pcp.h"
 #include "os/os.h"
-#include "page_alloc/scope.h"
-
-static const bm_gfp_t kinds[] = { BM_GFP_KERNEL, BM_GFP_KERNEL | BM_GFP_MOVABLE,
-				  BM_GFP_KERNEL | BM_GFP_RECLAIMABLE };
-
-static void check_block(u64 pfn, u64 nr, unsigned align_order)
-{
-	assert_int_not_equal(pfn, 0);
-	assert_int_equal(pfn & (((u64)1 << align_order) - 1), 0);
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
-	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_PAGES);
-	assert_int_equal(pages_nr_dirty(pfn, nr), nr);
-}
 
 /* Each size leaves exactly its pages used; four generations live at a time. */
 static void every_size_is_exact(void)
@@ -37,10 +22,10 @@ static void every_size_is_exact(void)
 			free_pages(live[i]);
 			used -= nr[i];
 		}
-		live[i] = alloc_pages_exact(kinds[n % 3], n, 0);
+		live[i] = alloc_pages_exact(pages_of_kind(n), n, 0);
 		nr[i] = n;
 		used += n;
-		check_block(live[i], n, 0);
+		pages_check_block(live[i], n, 0);
 		pages_mark(live[i], n, n);
 		if (n < 600 || n % 16 == 0)
 			pages_check(used);
@@ -62,9 +47,9 @@ static void every_alignment(void)
 	most = fake.address_bits < 47 ? 12 : MAX_ORDER;
 	for (order = 0; order <= most; order++)
 		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-			u64 pfn = alloc_pages_exact(kinds[i % 3], sizes[i], order);
+			u64 pfn = alloc_pages_exact(pages_of_kind(i), sizes[i], order);
 
-			check_block(pfn, sizes[i], order);
+			pages_check_block(pfn, sizes[i], order);
 			used += sizes[i];
 			if (i % 2) {
 				free_pages(pfn);
@@ -102,7 +87,7 @@ static void every_order(void)
 	for (order = 0; order <= MAX_ORDER; order++) {
 		u64 pfn = alloc_pages(BM_GFP_KERNEL, order);
 
-		check_block(pfn, (u64)1 << order, order);
+		pages_check_block(pfn, (u64)1 << order, order);
 		free_pages(pfn);
 		pages_check(0);
 	}
@@ -151,11 +136,6 @@ static void errno_is_left_alone(void)
 	assert_int_equal(errno, EDOM);
 }
 
-static void fill_pages(u64 pfn, u64 nr, int byte)
-{
-	memset(pfn_to_virt(pfn), byte, nr << PAGE_SHIFT);
-}
-
 /* Whatever lay there before, a block asked for as zero is zero. */
 static void zero_means_zero(void)
 {
@@ -173,12 +153,12 @@ static void zero_means_zero(void)
 		if (random_below(&seed, 20) == 0)
 			reclaim_trim(0);
 		if (random_below(&seed, 2)) {
-			pfn[i] = alloc_pages_exact(kinds[round % 3] | BM_GFP_ZERO, nr, 0);
+			pfn[i] = alloc_pages_exact(pages_of_kind(round) | BM_GFP_ZERO, nr, 0);
 			assert_true(is_zero(pfn_to_virt(pfn[i]), nr << PAGE_SHIFT));
 		} else {
-			pfn[i] = alloc_pages_exact(kinds[round % 3], nr, 0);
+			pfn[i] = alloc_pages_exact(pages_of_kind(round), nr, 0);
 		}
-		fill_pages(pfn[i], nr, 0xa5);
+		pages_fill(pfn[i], nr, 0xa5);
 	}
 }
 
@@ -320,7 +300,7 @@ static void moved_pages_are_known_to_be_zero(void)
 	pages_start();
 	from = alloc_pages_exact(BM_GFP_KERNEL, 1024, PAGEBLOCK_ORDER);
 	to = alloc_pages_exact(BM_GFP_KERNEL, 1024, PAGEBLOCK_ORDER);
-	fill_pages(from, 1024, 3);
+	pages_fill(from, 1024, 3);
 	assert_int_equal(os_move_pages(pfn_to_virt(to), pfn_to_virt(from), 1024 << PAGE_SHIFT),
 			 OS_MOVED);
 	pages_moved(from, 1024);
@@ -333,145 +313,6 @@ static void moved_pages_are_known_to_be_zero(void)
 	assert_true(is_zero(pfn_to_virt(from), 1024 << PAGE_SHIFT));
 }
 
-static void shrinking_always_works(void)
-{
-	u64 pfn, nr;
-
-	pages_start();
-	for (nr = 1000; nr > 1; nr -= nr / 7 + 1) {
-		u64 less = nr - (nr / 7 + 1);
-
-		pfn = alloc_pages_exact(BM_GFP_KERNEL, nr, 0);
-		fill_pages(pfn, nr, 9);
-		if (!less)
-			break;
-		assert_true(resize_pages(pfn, less));
-		check_block(pfn, less, 0);
-		pages_check(less);
-		assert_int_equal(pfn_to_virt(pfn + less)[-1], 9);
-		assert_true(resize_pages(pfn, less));
-		free_pages(pfn);
-		pages_check(0);
-	}
-}
-
-static void growing_takes_what_is_free_behind(void)
-{
-	u64 pfn, next, nr;
-
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_KERNEL, 10, 0);
-	for (nr = 11; nr < 500; nr += nr / 3) {
-		fill_pages(pfn, pfn_to_page(pfn)->nr_pages, 7);
-		assert_true(resize_pages(pfn, nr));
-		check_block(pfn, nr, 0);
-		pages_check(nr);
-		assert_int_equal(*pfn_to_virt(pfn), 7);
-	}
-	nr = pfn_to_page(pfn)->nr_pages;
-	/* Somebody sits behind: no growth, and nothing changed. */
-	lock(&zone_table[0]->lock, LOCK_ZONE);
-	assert_true(zone_take_range_locked(zone_table[0], pfn + nr + 5, 1));
-	unlock(&zone_table[0]->lock, LOCK_ZONE);
-	next = memmap_heap_bytes();
-	assert_false(resize_pages(pfn, nr + 6));
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
-	pages_check(nr + 1);
-	assert_true(resize_pages(pfn, nr + 5));
-	pages_check(nr + 6);
-	/* Nor does the heap grow for what cannot be had. */
-	assert_false(resize_pages(pfn, nr + 5 + 4 * PAGEBLOCK_PAGES));
-	assert_int_equal(memmap_heap_bytes(), next);
-}
-
-/* The last block of the heap grows with it, until something is in the way. */
-static void growing_maps_what_is_behind(void)
-{
-	u64 pfn, nr = 3 * PAGEBLOCK_PAGES, end;
-
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
-	for (; nr < 40 * PAGEBLOCK_PAGES; nr += nr / 2) {
-		assert_true(resize_pages(pfn, nr));
-		check_block(pfn, nr, 0);
-		pages_check(nr);
-		pages_mark(pfn, nr, nr);
-	}
-	nr = pfn_to_page(pfn)->nr_pages;
-	end = window.span;
-	fake_foreign(window.span + pfn_to_virt(0), 1);
-	assert_false(resize_pages(pfn, nr + 2 * PAGEBLOCK_PAGES));
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
-	assert_int_equal(window.span, end);
-	pages_check(nr);
-	free_pages(pfn);
-	pages_check(0);
-}
-
-/* Random sizes up and down, with neighbours; contents stay, counts fit. */
-/* Within a scope without system calls nothing is mapped for it. */
-static void growing_in_a_scope(void)
-{
-	u64 pfn, calls;
-
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 3 * PAGEBLOCK_PAGES, 0);
-	calls = fake_calls(FAKE_MAP);
-	this_scope.flags = SCOPE_NOSYSCALL;
-	assert_false(resize_pages(pfn, 64 * PAGEBLOCK_PAGES));
-	assert_int_equal(fake_calls(FAKE_MAP), calls);
-	this_scope.flags = 0;
-	assert_true(resize_pages(pfn, 64 * PAGEBLOCK_PAGES));
-	assert_int_equal(fake_calls(FAKE_MAP) > calls, 1);
-}
-
-/* What is going to grow is put where the most warm memory lies, at its start, and reuses it. */
-static void a_growing_block_gets_room(void)
-{
-	const bm_gfp_t gfp = BM_GFP_KERNEL | BM_GFP_MOVABLE;
-	u64 wide, narrow, pfn, nr;
-
-	pages_start();
-	options.decay_ms = -1;
-	wide = alloc_pages_exact(gfp, 16 * PAGEBLOCK_PAGES + 300, 0);
-	alloc_pages_exact(gfp, 20, 0);
-	narrow = alloc_pages_exact(gfp, 400, 0);
-	alloc_pages_exact(gfp, 20, 0);
-	free_pages(wide);
-	free_pages(narrow);
-	/* The shortest run that is long enough, or the start of the longest. */
-	pfn = alloc_pages_exact(gfp, 380, 0);
-	assert_int_equal(pfn, narrow);
-	free_pages(pfn);
-	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 254, 0);
-	assert_int_equal(pfn, wide);
-	for (nr = 300; nr <= 16 * PAGEBLOCK_PAGES + 300; nr += 100)
-		assert_true(resize_pages(pfn, nr));
-	assert_int_equal(pages_nr_backed(), 16 * PAGEBLOCK_PAGES + 300 + 20 + 400 + 20);
-	/* No run is twice as long: as any other block. */
-	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 254, 0), narrow);
-}
-
-/* What it may grow into is not touched, and costs nothing: not a page, nor what a limit leaves. */
-static void room_is_free(void)
-{
-	const u64 large = (u64)1 << MAX_ORDER;
-	u64 pfn;
-
-	pages_start();
-	options.decay_ms = -1;
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | GFP_ROOMY, 1000, 0);
-	assert_int_equal(pages_nr_backed(), 1000);
-	/* A block that is mapped for itself has address space behind it. */
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | GFP_ROOMY, large - 512, 0);
-	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
-	assert_int_equal(pages_nr_backed(), 1000 + large - 512);
-	assert_int_equal(pfn_to_page(pfn)->private, (large - 512) / PAGEBLOCK_PAGES);
-	assert_true(resize_pages(pfn, large + large / 4));
-	free_pages(pfn);
-	pages_check(1000);
-}
-
 /* Small blocks of all kinds share the first pageblock; from the second on each kind has its own. */
 static void one_pageblock_is_shared(void)
 {
@@ -480,198 +321,17 @@ static void one_pageblock_is_shared(void)
 
 	pages_start();
 	for (i = 0; i < 3; i++)
-		pfn[i] = alloc_pages_exact(kinds[i], 9, 0);
+		pfn[i] = alloc_pages_exact(pages_of_kind(i), 9, 0);
 	for (i = 1; i < 3; i++)
 		assert_int_equal(pfn[i] / PAGEBLOCK_PAGES, pfn[0] / PAGEBLOCK_PAGES);
 	assert_int_equal(pfn_zone(pfn[0])->managed, PAGEBLOCK_PAGES);
-	alloc_pages_exact(kinds[0], PAGEBLOCK_PAGES - 32, 0);
+	alloc_pages_exact(pages_of_kind(0), PAGEBLOCK_PAGES - 32, 0);
 	for (i = 0; i < 3; i++)
-		pfn[i] = alloc_pages_exact(kinds[i], 20, 0);
+		pfn[i] = alloc_pages_exact(pages_of_kind(i), 20, 0);
 	other = pfn[1] / PAGEBLOCK_PAGES;
 	assert_int_not_equal(pfn[0] / PAGEBLOCK_PAGES, other);
 	assert_int_not_equal(pfn[2] / PAGEBLOCK_PAGES, other);
 	assert_int_equal(pfn_to_block(pfn[1])->migratetype, MIGRATE_MOVABLE);
-}
-
-/* What is going to be moved by page tables begins where a page of the system's does. */
-static void room_begins_with_a_page_of_the_system(void)
-{
-	const bm_gfp_t gfp = BM_GFP_KERNEL | BM_GFP_MOVABLE;
-	u64 first, wide, pfn;
-
-	fake.page_size = 65536;
-	pages_start();
-	options.decay_ms = -1;
-	first = alloc_pages_exact(gfp, 49, 0);
-	wide = alloc_pages_exact(gfp, 4 * PAGEBLOCK_PAGES + 303, 0);
-	assert_int_equal(wide, first + 49);
-	alloc_pages_exact(gfp, 20, 0);
-	free_pages(wide);
-	pfn = alloc_pages_exact(gfp | GFP_ROOMY, 256, 0);
-	assert_int_equal(pfn, round_up(wide, 16u));
-}
-
-static void random_resizing(void)
-{
-	uint64_t seed = unit_seed();
-	u64 pfn[30] = { 0 }, used = 0;
-	unsigned round, i;
-
-	pages_start();
-	for (round = 0; round < 8000; round++) {
-		u64 nr = 1 + random_below(&seed, random_below(&seed, 5) ? 60 : 1300);
-		u64 old;
-
-		i = (unsigned)random_below(&seed, 30);
-		old = pfn[i] ? pfn_to_page(pfn[i])->nr_pages : 0;
-		if (!pfn[i]) {
-			pfn[i] = alloc_pages_exact(kinds[i % 3], nr, 0);
-			used += nr;
-			pages_mark(pfn[i], nr, i);
-		} else if (random_below(&seed, 3)) {
-			assert_true(pages_are_marked(pfn[i], old, i));
-			if (resize_pages(pfn[i], nr)) {
-				used += nr - old;
-				assert_true(pages_are_marked(pfn[i], MIN(nr, old) == old ? old : 1,
-							     i));
-			} else {
-				assert_true(nr > old);
-			}
-			pages_mark(pfn[i], pfn_to_page(pfn[i])->nr_pages, i);
-		} else {
-			assert_true(pages_are_marked(pfn[i], old, i));
-			free_pages(pfn[i]);
-			used -= old;
-			pfn[i] = 0;
-		}
-		if (round % 50 == 0)
-			pages_check(used);
-	}
-	pages_check(used);
-}
-
-#define HUGE_PAGES (((u64)1 << MAX_ORDER) + 1)
-
-/* Beyond the largest buddy block: mapped for itself, unmapped when freed. */
-static void highmem_blocks(void)
-{
-	u64 pfn, other, heap, before = 0;
-
-	pages_start();
-	before = stats_shared.highmem_mapped;
-	other = alloc_pages_exact(BM_GFP_KERNEL, 1, 0);
-	heap = memmap_heap_bytes();
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE | BM_GFP_ZERO, HUGE_PAGES, 0);
-	assert_int_not_equal(pfn, 0);
-	assert_int_equal(stats_shared.highmem_mapped, before + 1);
-	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_HIGHMEM);
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, HUGE_PAGES);
-	assert_int_equal(memmap_heap_bytes(),
-			 heap + (round_up(HUGE_PAGES, PAGEBLOCK_PAGES) << PAGE_SHIFT));
-	assert_int_equal(*pfn_to_virt(pfn), 0);
-	assert_int_equal(pfn_to_virt(pfn + HUGE_PAGES)[-1], 0);
-	pages_mark(pfn, HUGE_PAGES, 1);
-	pages_check(1);
-	free_pages(pfn);
-	assert_int_equal(memmap_heap_bytes(), heap);
-	assert_false(fake_is_mapped(pfn_to_virt(pfn), PAGEBLOCK_SIZE));
-	assert_true(is_zero(pfn_to_page(pfn), sizeof(struct page)));
-	/* The place serves again, as anything. */
-	assert_int_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0), pfn);
-	free_pages(pfn);
-	pfn = alloc_pages_exact(BM_GFP_KERNEL, 5000, 0);
-	check_block(pfn, 5000, 0);
-	free_pages(pfn);
-	free_pages(other);
-	pages_check(0);
-}
-
-/* The backing of a block that grows and shrinks follows, and so do the counts. */
-static void check_highmem(u64 pfn, u64 nr, u64 heap)
-{
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
-	assert_int_equal(memmap_heap_bytes(), heap + (round_up(nr, PAGEBLOCK_PAGES) << PAGE_SHIFT));
-	assert_int_equal(pages_nr_backed(), nr);
-	assert_true(fake_is_mapped(pfn_to_virt(pfn), (size_t)nr << PAGE_SHIFT));
-	assert_false(fake_is_mapped(pfn_to_virt(pfn) + (round_up(nr, PAGEBLOCK_PAGES) << PAGE_SHIFT),
-				    PAGEBLOCK_SIZE));
-}
-
-static void highmem_blocks_are_resized(void)
-{
-	u64 pfn, heap;
-
-	pages_start();
-	heap = memmap_heap_bytes();
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
-	assert_true(resize_pages(pfn, HUGE_PAGES + PAGEBLOCK_PAGES - 1));
-	check_highmem(pfn, HUGE_PAGES + PAGEBLOCK_PAGES - 1, heap);
-	assert_true(resize_pages(pfn, HUGE_PAGES + 5 * PAGEBLOCK_PAGES));
-	check_highmem(pfn, HUGE_PAGES + 5 * PAGEBLOCK_PAGES, heap);
-	fake_fail(FAKE_MAP, 1, 3);
-	assert_false(resize_pages(pfn, 2 * HUGE_PAGES));
-	fake_fail(FAKE_MAP, 0, 0);
-	check_highmem(pfn, HUGE_PAGES + 5 * PAGEBLOCK_PAGES, heap);
-	assert_true(resize_pages(pfn, 1000));
-	check_highmem(pfn, 1000, heap);
-	/* At the limit of mappings the tail stays, empty. */
-	fake_fail(FAKE_UNMAP, 1, 1);
-	assert_true(resize_pages(pfn, 100));
-	assert_int_equal(pages_nr_backed(), 100);
-	assert_true(fake_is_mapped(pfn_to_virt(pfn), 1000 << PAGE_SHIFT));
-	free_pages(pfn);
-	assert_int_equal(memmap_heap_bytes(), heap);
-	assert_int_equal(pages_nr_backed(), 0);
-}
-
-/* What cannot be unmapped is not lost: the zone has it. */
-static void highmem_blocks_that_cannot_go(void)
-{
-	u64 pfn;
-
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
-	memset(pfn_to_virt(pfn), 1, 100 << PAGE_SHIFT);
-	fake_fail(FAKE_UNMAP, 1, 1);
-	free_pages(pfn);
-	pages_check(0);
-	assert_int_equal(pages_nr_backed(), 0);
-	assert_int_equal(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO,
-					   (u64)1 << MAX_ORDER, 0), pfn);
-	assert_true(is_zero(pfn_to_virt(pfn), 512 << PAGE_SHIFT));
-}
-
-/* Nor given back, as where it is locked: then it is not taken for zero. */
-static void highmem_blocks_that_cannot_go_and_hold_data(void)
-{
-	u64 pfn;
-
-	options.decay_ms = -1;
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
-	memset(pfn_to_virt(pfn), 1, 100 << PAGE_SHIFT);
-	fake_fail(FAKE_UNMAP, 1, 1);
-	fake_fail(FAKE_PURGE, 1, 100);
-	free_pages(pfn);
-	fake_fail(FAKE_PURGE, 0, 0);
-	pages_check(0);
-	assert_int_equal(pages_nr_dirty(pfn, 100), 100);
-}
-
-/* Without the flag the zone itself grows; an aligned one is aligned. */
-static void huge_blocks_of_the_zone_and_aligned_ones(void)
-{
-	u64 pfn;
-
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_KERNEL, HUGE_PAGES, 0);
-	check_block(pfn, HUGE_PAGES, 0);
-	pages_check(HUGE_PAGES);
-	free_pages(pfn);
-	pages_check(0);
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 16);
-	assert_int_equal(pfn % 65536, 0);
-	free_pages(pfn);
 }
 
 /* Of every order, and of any number of pages, clean ones while there are such. */
@@ -719,29 +379,10 @@ static void pages_for_writing_are_populated(void)
 	this_scope.flags = 0;
 }
 
-UNIT_MAIN(CASE(every_size_is_exact),
-	  CASE(missing_pages_are_given_back),
-	  CASE(cold_pages_are_clean),
-	  CASE(pages_for_writing_are_populated),
-	  CASE(every_alignment),
-	  CASE(alignments_beyond_the_zones),
-	  CASE(every_order),
-	  CASE(freed_pages_are_reused),
-	  CASE(errno_is_left_alone),
-	  CASE(zero_means_zero),
-	  CASE(known_zero_pages_are_not_cleared),
-	  CASE(with_nodes_what_is_moved_is_bound_again),
-	  CASE(moved_pages_are_known_to_be_zero),
-	  CASE(renewed_pages_are_given_back),
-	  CASE(with_nodes_what_is_renewed_is_bound_again),
-	  CASE(shrinking_always_works),
-	  CASE(growing_takes_what_is_free_behind),
-	  CASE(growing_maps_what_is_behind),
-	  CASE(growing_in_a_scope),
-	  CASE(a_growing_block_gets_room), CASE(room_is_free), CASE(one_pageblock_is_shared),
-	  CASE(room_begins_with_a_page_of_the_system),
-	  CASE(random_resizing),
-	  CASE(highmem_blocks),
-	  CASE(highmem_blocks_are_resized),
-	  CASE(highmem_blocks_that_cannot_go), CASE(highmem_blocks_that_cannot_go_and_hold_data),
-	  CASE(huge_blocks_of_the_zone_and_aligned_ones))
+UNIT_MAIN(CASE(every_size_is_exact), CASE(missing_pages_are_given_back), CASE(cold_pages_are_clean),
+	  CASE(pages_for_writing_are_populated), CASE(every_alignment),
+	  CASE(alignments_beyond_the_zones), CASE(every_order), CASE(freed_pages_are_reused),
+	  CASE(errno_is_left_alone), CASE(zero_means_zero), CASE(known_zero_pages_are_not_cleared),
+	  CASE(with_nodes_what_is_moved_is_bound_again), CASE(moved_pages_are_known_to_be_zero),
+	  CASE(renewed_pages_are_given_back), CASE(with_nodes_what_is_renewed_is_bound_again),
+	  CASE(one_pageblock_is_shared))

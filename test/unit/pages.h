@@ -2,6 +2,8 @@
 #ifndef BM_TEST_PAGES_H
 #define BM_TEST_PAGES_H
 
+#include <string.h>
+
 #include "invariants.h"
 #include "unit.h"
 
@@ -70,6 +72,30 @@ static inline void pass_ms(u64 ms)
 		fake.now_ms++;
 		reclaim_age();
 	}
+}
+
+/* Flags of requests of each mobility, in turns. */
+static inline bm_gfp_t pages_of_kind(u64 i)
+{
+	static const bm_gfp_t kinds[] = { BM_GFP_KERNEL, BM_GFP_KERNEL | BM_GFP_MOVABLE,
+					  BM_GFP_KERNEL | BM_GFP_RECLAIMABLE };
+
+	return kinds[i % ARRAY_SIZE(kinds)];
+}
+
+/* A block just handed out, of exactly so many pages. */
+static inline void pages_check_block(u64 pfn, u64 nr, unsigned align_order)
+{
+	assert_int_not_equal(pfn, 0);
+	assert_int_equal(pfn & (((u64)1 << align_order) - 1), 0);
+	assert_int_equal(pfn_to_page(pfn)->nr_pages, nr);
+	assert_int_equal(page_kind(pfn_to_page(pfn)), PAGE_PAGES);
+	assert_int_equal(pages_nr_dirty(pfn, nr), nr);
+}
+
+static inline void pages_fill(u64 pfn, u64 nr, int byte)
+{
+	memset(pfn_to_virt(pfn), byte, (size_t)nr << PAGE_SHIFT);
 }
 
 /* A word at the start of each of the block's first and last pages tells its owner. */
