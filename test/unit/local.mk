@@ -15,7 +15,8 @@ test_unit_libunit_a_SOURCES = $(CORE_SOURCES) src/os/os.h \
 	test/fake/fake_os.c test/fake/fake_os.h \
 	test/unit/buddy_model.c test/unit/buddy_model.h \
 	test/unit/files.h test/unit/invariants.c test/unit/invariants.h \
-	test/unit/memmap_check.h test/unit/pages.h test/unit/slabs.h test/unit/tcaches.h \
+	test/unit/memmap_check.h test/unit/pages.h test/unit/slabs.h test/unit/taken.h \
+	test/unit/tcaches.h \
 	test/unit/unit.c test/unit/unit.h
 test_unit_libunit_a_CPPFLAGS = $(UNIT_CPPFLAGS)
 
@@ -56,6 +57,8 @@ UNIT_TESTS += \
 	test/unit/empty \
 	test/unit/stack \
 	test/unit/tcache \
+	test/unit/sheaves \
+	test/unit/singles \
 	test/unit/tcache_threads \
 	test/unit/tcache_fork \
 	test/unit/transfer \
@@ -131,6 +134,10 @@ test_unit_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_stack_LDADD = $(UNIT_LDADD)
 test_unit_tcache_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_LDADD = $(UNIT_LDADD)
+test_unit_sheaves_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_sheaves_LDADD = $(UNIT_LDADD)
+test_unit_singles_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_singles_LDADD = $(UNIT_LDADD)
 test_unit_tcache_threads_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_threads_LDADD = $(UNIT_LDADD)
 test_unit_transfer_CPPFLAGS = $(UNIT_CPPFLAGS)
