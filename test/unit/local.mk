@@ -40,6 +40,7 @@ UNIT_TESTS += \
 	test/unit/reclaim \
 	test/unit/decay \
 	test/unit/refault \
+	test/unit/lazy \
 	test/unit/dropped \
 	test/unit/thp \
 	test/unit/limit \
@@ -112,6 +113,8 @@ test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
 test_unit_refault_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_refault_LDADD = $(UNIT_LDADD)
+test_unit_lazy_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_lazy_LDADD = $(UNIT_LDADD)
 test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_size_class_LDADD = $(UNIT_LDADD)
 test_unit_slab_CPPFLAGS = $(UNIT_CPPFLAGS)

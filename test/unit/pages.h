@@ -65,6 +65,12 @@ static inline u64 pages_dirty(void)
 	return t.dirty;
 }
 
+/* So many pages that hold data are free then, beside those that were. */
+static inline void free_nr(u64 nr)
+{
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0));
+}
+
 /* Lets the time pass in small steps, each looking at the clock. */
 static inline void pass_ms(u64 ms)
 {
