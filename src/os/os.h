@@ -1,6 +1,6 @@
 /*
  * rank 0: the system. Only the files of this folder make system calls; unit tests put
- * test/fake/fake_os.c in its place.
+ * test/fake in its place.
  *
  * Only os_thread_start and os_thread_join allocate. These two, os_pressure_open and os_abort
  * need libc to be up; all others are safe before that, in a signal handler and in a child

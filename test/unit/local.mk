@@ -12,7 +12,7 @@ UNIT_LDADD = test/unit/libunit.a test/lib/libtest.a $(CMOCKA_LIBS) -lpthread
 if HAVE_CMOCKA
 check_LIBRARIES += test/unit/libunit.a
 test_unit_libunit_a_SOURCES = $(CORE_SOURCES) src/os/os.h \
-	test/fake/fake_os.c test/fake/fake_os.h \
+	test/fake/fake_mapping.c test/fake/fake_os.c test/fake/fake_os.h test/fake/internal.h \
 	test/unit/buddy_model.c test/unit/buddy_model.h \
 	test/unit/files.h test/unit/invariants.c test/unit/invariants.h \
 	test/unit/memmap_check.h test/unit/pages.h test/unit/slabs.h test/unit/taken.h \
