@@ -48,6 +48,7 @@ UNIT_TESTS += \
 	test/unit/pressure \
 	test/unit/kswapd \
 	test/unit/zones \
+	test/unit/nodes \
 	test/unit/size_class \
 	test/unit/slab \
 	test/unit/slab_random \
@@ -151,6 +152,8 @@ test_unit_idle_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_idle_LDADD = $(UNIT_LDADD)
 test_unit_zones_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_zones_LDADD = $(UNIT_LDADD)
+test_unit_nodes_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_nodes_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)
