@@ -123,6 +123,68 @@ static void punched_lazily(void)
 	check_slab(pfn, class, used);
 }
 
+/* Which objects of a full slab stay: all but some of [from, to), and never all or none. */
+static void choose_used(uint64_t *seed, const struct size_class *sc, bool *used)
+{
+	u32 from = (u32)random_below(seed, sc->nr_objects), i;
+	u32 to = from + (u32)random_below(seed, sc->nr_objects - from) + 1;
+	bool any = false;
+
+	for (i = 0; i < sc->nr_objects; i++) {
+		used[i] = i < from || i >= to || !random_below(seed, sc->nr_objects);
+		/* A full slab is not looked at, an empty one goes whole. */
+		if (i == from)
+			used[i] = false;
+		any |= used[i];
+	}
+	if (!any)
+		used[sc->nr_objects - 1] = true;
+}
+
+/* What is handed out again is backed again, page by page. */
+static void take_again(u64 pfn, unsigned class, bool *used)
+{
+	const struct size_class *sc = &size_classes[class];
+	void *out;
+	u32 i;
+
+	for (i = 0; i < sc->nr_objects; i++) {
+		if (used[i])
+			continue;
+		assert_int_equal(slab_alloc(shards[0], class, &out, 1), 1);
+		assert_ptr_equal(out, objects[i]);
+		memset(out, (int)i + 1, sc->size);
+		used[i] = true;
+		check_slab(pfn, class, used);
+	}
+}
+
+static void punch_at_random_once(uint64_t *seed, unsigned class)
+{
+	const struct size_class *sc = &size_classes[class];
+	u64 pfn = full_slab(class), idle = 0, before;
+	bool used[MOST];
+	u32 i;
+
+	choose_used(seed, sc, used);
+	for (i = 0; i < sc->nr_objects; i++)
+		if (!used[i])
+			slab_free(shards[0], class, &objects[i], 1);
+	for (i = 0; i < sc->nr_pages; i++)
+		idle += page_is_idle(pfn, sc, used, i);
+	before = fake_purged_bytes();
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), idle);
+	assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);
+	check_slab(pfn, class, used);
+	/* Once is enough. */
+	before = fake_calls(FAKE_PURGE);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	assert_int_equal(fake_calls(FAKE_PURGE), before);
+	take_again(pfn, class, used);
+	slab_free(shards[0], class, objects, sc->nr_objects);
+	slab_shrink(GIVE_ALL);
+}
+
 static void punch_at_random(size_t page_size)
 {
 	uint64_t seed = unit_seed();
@@ -131,58 +193,9 @@ static void punch_at_random(size_t page_size)
 	fake.page_size = page_size;
 	options.decay_ms = -1;
 	slabs_start(1);
-	for (class = 0; class < NR_PACKED_CLASSES; class++) {
-		const struct size_class *sc = &size_classes[class];
-		bool used[MOST];
-		u32 i, from, to;
-		u64 pfn, idle = 0, before;
-		void *out;
-
-		if (sc->nr_pages <= unit())
-			continue;
-		for (round = 0; round < 4; round++) {
-			bool any = false;
-
-			pfn = full_slab(class);
-			from = (u32)random_below(&seed, sc->nr_objects);
-			to = from + (u32)random_below(&seed, sc->nr_objects - from) + 1;
-			for (i = 0; i < sc->nr_objects; i++) {
-				used[i] = i < from || i >= to ||
-					  !random_below(&seed, sc->nr_objects);
-				/* A full slab is not looked at, an empty one goes whole. */
-				if (i == from)
-					used[i] = false;
-				any |= used[i];
-			}
-			if (!any)
-				used[sc->nr_objects - 1] = true;
-			for (i = 0; i < sc->nr_objects; i++)
-				if (!used[i])
-					slab_free(shards[0], class, &objects[i], 1);
-			for (i = 0, idle = 0; i < sc->nr_pages; i++)
-				idle += page_is_idle(pfn, sc, used, i);
-			before = fake_purged_bytes();
-			assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), idle);
-			assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);
-			check_slab(pfn, class, used);
-			/* Once is enough. */
-			before = fake_calls(FAKE_PURGE);
-			assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
-			assert_int_equal(fake_calls(FAKE_PURGE), before);
-			/* What is handed out again is backed again, page by page. */
-			for (i = 0; i < sc->nr_objects; i++) {
-				if (used[i])
-					continue;
-				assert_int_equal(slab_alloc(shards[0], class, &out, 1), 1);
-				assert_ptr_equal(out, objects[i]);
-				memset(out, (int)i + 1, sc->size);
-				used[i] = true;
-				check_slab(pfn, class, used);
-			}
-			slab_free(shards[0], class, objects, sc->nr_objects);
-			slab_shrink(GIVE_ALL);
-		}
-	}
+	for (class = 0; class < NR_PACKED_CLASSES; class++)
+		for (round = 0; round < 4 && size_classes[class].nr_pages > unit(); round++)
+			punch_at_random_once(&seed, class);
 	slabs_check_gone(shards[0]);
 }
 
