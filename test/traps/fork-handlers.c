@@ -228,7 +228,7 @@ static const struct trap_case cases[] = {
 	  .conf = "hard_limit:128M" },
 	{ .name = "free_pages_are_the_child_s_too", .run = free_pages_are_the_child_s_too,
 	  .conf = "hard_limit:128M" },
-	{ .name = "early_handlers_may_wait", .run = early_handlers_may_wait },
+	{ .name = "early_handlers_may_wait", .run = early_handlers_may_wait, .seconds = 180 },
 	{ .name = "prepare_handler_forks", .run = prepare_handler_forks },
 	{ .name = "parent_handler_forks", .run = parent_handler_forks },
 	{ .name = "child_handler_forks", .run = child_handler_forks },

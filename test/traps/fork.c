@@ -486,7 +486,8 @@ static const struct trap_case cases[] = {
 #ifdef GLIBC_2_34
 	{ .name = "fork_without_handlers", .run = fork_without_handlers },
 	{ .name = "forks_of_one_thread", .run = forks_of_one_thread },
-	{ .name = "thread_of_another_c_library", .run = thread_of_another_c_library },
+	{ .name = "thread_of_another_c_library", .run = thread_of_another_c_library,
+	  .seconds = 180 },
 #endif
 };
 
