@@ -170,24 +170,30 @@ static u64 decay_allowance(void)
 	return allowed;
 }
 
+/* After a pause nothing that is idle was wanted for as long. */
+static void forget_refaults(void)
+{
+	decay.backed = pages_nr_backed();
+	decay.given = 0;
+	decay.lately = 0;
+	decay.keep = 0;
+}
+
 /* Steps after which a refault tells nothing any more of what is idle. */
 #define KEEP_STEPS (8 * DECAY_STEPS)
 
 /*
  * Pages that hold data now and did not at the last step were taken clean; had as many of those
- * given lately stayed, they would have served. After a pause nothing that is idle was wanted for
- * as long.
+ * given lately stayed, they would have served.
  */
 static void note_refaults(u64 steps)
 {
 	u64 backed = pages_nr_backed(), had = backed + decay.given, refaults;
 
-	if (steps > DECAY_STEPS) {
-		decay.lately = 0;
-		decay.keep = 0;
-	}
 	decay.lately += decay.given;
 	refaults = had > decay.backed ? MIN(had - decay.backed, decay.lately) : 0;
+	decay.backed = backed;
+	decay.given = 0;
 	decay.lately -= refaults;
 	decay.lately -= decay.lately * steps / KEEP_STEPS;
 	decay.keep -= MIN(decay.keep, decay.fade * steps);
@@ -195,8 +201,6 @@ static void note_refaults(u64 steps)
 		decay.keep += refaults;
 		decay.fade = decay.keep / KEEP_STEPS + 1;
 	}
-	decay.backed = backed;
-	decay.given = 0;
 }
 
 /* Pages that the step is to give back. */
@@ -213,7 +217,10 @@ static u64 decay_step(u64 steps, bool in_background)
 	shrink_layers_above(GIVE_IDLE);
 	drain_zones();
 	decay_pass(steps, in_background);
-	note_refaults(steps);
+	if (steps > DECAY_STEPS)
+		forget_refaults();
+	else
+		note_refaults(steps);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
 	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
@@ -268,6 +275,8 @@ static void decay_look(u64 now, bool in_background)
 		decay.rest = decay_step(steps, in_background);
 	/* A program that comes back after a pause pays for all of it. */
 	purge_rest(in_background || steps > DECAY_STEPS ? UINT64_MAX : BITE_PAGES);
+	if (steps > DECAY_STEPS)
+		forget_refaults();
 	__atomic_store_n(&decay.look_due_ms, decay.rest ? MIN(now + BITE_EVERY_MS, due) : due,
 			 __ATOMIC_RELAXED);
 }

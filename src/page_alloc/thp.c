@@ -92,6 +92,11 @@ static bool is_dense(const struct zone *zone)
 		__atomic_store_n(&first_peak, peak, __ATOMIC_RELAXED);
 		__atomic_store_n(&first_backed, backed, __ATOMIC_RELAXED);
 	}
+	/* A child of fork begins with a peak of its own. */
+	if (peak < __atomic_load_n(&first_peak, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&first_peak, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&first_backed, 0, __ATOMIC_RELAXED);
+	}
 	from = __atomic_load_n(&first_backed, __ATOMIC_RELAXED);
 	if (backed <= from)
 		return false;

@@ -77,6 +77,24 @@ static void not_beyond_a_pause(void)
 	pages_check(0);
 }
 
+/* Nor does a pause in the midst of it leave anything behind. */
+static void a_pause_ends_it(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass_ms(100);
+	free_pages(take(LOAD));
+	pass_ms(DECAY_MS / 2);
+	assert_in_range(pages_dirty(), 1, LOAD - 1);
+	fake.now_ms += 120 * DECAY_MS;
+	pass_ms(1);
+	assert_int_equal(pages_dirty(), 0);
+	free_pages(take(2 * LOAD));
+	pass_ms(DECAY_MS * 12 / 10);
+	assert_int_equal(pages_dirty(), 0);
+	pages_check(0);
+}
+
 /* A heap that only grows wants nothing again: a peak beside it melts in its time. */
 static void growth_is_no_refault(void)
 {
@@ -115,4 +133,5 @@ static void trimmed_is_no_refault(void)
 }
 
 UNIT_MAIN(CASE(what_is_wanted_again_stays), CASE(not_for_ever), CASE(not_beyond_a_pause),
+	  CASE(a_pause_ends_it),
 	  CASE(growth_is_no_refault), CASE(trimmed_is_no_refault))

@@ -136,6 +136,21 @@ static void the_peak_of_another_is_none(void)
 	assert_true(nr_huge() > 0);
 }
 
+/* A child of fork has its own again. */
+static void the_peak_of_a_child_is_its_own(void)
+{
+	fake.touch_ns = 100000;
+	fake.peak_rss = (u64)6000 << 20;
+	start(option_thp_auto, 0, false);
+	grow_to((u64)1600 << 20);
+	fake.peak_rss = (u64)100 << 20;
+	grow_to((u64)1800 << 20);
+	assert_int_equal(nr_huge(), 0);
+	fake.peak_rss = (u64)1900 << 20;
+	grow_to((u64)2000 << 20);
+	assert_true(nr_huge() > 0);
+}
+
 static void small_pages_are_no_huge_ones(void)
 {
 	assert_false(grows_by_huge_pages(3000, 2048));
@@ -419,7 +434,7 @@ static void small_pages_age_one_by_one(void)
 
 UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
 	  CASE(slow_ones_are_not), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
-	  CASE(the_peak_of_another_is_none),
+	  CASE(the_peak_of_another_is_none), CASE(the_peak_of_a_child_is_its_own),
 	  CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none),
 	  CASE(what_was_given_back_does_not_count),
 	  CASE(heaps_with_a_limit_do_not),
