@@ -117,6 +117,14 @@ static inline bool zone_ages(const struct zone *zone)
 	return zone->type != ZONE_DMA;
 }
 
+/* Pages that hold data: in use, or free and dirty. Unlocked, so close rather than exact. */
+static inline u64 zone_nr_backed(const struct zone *zone)
+{
+	return __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) -
+	       __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) +
+	       __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
+}
+
 void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus);
 
 /* Hands nr_blocks freshly mapped pageblocks to the zone. */

@@ -41,7 +41,7 @@ static struct {
 	u64 rest;	/* pages that are still to go of this step's */
 	u64 last_idle;
 	u64 stuck;	/* of last_idle, what the system would not take */
-	u64 backed;	/* pages, at the last step */
+	u64 backed;	/* pages in zones, at the last step */
 	u64 given;	/* by ageing, since then */
 	u64 lately;	/* of all given lately, those that were not taken again */
 	u64 keep;	/* refaults lately: so many idle pages stay */
@@ -170,10 +170,22 @@ static u64 decay_allowance(void)
 	return allowed;
 }
 
+/* Pages of zones that age which hold data, when nothing waits in a per-CPU list. */
+static u64 nr_backed_in_zones(void)
+{
+	u64 backed = 0;
+	unsigned i;
+
+	for (i = 0; i < nr_zones; i++)
+		if (zone_ages(zone_table[i]))
+			backed += zone_nr_backed(zone_table[i]);
+	return backed;
+}
+
 /* After a pause nothing that is idle was wanted for as long. */
 static void forget_refaults(void)
 {
-	decay.backed = pages_nr_backed();
+	decay.backed = nr_backed_in_zones();
 	decay.given = 0;
 	decay.lately = 0;
 	decay.keep = 0;
@@ -188,7 +200,7 @@ static void forget_refaults(void)
  */
 static void note_refaults(u64 steps)
 {
-	u64 backed = pages_nr_backed(), had = backed + decay.given, refaults;
+	u64 backed = nr_backed_in_zones(), had = backed + decay.given, refaults;
 
 	decay.lately += decay.given;
 	refaults = had > decay.backed ? MIN(had - decay.backed, decay.lately) : 0;
@@ -197,10 +209,11 @@ static void note_refaults(u64 steps)
 	decay.lately -= refaults;
 	decay.lately -= decay.lately * steps / KEEP_STEPS;
 	decay.keep -= MIN(decay.keep, decay.fade * steps);
-	if (refaults) {
-		decay.keep += refaults;
-		decay.fade = decay.keep / KEEP_STEPS + 1;
-	}
+	if (!decay.keep)
+		decay.fade = 0;
+	decay.keep += refaults;
+	/* Never slower than before: lest a few, for what only grows, hold back the whole. */
+	decay.fade = MAX(decay.fade, decay.keep / KEEP_STEPS + 1);
 }
 
 /* Pages that the step is to give back. */

@@ -82,13 +82,11 @@ static bool is_dense(const struct zone *zone)
 	static u64 first_peak, first_backed; /* relaxed atomics, as is the next */
 	static bool looked;
 	/* The zone's: blocks mapped for themselves have the system's policy. */
-	u64 backed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) -
-		     __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) +
-		     __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
-	u64 peak = os_peak_rss() >> PAGE_SHIFT, from;
+	u64 backed = zone_nr_backed(zone);
+	u64 peak = os_peak_rss() >> PAGE_SHIFT, all = pages_nr_backed(), from;
 
 	if (!__atomic_exchange_n(&looked, true, __ATOMIC_RELAXED) &&
-	    peak > backed + backed / 4 + BESIDE_HEAP) {
+	    peak > all + all / 4 + BESIDE_HEAP) {
 		__atomic_store_n(&first_peak, peak, __ATOMIC_RELAXED);
 		__atomic_store_n(&first_backed, backed, __ATOMIC_RELAXED);
 	}

@@ -21,15 +21,17 @@
 #define EMPTY_STEP ((u64)1 << 10)
 
 /* Of all single objects, and of one that had to go, this part. */
-#define EMPTY_SINGLE_MOST 16
+#define EMPTY_SINGLE_PART 16
 #define EMPTY_SINGLE_STEP 64
+/* A program that drops its data and waits keeps them. */
+#define EMPTY_SINGLE_MOST ((u64)32 << 20)
 
 static u64 most_empty(const struct shard *shard, const struct size_class *sc)
 {
 	u64 single = __atomic_load_n(&shard->single_bytes, __ATOMIC_RELAXED);
 
 	if (sc->nr_objects == 1)
-		return MAX(EMPTY_MOST_CUT, single / EMPTY_SINGLE_MOST);
+		return MAX(EMPTY_MOST_CUT, MIN(single / EMPTY_SINGLE_PART, EMPTY_SINGLE_MOST));
 	return cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
 }
 

@@ -297,7 +297,7 @@ static void thread_of_another_c_library(void)
 	*(void **)&join = dlsym(libc, "pthread_join");
 	CHECK(create && join);
 	CHECK(create(&thread, NULL, busy_thread, NULL) == 0);
-	for (int i = 0; i < 3000; i++) {
+	for (int i = 0; i < 1000; i++) {
 		pid_t pid = fork();
 
 		CHECK(pid >= 0);
