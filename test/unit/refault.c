@@ -7,6 +7,13 @@
 #define DECAY_MS 1000
 #define LOAD 4096u /* pages */
 
+static void start(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass_ms(100);
+}
+
 static u64 take(u64 nr)
 {
 	return alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, 0);
@@ -23,14 +30,23 @@ static u64 round_of_load(u64 idle_ms)
 	return stats_shared.purged_pages - before;
 }
 
+/* What a load left is idle, and stays for the next one. */
+static void start_with_refaults(void)
+{
+	unsigned round;
+
+	start();
+	for (round = 0; round < 5; round++)
+		round_of_load(2 * DECAY_MS);
+	assert_true(pages_dirty() >= LOAD / 2);
+}
+
 /* Idle for longer than decay_ms each time, and wanted again each time. */
 static void what_is_wanted_again_stays(void)
 {
 	u64 round, given = 0;
 
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
+	start();
 	assert_int_equal(round_of_load(2 * DECAY_MS), LOAD);
 	assert_int_equal(pages_dirty(), 0);
 	for (round = 0; round < 10; round++) {
@@ -44,14 +60,7 @@ static void what_is_wanted_again_stays(void)
 
 static void not_for_ever(void)
 {
-	unsigned round;
-
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
-	for (round = 0; round < 5; round++)
-		round_of_load(2 * DECAY_MS);
-	assert_true(pages_dirty() >= LOAD / 2);
+	start_with_refaults();
 	pass_ms(7 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 	/* Then all is as in the beginning. */
@@ -64,13 +73,7 @@ static void not_for_ever(void)
 /* Who makes no call for decay_ms does not want it. */
 static void not_beyond_a_pause(void)
 {
-	unsigned round;
-
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
-	for (round = 0; round < 5; round++)
-		round_of_load(2 * DECAY_MS);
+	start_with_refaults();
 	fake.now_ms += 2 * DECAY_MS;
 	pass_ms(1);
 	assert_int_equal(pages_dirty(), 0);
@@ -80,9 +83,7 @@ static void not_beyond_a_pause(void)
 /* Nor does a pause in the midst of it leave anything behind. */
 static void a_pause_ends_it(void)
 {
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
+	start();
 	free_pages(take(LOAD));
 	pass_ms(DECAY_MS / 2);
 	assert_in_range(pages_dirty(), 1, LOAD - 1);
@@ -100,9 +101,7 @@ static void growth_is_no_refault(void)
 {
 	u64 peak, i;
 
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
+	start();
 	peak = take(LOAD);
 	for (i = 0; i < 20; i++) {
 		take(LOAD / 4);
@@ -119,9 +118,7 @@ static void nor_are_mapped_blocks(void)
 {
 	u64 pfn;
 
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
+	start();
 	free_pages(take(LOAD));
 	pass_ms(DECAY_MS * 6 / 10);
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_HIGHMEM,
@@ -139,12 +136,7 @@ static void not_because_of_others(void)
 {
 	unsigned round;
 
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
-	for (round = 0; round < 5; round++)
-		round_of_load(2 * DECAY_MS);
-	assert_true(pages_dirty() >= LOAD / 2);
+	start_with_refaults();
 	for (round = 0; round < 80; round++) {
 		alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_COLD, 1, 0);
 		pass_ms(DECAY_MS / 10);
@@ -158,9 +150,7 @@ static void trimmed_is_no_refault(void)
 {
 	u64 pfn;
 
-	options.decay_ms = DECAY_MS;
-	pages_start();
-	pass_ms(100);
+	start();
 	free_pages(take(LOAD));
 	assert_int_equal(reclaim_trim(0), (u64)LOAD << PAGE_SHIFT);
 	pfn = take(LOAD);

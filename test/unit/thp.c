@@ -5,6 +5,7 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/watch.h"
 
+#define MIB ((u64)1 << 20)
 #define MOVABLE (BM_GFP_KERNEL | BM_GFP_MOVABLE)
 
 static void start(unsigned thp, u64 hard_limit, bool unasked)
@@ -35,14 +36,14 @@ static void large_heaps_get_them(void)
 	u64 pfn;
 
 	start(option_thp_auto, 0, false);
-	grow_to((u64)64 << 20);
+	grow_to(64 * MIB);
 	/* A system that uses none unasked is told nothing until then. */
 	assert_int_equal(nr_huge() + fake_calls(FAKE_SMALL), 0);
 	/* None is to be had: one more try for each time the heap is half as large again. */
 	grow_to((u64)1 << 30);
 	assert_in_range(nr_huge(), 5, 8);
 	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 1, 0))->thp, THP_DEFAULT);
-	grow_to((u64)1300 << 20);
+	grow_to(1300 * MIB);
 	assert_true(nr_huge() > 8);
 	/* For itself alone: the program knows how dense it is. */
 	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, ((u64)1 << MAX_ORDER) + 1, 0);
@@ -57,7 +58,7 @@ static bool grows_by_huge_pages(u64 ns, u64 nr)
 
 	start(option_thp_auto, 0, false);
 	fake.touch_ns = ns;
-	grow_to((u64)64 << 20);
+	grow_to(64 * MIB);
 	assert_null(fake.touched);
 	backed = pages_nr_backed();
 	pfn = alloc_pages_exact(MOVABLE, nr, 0);
@@ -84,7 +85,7 @@ static void the_first_one_is_poisoned(void)
 	options.page_poison = true;
 	page_watch_update();
 	fake.touch_ns = 300000;
-	grow_to((u64)64 << 20);
+	grow_to(64 * MIB);
 	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 2048, 0))->thp, THP_HUGE);
 	assert_string_equal(fake_output(), "");
 }
@@ -94,14 +95,14 @@ static void buffers_get_none(void)
 {
 	start(option_thp_auto, 0, false);
 	fake.touch_ns = 300000;
-	while (zone_table[0]->managed << PAGE_SHIFT < (u64)120 << 20)
+	while (zone_table[0]->managed << PAGE_SHIFT < 120 * MIB)
 		assert_int_not_equal(alloc_pages_exact(MOVABLE, 256, 0), 0);
 	assert_null(fake.touched);
 	assert_int_equal(nr_huge(), 0);
 	/* Pages for slabs are no buffers. */
 	while (!fake.touched)
 		assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 16, 0), 0);
-	assert_in_range(zone_table[0]->managed << PAGE_SHIFT, (u64)120 << 20, (u64)160 << 20);
+	assert_in_range(zone_table[0]->managed << PAGE_SHIFT, 120 * MIB, 160 * MIB);
 }
 
 static void slow_ones_are_not(void)
@@ -109,46 +110,47 @@ static void slow_ones_are_not(void)
 	assert_false(grows_by_huge_pages(4000000, 2048));
 }
 
+/* With such a peak a heap that grows to `to` bytes gets no huge page. */
+static void check_none(u64 peak, u64 to)
+{
+	fake.touch_ns = 100000;
+	fake.peak_rss = peak;
+	start(option_thp_auto, 0, false);
+	grow_to(to);
+	assert_int_equal(nr_huge(), 0);
+}
+
+/* With such a peak it gets some. */
+static void check_some(u64 peak, u64 to)
+{
+	fake.peak_rss = peak;
+	grow_to(to);
+	assert_true(nr_huge() > 0);
+}
+
 /* What programs are given and do not touch is no reason for huge pages. */
 static void sparse_heaps_get_none(void)
 {
-	fake.touch_ns = 100000;
-	fake.peak_rss = (u64)40 << 20;
-	start(option_thp_auto, 0, false);
-	grow_to((u64)1300 << 20);
-	assert_int_equal(nr_huge(), 0);
-	fake.peak_rss = (u64)1000 << 20;
-	grow_to((u64)1600 << 20);
-	assert_true(nr_huge() > 0);
+	check_none(40 * MIB, 1300 * MIB);
+	check_some(1000 * MIB, 1600 * MIB);
 }
 
 /* A process begins with the peak of the one that started it, which says nothing of its heap. */
 static void the_peak_of_another_is_none(void)
 {
-	fake.touch_ns = 100000;
-	fake.peak_rss = (u64)6000 << 20;
-	start(option_thp_auto, 0, false);
-	grow_to((u64)1600 << 20);
-	assert_int_equal(nr_huge(), 0);
+	check_none(6000 * MIB, 1600 * MIB);
 	/* Beyond that it is its own: both grow together. */
-	fake.peak_rss += (u64)1700 << 20;
-	grow_to((u64)2000 << 20);
-	assert_true(nr_huge() > 0);
+	check_some(7700 * MIB, 2000 * MIB);
 }
 
 /* A child of fork has its own again. */
 static void the_peak_of_a_child_is_its_own(void)
 {
-	fake.touch_ns = 100000;
-	fake.peak_rss = (u64)6000 << 20;
-	start(option_thp_auto, 0, false);
-	grow_to((u64)1600 << 20);
-	fake.peak_rss = (u64)100 << 20;
-	grow_to((u64)1800 << 20);
+	check_none(6000 * MIB, 1600 * MIB);
+	fake.peak_rss = 100 * MIB;
+	grow_to(1800 * MIB);
 	assert_int_equal(nr_huge(), 0);
-	fake.peak_rss = (u64)1900 << 20;
-	grow_to((u64)2000 << 20);
-	assert_true(nr_huge() > 0);
+	check_some(1900 * MIB, 2000 * MIB);
 }
 
 static void small_pages_are_no_huge_ones(void)
@@ -181,7 +183,7 @@ static void what_was_given_back_does_not_count(void)
 static void heaps_with_a_limit_do_not(void)
 {
 	start(option_thp_auto, (u64)1 << 40, false);
-	grow_to((u64)1300 << 20);
+	grow_to(1300 * MIB);
 	assert_int_equal(nr_huge(), 0);
 }
 
@@ -191,7 +193,7 @@ static void check_growth(enum thp first, enum thp later)
 	u64 pfn = alloc_pages_exact(MOVABLE, 1, 0);
 
 	assert_int_equal(pfn_to_block(pfn)->thp, first);
-	grow_to((u64)32 << 20);
+	grow_to(32 * MIB);
 	pfn = alloc_pages_exact(MOVABLE, 2048, 0);
 	assert_int_equal(pfn_to_block(pfn)->thp, later);
 	assert_int_equal(nr_huge(), 0);
@@ -229,7 +231,7 @@ static void unasked_but_never(void)
 static void always(void)
 {
 	start(option_thp_always, (u64)1 << 40, false);
-	grow_to((u64)1300 << 20);
+	grow_to(1300 * MIB);
 	assert_true(nr_huge() > 0);
 	assert_int_equal(fake_calls(FAKE_SMALL), 0);
 }
@@ -237,7 +239,7 @@ static void always(void)
 static void never(void)
 {
 	start(option_thp_never, 0, false);
-	grow_to((u64)1300 << 20);
+	grow_to(1300 * MIB);
 	assert_int_equal(nr_huge(), 0);
 	assert_true(fake_calls(FAKE_SMALL) > 0);
 }
@@ -416,7 +418,7 @@ static void hot_huge_pages_stay_whole(void)
 static void hot_ones_of_the_system_too(void)
 {
 	start(option_thp_auto, 0, true);
-	grow_to((u64)32 << 20);
+	grow_to(32 * MIB);
 	assert_int_equal(dirty_after_ageing(3), 16 * 3 * 64);
 }
 
