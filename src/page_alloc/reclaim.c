@@ -182,7 +182,13 @@ static u64 nr_backed_in_zones(void)
 	return backed;
 }
 
-/* After a pause nothing that is idle was wanted for as long. */
+/* Nobody looked for decay_ms: all that is idle now was so all the time. */
+static bool is_pause(u64 steps)
+{
+	return steps > DECAY_STEPS;
+}
+
+/* After a pause: nothing of it was wanted again. */
 static void forget_refaults(void)
 {
 	decay.backed = nr_backed_in_zones();
@@ -230,14 +236,13 @@ static u64 decay_step(u64 steps, bool in_background)
 	shrink_layers_above(GIVE_IDLE);
 	drain_zones();
 	decay_pass(steps, in_background);
-	if (steps > DECAY_STEPS)
+	if (is_pause(steps))
 		forget_refaults();
 	else
 		note_refaults(steps);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
-	/* After a pause of decay_ms all that could be given has been idle for so long. */
 	if (reclaim_nr_dirty() >= floor)
-		shrinkers_give(steps > DECAY_STEPS ? GIVE_AGED : GIVE_IDLE, UINT64_MAX);
+		shrinkers_give(is_pause(steps) ? GIVE_AGED : GIVE_IDLE, UINT64_MAX);
 	allowed = MAX(decay_allowance(), MAX(decay.keep, floor));
 	/* What is stuck must not pass for what has aged: younger pages would go in its place. */
 	idle = decay.last_idle - MIN(decay.stuck, decay.last_idle);
@@ -287,8 +292,8 @@ static void decay_look(u64 now, bool in_background)
 	if (steps)
 		decay.rest = decay_step(steps, in_background);
 	/* A program that comes back after a pause pays for all of it. */
-	purge_rest(in_background || steps > DECAY_STEPS ? UINT64_MAX : BITE_PAGES);
-	if (steps > DECAY_STEPS)
+	purge_rest(in_background || is_pause(steps) ? UINT64_MAX : BITE_PAGES);
+	if (is_pause(steps))
 		forget_refaults();
 	__atomic_store_n(&decay.look_due_ms, decay.rest ? MIN(now + BITE_EVERY_MS, due) : due,
 			 __ATOMIC_RELAXED);

@@ -28,11 +28,12 @@
 
 static u64 most_empty(const struct shard *shard, const struct size_class *sc)
 {
-	u64 single = __atomic_load_n(&shard->single_bytes, __ATOMIC_RELAXED);
+	u64 part;
 
-	if (sc->nr_objects == 1)
-		return MAX(EMPTY_MOST_CUT, MIN(single / EMPTY_SINGLE_PART, EMPTY_SINGLE_MOST));
-	return cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
+	if (sc->nr_objects > 1)
+		return cut_to_measure(sc) ? EMPTY_MOST_CUT : EMPTY_MOST;
+	part = __atomic_load_n(&shard->single_bytes, __ATOMIC_RELAXED) / EMPTY_SINGLE_PART;
+	return MAX(EMPTY_MOST_CUT, MIN(part, EMPTY_SINGLE_MOST));
 }
 
 bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc)
@@ -103,8 +104,8 @@ void slab_shrink(enum give how)
 
 	for (s = 0; s < nr; s++) {
 		slab_shrink_transfer(shards[s], how);
-		halve_budget(&shards[s]->packed);
-		halve_budget(&shards[s]->single);
+		halve_budget(&shards[s]->empty_packed);
+		halve_budget(&shards[s]->empty_single);
 		for (class = 0; class < NR_CLASSES; class++) {
 			struct cache_node *node = &shards[s]->nodes[class];
 			u32 idle;

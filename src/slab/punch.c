@@ -284,7 +284,7 @@ void slab_punch_after_fork(void)
 			node->nr_free += sc->nr_objects;
 			node->nr_gone--;
 			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
-			punch.shard->packed.bytes += (u64)sc->nr_pages << PAGE_SHIFT;
+			punch.shard->empty_packed.bytes += (u64)sc->nr_pages << PAGE_SHIFT;
 			pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 		}
 	}

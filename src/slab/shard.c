@@ -161,8 +161,8 @@ unsigned shard_users(struct shard *shard)
 void shard_clear(struct shard *shard)
 {
 	memset(shard->nodes, 0, sizeof(shard->nodes));
-	shard->packed.bytes = 0;
-	shard->single.bytes = 0;
+	shard->empty_packed.bytes = 0;
+	shard->empty_single.bytes = 0;
 	shard->single_bytes = 0;
 }
 

@@ -337,7 +337,7 @@ static void *alloc_kept_single(struct shard *shard, unsigned class)
 	void *object;
 
 	/* Not to read a page of nodes before it is written: it would be faulted twice. */
-	if (!__atomic_load_n(&shard->single.bytes, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&shard->empty_single.bytes, __ATOMIC_RELAXED))
 		return NULL;
 	for (c = class; c <= last; c++) {
 		if (!__atomic_load_n(&shard->nodes[c].nr_empty, __ATOMIC_RELAXED))

@@ -62,8 +62,8 @@ struct shard {
 	bool retired;	/* private, without a purpose; LOCK_SHARDS, bm_heap_destroy looks without */
 	struct shard *next_spare; /* of those without a purpose; LOCK_SHARDS */
 	/* Off the line that every thread reads for each of the shard's objects that it frees. */
-	struct empties packed __attribute__((aligned(CACHE_LINE)));
-	struct empties single; /* slabs of one object */
+	struct empties empty_packed __attribute__((aligned(CACHE_LINE)));
+	struct empties empty_single; /* slabs of one object */
 	u64 single_bytes; /* of all slabs of one object, used or empty; relaxed atomic */
 	struct transfer transfer;	/* of shards that are not private; refills look at nr */
 	struct cache_node nodes[NR_CLASSES];
@@ -187,7 +187,7 @@ void slab_transferred(const struct shard *shard, u64 *objects, u64 *bytes);
 
 static inline struct empties *shard_empties(struct shard *shard, const struct size_class *sc)
 {
-	return sc->nr_objects == 1 ? &shard->single : &shard->packed;
+	return sc->nr_objects == 1 ? &shard->empty_single : &shard->empty_packed;
 }
 
 /* Slabs of the node, for any thread. One may be gone before it was counted. */

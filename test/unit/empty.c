@@ -5,7 +5,10 @@
 #define MANY 1024u /* 128 MiB */
 #define MOST_SMALL ((u64)MAX_CLASS_SIZE)
 
-static void *objects[MANY];
+#define ALL (8 * MANY) /* 1 GiB */
+#define MOST_OF_ALL ((u64)32 << 20)
+
+static void *objects[ALL];
 
 static void take_all(unsigned n)
 {
@@ -41,7 +44,7 @@ static void few_of_few(void)
 	raise_budget(16);
 	for (i = 0; i < 32; i++)
 		give(i);
-	assert_in_range(shards[0]->single.bytes, MOST_SMALL / 2, MOST_SMALL);
+	assert_in_range(shards[0]->empty_single.bytes, MOST_SMALL / 2, MOST_SMALL);
 	slabs_check(shards[0]);
 	slabs_check_gone(shards[0]);
 }
@@ -57,17 +60,34 @@ static void a_part_of_many(void)
 	raise_budget(MANY / 4);
 	for (i = 0; i < MANY / 4; i++)
 		give(i);
-	kept = shards[0]->single.bytes / size_classes[CLASS].size;
+	kept = shards[0]->empty_single.bytes / size_classes[CLASS].size;
 	assert_in_range(kept, MANY / 20, MANY / 16);
 	slabs_check(shards[0]);
 	made = shards[0]->nodes[CLASS].nr_made;
 	take_all((unsigned)kept);
 	assert_int_equal(shards[0]->nodes[CLASS].nr_made, made);
-	assert_int_equal(shards[0]->single.bytes, 0);
+	assert_int_equal(shards[0]->empty_single.bytes, 0);
 	for (i = 0; i < kept; i++)
 		give(i);
 	for (i = MANY / 4; i < MANY; i++)
 		give(i);
+	slabs_check_gone(shards[0]);
+}
+
+/* Of however many: a program may drop all of them, and wait. */
+static void bounded_for_all(void)
+{
+	unsigned i;
+
+	slabs_start(1);
+	take_all(ALL);
+	raise_budget(MANY);
+	for (i = 0; i < ALL; i++) {
+		give(i);
+		assert_true(shards[0]->empty_single.bytes <= MOST_OF_ALL);
+	}
+	assert_true(shards[0]->empty_single.bytes > MOST_OF_ALL / 2);
+	slabs_check(shards[0]);
 	slabs_check_gone(shards[0]);
 }
 
@@ -82,15 +102,16 @@ static void apart_from_small_ones(void)
 	raise_budget(MANY / 4);
 	for (i = 0; i < MANY / 4; i++)
 		give(i);
-	assert_true(shards[0]->single.bytes > MOST_SMALL);
+	assert_true(shards[0]->empty_single.bytes > MOST_SMALL);
 	while (got < ARRAY_SIZE(small))
 		got += slab_alloc(shards[0], CLASS_64, small + got, ARRAY_SIZE(small) - got);
 	slab_free(shards[0], CLASS_64, small, got);
-	assert_true(shards[0]->packed.bytes);
+	assert_true(shards[0]->empty_packed.bytes);
 	slabs_check(shards[0]);
 	for (i = MANY / 4; i < MANY; i++)
 		give(i);
 	slabs_check_gone(shards[0]);
 }
 
-UNIT_MAIN(CASE(few_of_few), CASE(a_part_of_many), CASE(apart_from_small_ones))
+UNIT_MAIN(CASE(few_of_few), CASE(a_part_of_many), CASE(bounded_for_all),
+	  CASE(apart_from_small_ones))

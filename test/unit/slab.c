@@ -350,7 +350,7 @@ static void empty_slabs_are_kept_for_a_while(void)
 			all += slab_alloc(shards[0], CLASS_1024, objects + all, 32);
 		for (i = 0; i < all; i++)
 			slab_free(shards[0], CLASS_1024, &objects[i * 7919ull % all], 1);
-		assert_true(shards[0]->packed.bytes <= 4 << 20);
+		assert_true(shards[0]->empty_packed.bytes <= 4 << 20);
 		slabs_check(shards[0]);
 	}
 	slabs_check_gone(shards[0]);

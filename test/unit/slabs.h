@@ -36,8 +36,8 @@ static inline void slabs_check(struct shard *shard)
 		single += node->nr_empty * bytes;
 		all_single += node_nr_slabs(node) * bytes;
 	}
-	assert_int_equal(shard->packed.bytes, packed);
-	assert_int_equal(shard->single.bytes, single);
+	assert_int_equal(shard->empty_packed.bytes, packed);
+	assert_int_equal(shard->empty_single.bytes, single);
 	assert_int_equal(shard->single_bytes, all_single);
 }
 
@@ -50,7 +50,7 @@ static inline void slabs_check_gone(struct shard *shard)
 
 	slab_shrink(GIVE_ALL);
 	slabs_check(shard);
-	assert_int_equal(shard->packed.bytes + shard->single_bytes, 0);
+	assert_int_equal(shard->empty_packed.bytes + shard->single_bytes, 0);
 	for (class = 0; class < NR_CLASSES; class++) {
 		slab_class_totals(class, &t);
 		assert_int_equal(t.slabs, 0);

@@ -140,7 +140,7 @@ static void others_are_not_sparse(void)
 	tcache_flush(this_tcache);
 	assert_true(shards[0]->nodes[CLASS].nr_free * 512 > SPARSE_LEAST);
 	assert_false(slab_is_sparse(shards[0], CLASS));
-	shards[0]->packed.budget = 2 * SPARSE_LEAST;
+	shards[0]->empty_packed.budget = 2 * SPARSE_LEAST;
 	for (i = 0; i < ARRAY_SIZE(objects); i++)
 		if (i % 3)
 			cache_free(objects[i]);
