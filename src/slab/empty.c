@@ -62,6 +62,7 @@ void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struc
 			   __ATOMIC_RELAXED);
 	__atomic_store_n(&node->nr_empty, node->nr_empty - 1, __ATOMIC_RELAXED);
 	node->empty_low = MIN(node->empty_low, node->nr_empty);
+	node->changes++;
 }
 
 static void halve_budget(struct empties *empties)

@@ -285,6 +285,7 @@ static fast_inline unsigned free_batch(struct shard *shard, unsigned class, void
 		}
 	}
 	node->nr_free += done - counted;
+	node->changes++;
 	return done;
 }
 

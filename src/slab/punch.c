@@ -188,14 +188,32 @@ static unsigned put_back_isolated(struct cache_node *node, const struct size_cla
 	return empty;
 }
 
+static u32 node_changes(struct cache_node *node)
+{
+	u32 changes;
+
+	lock(&node->lock, LOCK_NODE);
+	changes = node->changes;
+	unlock(&node->lock, LOCK_NODE);
+	return changes;
+}
+
+/*
+ * A walk of the whole list that finds no hole is not made again before something changes: who fails
+ * at a limit, drops a little and tries again would spend all its time with them.
+ */
 static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 most)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
+	bool more, found = false;
 	u64 given = 0;
-	bool more;
+	u32 changes;
 
 	if (sc->nr_pages <= system_page_pages() || !node_nr_slabs(node))
+		return 0;
+	changes = node_changes(node);
+	if (changes == node->without_holes)
 		return 0;
 	punch.shard = shard;
 	punch.class = class;
@@ -205,6 +223,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		more = isolate_slabs(node, sc, how);
 		if (!punch.nr)
 			continue;
+		found = true;
 		for (i = 0; i < punch.nr && given < most; i++)
 			given += punch_slab(isolated.pfn[i], isolated.map[i], sc, how);
 		lock(&node->lock, LOCK_NODE);
@@ -213,6 +232,8 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
 		slab_release(isolated.pfn, empty, class);
 	} while (how != GIVE_IDLE && more && given < most);
+	if (how != GIVE_IDLE && !found)
+		node->without_holes = changes;
 	return given;
 }
 

@@ -80,6 +80,7 @@ static void publish_slab(struct shard *shard, unsigned class, u64 pfn)
 	lock(&node->lock, LOCK_NODE);
 	write_tags(pfn, &size_classes[class], tag);
 	node->nr_free += left;
+	node->changes++;
 	pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 	unlock(&node->lock, LOCK_NODE);
 }

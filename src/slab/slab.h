@@ -36,6 +36,8 @@ struct cache_node {
 	u64 nr_made;	/* slabs; relaxed atomic */
 	u64 nr_gone;	/* of these; others read it, relaxed */
 	u64 nr_free;	/* objects in partial and isolated slabs; others read it, relaxed */
+	u32 changes;	/* so often a page may have become a hole (punch.c) */
+	u32 without_holes; /* `changes` when there was none; punch.c's */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Objects of the shard that strangers freed, for its threads (transfer.c). */

@@ -455,6 +455,51 @@ static void a_refused_page_stays(void)
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 }
 
+/* Whether the next walk would look at the slabs of the class. */
+static bool would_look(void)
+{
+	const struct cache_node *node = &shards[0]->nodes[CLASS_A];
+
+	return node->changes != node->without_holes;
+}
+
+/* A list without a hole is not walked again, until there may be one by any of three ways. */
+static void a_vain_walk_is_not_repeated(void)
+{
+	const struct size_class *sc = &size_classes[CLASS_A];
+
+	start();
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 1);
+	assert_true(would_look());
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	assert_false(would_look());
+	/* Objects come back. */
+	slab_free(shards[0], CLASS_A, objects + 1, 7);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	assert_false(would_look());
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, objects, 8), 8);
+	/* A new slab of which little is taken. */
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, objects, 1), 1);
+	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) > 0);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	/* An empty one is in use again. */
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, objects + 1, sc->nr_objects - 1u),
+			 sc->nr_objects - 1);
+	slab_free(shards[0], CLASS_A, objects, sc->nr_objects);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	assert_false(would_look());
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, objects, 1), 1);
+	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) > 0);
+	/* Who wants no more than it found does not know of the rest. */
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, objects + 1, 8), 8);
+	slab_free(shards[0], CLASS_A, objects + 1, 8);
+	assert_true(slab_punch(GIVE_ALL, 1) > 0);
+	assert_true(would_look());
+	slabs_check(shards[0]);
+}
+
 UNIT_MAIN(CASE(punched_lazily),
 	  CASE(pages_without_a_live_object_go),
 	  CASE(in_whole_pages_of_the_system),
@@ -468,4 +513,5 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(who_finds_nothing_waits),
 	  CASE(a_child_finds_the_slab_in_use),
 	  CASE(a_child_knows_the_first_of_two_holes),
-	  CASE(a_refused_page_stays))
+	  CASE(a_refused_page_stays),
+	  CASE(a_vain_walk_is_not_repeated))
