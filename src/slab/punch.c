@@ -14,12 +14,15 @@
  *
  * Who looks moves the slabs it has seen to the end of the list. So a list of any
  * length is seen in parts, and whole when the first of them is at the front again.
- * page->private of a slab is the number of the pass that saw it last and the
- * nr_free it had then.
+ *
+ * Ageing gives those that have had as many free objects for half of decay_ms: free pages stay
+ * about as long on average. (What had lain idle for one step went at first: where sizes change fast
+ * each page given so costs half a fault and half a call.)
  *
  * State: `punch` belongs to the one thread that set busy; isolated pfns are
  * written under their node's lock, so that a fork finds them true.
  */
+#include "base/options.h"
 #include "base/stats.h"
 #include "buddy/zone.h"
 #include "os/os.h"
@@ -33,11 +36,19 @@
 static struct {
 	u32 busy;	/* acquire/release */
 	u32 turn;	/* changes whenever slabs are put back; relaxed atomic */
-	u32 pass;
+	u16 pass;	/* never 0 */
+	u32 now_ms;	/* when it began; the clock's lowest bits */
 	unsigned class;
 	struct shard *shard;
 	unsigned nr;	/* isolated ones */
 } punch;
+
+/* page->private of a slab, when the last pass has seen it. */
+struct seen {
+	u16 nr_free;
+	u16 pass;	/* 0: none has */
+	u32 since_ms;	/* it has had so many free */
+};
 
 /* Apart from it, as each child of fork looks whether punch.busy is set. */
 static struct {
@@ -121,17 +132,35 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 }
 
 /*
- * Every slab with a hole; but with GIVE_IDLE only those that nobody touched since the last pass,
- * and no part of a huge page: its neighbours may be in use.
+ * Notes that this pass sees the slab, and whether nobody touched it for a while; false when it
+ * has seen it before.
  */
-static bool should_punch(u64 pfn, const struct size_class *sc, u64 seen, enum give how)
+static bool note_seen(struct page *page, bool *idle)
 {
-	const struct page *page = pfn_to_page(pfn);
+	struct seen seen;
 
-	/* What is empty altogether is the shrinker's. */
-	if (page->nr_free == sc->nr_objects)
+	static_assert(sizeof(seen) == sizeof(page->private), "all of it");
+	__builtin_memcpy(&seen, &page->private, sizeof(seen));
+	if (seen.pass == punch.pass)
 		return false;
-	if (how == GIVE_IDLE && (!seen || (u16)seen != page->nr_free || thp_is_huge(pfn)))
+	if (!seen.pass || seen.nr_free != page->nr_free)
+		seen = (struct seen){ .nr_free = page->nr_free, .since_ms = punch.now_ms };
+	*idle = seen.pass && punch.now_ms - seen.since_ms >= (u64)options.decay_ms / 2;
+	seen.pass = punch.pass;
+	__builtin_memcpy(&page->private, &seen, sizeof(seen));
+	return true;
+}
+
+/*
+ * Every slab with a hole; but with GIVE_IDLE only those that lay idle, and no part of a huge page:
+ * its neighbours may be in use.
+ */
+static bool should_punch(u64 pfn, const struct size_class *sc, bool idle, enum give how)
+{
+	/* What is empty altogether is the shrinker's. */
+	if (pfn_to_page(pfn)->nr_free == sc->nr_objects)
+		return false;
+	if (how == GIVE_IDLE && (!idle || thp_is_huge(pfn)))
 		return false;
 	return has_hole(pfn, sc);
 }
@@ -145,17 +174,16 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 	lock(&node->lock, LOCK_NODE);
 	punch.nr = 0;
 	while (left-- && punch.nr < ISOLATED_MOST) {
-		u64 pfn = node->partial.first, seen;
+		u64 pfn = node->partial.first;
 		struct page *page = pfn_to_page(pfn);
+		bool idle;
 
-		if (!pfn || page->private >> 16 == punch.pass) {
+		if (!pfn || !note_seen(page, &idle)) {
 			more = false;
 			break;
 		}
-		seen = page->private;
-		page->private = (u64)punch.pass << 16 | page->nr_free;
 		pfn_list_del(&node->partial, pfn);
-		if (should_punch(pfn, sc, seen, how)) {
+		if (should_punch(pfn, sc, idle, how)) {
 			page->flags |= SLAB_ISOLATED;
 			__builtin_memcpy(isolated.map[punch.nr], page->map, sizeof(page->map));
 			isolated.pfn[punch.nr++] = pfn;
@@ -273,7 +301,9 @@ u64 slab_punch(enum give how, u64 most)
 
 	if (!begin_punch(how))
 		return 0;
-	punch.pass++;
+	if (!++punch.pass)
+		punch.pass = 1;
+	punch.now_ms = (u32)os_now_ms();
 	for (s = 0; s < nr; s++)
 		/* A heap may be destroyed under us: private shards are left alone. */
 		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)

@@ -89,6 +89,14 @@ static void start(void)
 	slabs_start(1);
 }
 
+/* A look of ageing's, half of decay_ms after the one before. */
+static u64 age_later(void)
+{
+	options.decay_ms = 1000;
+	fake.now_ms += 500;
+	return slab_punch(GIVE_IDLE, UINT64_MAX);
+}
+
 /* What lay idle goes as the option says; what is asked for goes now. */
 static void punched_lazily(void)
 {
@@ -101,9 +109,9 @@ static void punched_lazily(void)
 	start();
 	pfn = full_slab(class);
 	slab_free(shards[0], class, &objects[1], sc->nr_objects - 1);
-	slab_punch(GIVE_IDLE, UINT64_MAX);
+	age_later();
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 0);
-	assert_true(slab_punch(GIVE_IDLE, UINT64_MAX) > 0);
+	assert_true(age_later() > 0);
 	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
 	assert_int_equal(fake_calls(FAKE_PURGE), 0);
 	check_slab(pfn, class, used);
@@ -212,17 +220,22 @@ static void in_whole_pages_of_the_system(void)
 
 #define CLASS_A CLASS_1024
 
-/* Ageing punches only what nobody touched since it looked last. */
+/* Ageing punches only what nobody touched for half of decay_ms. */
 static void idle_slabs_are_punched_by_ageing(void)
 {
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(age_later(), 0);
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
+	assert_int_equal(age_later(), 0);
+	/* However often it looks. */
+	fake.now_ms += 499;
 	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	fake.now_ms++;
 	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 3);
-	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(age_later(), 0);
 	slabs_check(shards[0]);
 }
 
@@ -233,8 +246,8 @@ static void huge_pages_stay_whole_while_busy(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
-	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_int_equal(age_later(), 0);
+	assert_int_equal(age_later(), 0);
 	assert_int_equal(slab_punch(GIVE_AGED, UINT64_MAX), 2);
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 1);
