@@ -28,18 +28,19 @@ static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum mi
 		pfn_list_add_head(&area->list[mt], page, pfn);
 	else
 		pfn_list_add_tail(&area->list[mt], page, pfn);
-	area->nr_free++;
+	__atomic_store_n(&area->nr_free[mt], area->nr_free[mt] + 1, __ATOMIC_RELAXED);
 }
 
 static void del_page_from_free_list(struct zone *zone, u64 pfn)
 {
 	struct page *page = pfn_to_page(pfn);
 	struct free_area *area = &zone->area[page->order];
+	u32 *nr_free = &area->nr_free[page->migratetype];
 
 	bm_assert(page->kind == PAGE_BUDDY);
 	pfn_list_del(&area->list[page->migratetype], pfn);
 	page_set_kind(page, PAGE_NONE);
-	area->nr_free--;
+	__atomic_store_n(nr_free, *nr_free - 1, __ATOMIC_RELAXED);
 }
 
 static void move_to_free_list(struct zone *zone, u64 pfn, enum migratetype mt)

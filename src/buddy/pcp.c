@@ -128,7 +128,7 @@ u64 pcp_drain_all(struct zone *zone)
 	return moved;
 }
 
-u64 pcp_nr_pages(struct zone *zone)
+u64 pcp_nr_pages(const struct zone *zone)
 {
 	u64 nr = 0;
 	unsigned i, index, mt;

@@ -120,6 +120,6 @@ static inline bool pcp_free(struct zone *zone, u64 pfn, unsigned order, enum mig
 /* Returns everything in all lists to the zone; the number of pages moved. */
 u64 pcp_drain_all(struct zone *zone);
 /* Pages in the lists now. */
-u64 pcp_nr_pages(struct zone *zone);
+u64 pcp_nr_pages(const struct zone *zone);
 
 #endif

@@ -45,7 +45,7 @@ enum { WMARK_MIN, WMARK_LOW, NR_WMARKS };
 
 struct free_area {
 	struct pfn_list list[NR_MIGRATETYPES];
-	u64 nr_free; /* blocks, all migratetypes */
+	u32 nr_free[NR_MIGRATETYPES]; /* blocks; reports read it, relaxed */
 };
 
 /* Runs of free pages by their length, see run.h. */

@@ -136,6 +136,7 @@ static void report_figures(int fd)
 				  size_classes[class].size, (unsigned long)t.slabs,
 				  (unsigned long)t.objects, (unsigned long)t.free);
 	}
+	page_alloc_report(fd);
 }
 
 BM_EXPORT int bm_stat_get(const char *name, uint64_t *value)

@@ -181,6 +181,8 @@ struct page_totals {
 	u64 managed, free, dirty, pcp;
 };
 void page_alloc_totals(struct page_totals *t);
+/* A line for each zone, and for each migratetype that has free blocks in it (zoneinfo.c). */
+void page_alloc_report(int fd);
 
 /* fork */
 void page_alloc_lock_all(void);

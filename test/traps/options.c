@@ -95,6 +95,42 @@ static void leave_at_once(void)
 	_exit(0);
 }
 
+/* Pages of the free blocks that the report has for the migratetype; 0: there is no such line. */
+static unsigned long pages_in_free_blocks(const char *report, const char *type)
+{
+	unsigned long pages = 0, nr;
+	char begin[80], *at, *end;
+	int order;
+
+	snprintf(begin, sizeof(begin), "zone Normal, node 0, %s: free blocks", type);
+	at = strstr(report, begin);
+	if (!at)
+		return 0;
+	at += strlen(begin);
+	for (order = 0; *at == ' '; order++, at = end) {
+		nr = strtoul(at, &end, 10);
+		pages += nr << order;
+	}
+	CHECK(*at == '\n' && order == 19, "%d orders: %s", order, report);
+	return pages;
+}
+
+/* The program has ended but for the report: the figures are exact. */
+static void zones_add_up(const char *report)
+{
+	const char *zone = strstr(report, "zone Normal, node 0: ");
+	unsigned long managed, nr_free, dirty;
+
+	CHECK(zone, "%s", report);
+	CHECK(sscanf(zone, "zone Normal, node 0: managed %lu, free %lu, dirty %lu,", &managed,
+		     &nr_free, &dirty) == 3,
+	      "%s", zone);
+	CHECK(managed >= nr_free && nr_free >= dirty && nr_free > 0, "%s", zone);
+	CHECK(pages_in_free_blocks(report, "unmovable") +
+		      pages_in_free_blocks(report, "movable") ==
+	      nr_free, "%s", zone);
+}
+
 static void report_goes_to_the_file(void)
 {
 	static char report[16384];
@@ -114,6 +150,7 @@ static void report_goes_to_the_file(void)
 	CHECK(counter(report, "threads_exited") >= 2);
 	CHECK(counter(report, "objects_flushed") > 0);
 	CHECK(counter(report, "slabs_allocated") > 0);
+	zones_add_up(report);
 }
 
 static void no_report_without_exit(void)

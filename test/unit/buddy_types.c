@@ -82,7 +82,7 @@ static void fallback_breaks_the_largest_block(void)
 	assert_true(zone_take_range_locked(&zone, first + 384, 128));
 	page = take(0, MIGRATE_UNMOVABLE, false);
 	assert_int_equal(page, first + 256);
-	assert_int_equal(zone.area[6].nr_free, 2);
+	assert_int_equal(zone.area[6].nr_free[MIGRATE_MOVABLE], 2);
 }
 
 /* Of the other types the one that is nearer in life is asked first. */

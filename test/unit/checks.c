@@ -67,9 +67,9 @@ static void blocks_on_lists(void)
 	zone->area[3].list[0].last = 0;
 	unit_dies(check, NULL, "zone Normal: list 3/0 ends elsewhere");
 	zone->area[3].list[0].last = (u32)first + 8;
-	zone->area[3].nr_free++;
-	unit_dies(check, NULL, "zone Normal: order 3 counts 2 blocks, has 1");
-	zone->area[3].nr_free--;
+	zone->area[3].nr_free[0]++;
+	unit_dies(check, NULL, "zone Normal: list 3/0 counts 2 blocks, has 1");
+	zone->area[3].nr_free[0]--;
 	zone_check_locked(zone);
 }
 
@@ -83,10 +83,10 @@ static void alignment_and_merging(void)
 	page->kind = PAGE_BUDDY;
 	page->order = 1;
 	zone->area[1].list[0].first = zone->area[1].list[0].last = (u32)first + 1;
-	zone->area[1].nr_free++;
+	zone->area[1].nr_free[0]++;
 	unit_dies(check, NULL, "zone Normal: block %p of order 1 is not aligned", as_pointer(first + 1));
 	zone->area[1].list[0].first = zone->area[1].list[0].last = 0;
-	zone->area[1].nr_free--;
+	zone->area[1].nr_free[0]--;
 	page->kind = PAGE_NONE;
 	/* The block of order 2 at 0 looks free, although its buddy at 4 is. */
 	page = pfn_to_page(first);

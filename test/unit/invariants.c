@@ -107,10 +107,10 @@ void zone_check_locked(struct zone *zone)
 	unsigned o, mt, i;
 
 	for (o = 0; o <= MAX_ORDER; o++) {
-		nr = 0;
 		for (mt = 0; mt < NR_MIGRATETYPES; mt++) {
 			u32 prev = 0;
 
+			nr = 0;
 			for (pfn = zone->area[o].list[mt].first; pfn; pfn = pfn_to_page(pfn)->next) {
 				check_block(zone, pfn, o, mt);
 				if (pfn_to_page(pfn)->prev != prev)
@@ -120,11 +120,12 @@ void zone_check_locked(struct zone *zone)
 			}
 			if (zone->area[o].list[mt].last != prev)
 				report_fatal("zone %s: list %u/%u ends elsewhere", zone->name, o, mt);
+			if (nr != zone->area[o].nr_free[mt])
+				report_fatal("zone %s: list %u/%u counts %u blocks, has %lu",
+					     zone->name, o, mt, zone->area[o].nr_free[mt],
+					     (unsigned long)nr);
+			nr_free += nr << o;
 		}
-		if (nr != zone->area[o].nr_free)
-			report_fatal("zone %s: order %u counts %lu blocks, has %lu", zone->name, o,
-				     (unsigned long)zone->area[o].nr_free, (unsigned long)nr);
-		nr_free += nr << o;
 	}
 	for (pfn = next_pageblock(0); pfn; pfn = next_pageblock(pfn)) {
 		const struct pageblock *block = pfn_to_block(pfn);

@@ -139,7 +139,7 @@ static void lists_are_bounded(void)
 		assert_int_equal(pcp_drain_all(&zone), i);
 		check(0);
 		assert_int_equal(zone.nr_free, NR_BLOCKS * PAGEBLOCK_PAGES);
-		assert_int_equal(zone.area[PAGEBLOCK_ORDER + 4].nr_free, 1);
+		assert_int_equal(zone.area[PAGEBLOCK_ORDER + 4].nr_free[MIGRATE_MOVABLE], 1);
 	}
 }
 
