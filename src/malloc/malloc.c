@@ -15,6 +15,9 @@
 /* Everything above the table, and what cannot be. */
 out_of_line void *malloc_medium(size_t size)
 {
+	/* Of the classes' two rules one remains. */
+	if (size <= TABLE_MAX)
+		__builtin_unreachable();
 	if (likely(size <= MAX_PACKED_SIZE))
 		return tcache_alloc(current_tcache(), size_to_class(size));
 	if (size <= MAX_CLASS_SIZE)
