@@ -195,8 +195,8 @@ void bringup(void)
 	if (first) {
 		os_init();
 		read_options(environ);
-		if (!memmap_init())
-			report_fatal("no address space for the heap's window");
+		/* A program may run out of memory before its first malloc. */
+		memmap_init();
 		page_alloc_init();
 		if (options.idle_reclaim)
 			os_membarrier_init();

@@ -295,7 +295,10 @@ static inline void page_set_kind(struct page *page, enum page_kind kind)
 	__atomic_store_n(&page->kind, (u8)kind, __ATOMIC_RELAXED);
 }
 
-/* Places the window and maps the first part of the arrays; false without memory. */
+/*
+ * Places the window and maps the first part of the arrays; false without memory: who asks for a
+ * section or a record maps them then.
+ */
 bool memmap_init(void);
 
 /*

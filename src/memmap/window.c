@@ -117,6 +117,7 @@ static bool map_first_steps(void)
 bool memmap_init(void)
 {
 	const struct layout l = plan_window();
+	u64 at = 0;
 	u64 unit = (u64)1 << (PAGE_SHIFT + MAX_ORDER);
 	u64 space = (u64)1 << os_address_bits();
 	u64 choices = MAX(space / 2 / unit, (u64)1);
@@ -125,15 +126,18 @@ bool memmap_init(void)
 
 	memmap_set_budget();
 	for (tries = 0; tries < PLACE_TRIES; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
-		u64 at = space / 16 + (seed >> 20) % choices * unit;
+		u64 next = space / 16 + (seed >> 20) % choices * unit;
 
-		if (at + l.extent > space)
+		if (next + l.extent > space)
 			continue;
+		at = next;
 		place_window(&l, at);
 		if (map_first_steps())
 			return true;
 		if (errno != EEXIST)
-			return false;
+			break;
 	}
+	/* Of what was mapped nothing is left. */
+	place_window(&l, at);
 	return false;
 }

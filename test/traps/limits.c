@@ -14,6 +14,9 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <buddymalloc/heap.h>
+#include <buddymalloc/page_alloc.h>
+
 #include "helpers.h"
 #include "load.h"
 #include "trap.h"
@@ -386,6 +389,40 @@ static void never_overcommit(void)
 	CHECK(status == 0, "%d", status);
 }
 
+/* The soft limit, which may be raised again. */
+static void limit_for_now(int resource, rlim_t bytes)
+{
+	struct rlimit r;
+
+	CHECK(getrlimit(resource, &r) == 0);
+	r.rlim_cur = bytes;
+	CHECK(setrlimit(resource, &r) == 0);
+}
+
+/* They come with the preloaded library. */
+#pragma weak bm_heap_create
+#pragma weak bm_alloc_page
+
+/* There is no memory even for the heap's own tables when malloc is called first. */
+static void nothing_at_first(void)
+{
+	void *aligned = NULL;
+
+	limit_for_now(RLIMIT_AS, 1);
+	errno = 0;
+	CHECK(!malloc(50000) && errno == ENOMEM);
+	CHECK(!malloc(1) && !calloc(10, 10) && !realloc(NULL, 5000) && !malloc(100 * MIB));
+	CHECK(!aligned_alloc(64, 640) && !malloc((size_t)3 << 30));
+	CHECK(posix_memalign(&aligned, 4096, 10000) == ENOMEM && !aligned);
+	free(NULL);
+	CHECK(malloc_trim(0) == 0 && mallinfo2().uordblks == 0);
+	CHECK(bm_heap_create() == NULL);
+	CHECK(bm_alloc_page(BM_GFP_KERNEL) == NULL);
+	limit_for_now(RLIMIT_AS, RLIM_INFINITY);
+	CHECK(churn(1, 20000, 1000, 10000) == NULL);
+	CHECK((aligned = malloc(100 * MIB)) && bm_alloc_page(BM_GFP_KERNEL));
+}
+
 /* What the heap gives back of itself for what it then cannot have leaves no memory behind. */
 static void limit_to_60_gib(void)
 {
@@ -436,6 +473,7 @@ static const struct trap_case cases[] = {
 	  .prepare = limit_address_space },
 	{ .name = "exhaust_in_threads", .run = exhaust_in_threads,
 	  .prepare = limit_address_space_and_stack },
+	{ .name = "nothing_at_first", .run = nothing_at_first },
 	{ .name = "under_tight_limit", .run = under_tight_limit, .prepare = limit_tightly },
 	{ .name = "hard_limit", .run = hard_limit, .conf = "hard_limit:64M" },
 	{ .name = "hard_limit_in_percent", .run = one_percent,

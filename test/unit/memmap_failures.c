@@ -60,8 +60,15 @@ static void run_once(void)
 		assert_true(fake_failed(FAKE_MAP));
 		assert_int_equal(errno, ENOMEM);
 		assert_int_equal(fake_mapped_bytes(), 0);
-		fake_fail(FAKE_MAP, 1, 0);
-		assert_true(memmap_init());
+		/* Sections map what is missing; or it begins anew. */
+		if (times == FAKE_ALWAYS) {
+			assert_int_equal(map_step(0), 0);
+			assert_int_equal(errno, ENOMEM);
+			fake_fail(FAKE_MAP, 1, 0);
+		} else {
+			fake_fail(FAKE_MAP, 1, 0);
+			assert_true(memmap_init());
+		}
 	}
 	for (step = 0; step < NR_STEPS; step++) {
 		done[step] = map_step(step);
