@@ -339,6 +339,10 @@ void os_allow_huge_pages(void *addr, size_t len, bool allow)
 	if (!fake_is_mapped(addr, len))
 		fake_misuse("os_allow_huge_pages(%p, %#zx): not mapped", addr, len);
 	fake_enter(allow ? FAKE_HUGE : FAKE_SMALL);
+	if (allow) {
+		fake.huge_at = (uintptr_t)addr;
+		fake.huge_len = len;
+	}
 }
 
 bool os_huge_pages_unasked(void)

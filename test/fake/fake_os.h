@@ -26,7 +26,10 @@ struct fake_machine {
 	const char *group;	/* the control group's name, version 2; NULL: none */
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
-	uint64_t touch_ns;	/* a first touch takes so long */
+	uint64_t touch_ns;	/* a first touch takes so long where huge pages were allowed last */
+	uint64_t small_touch_ns; /* and elsewhere */
+	uintptr_t huge_at;	/* that is where they were */
+	size_t huge_len;
 	uint64_t peak_rss;	/* 0: all that is mapped */
 	uintptr_t missing_from, missing_to; /* what is not there when it is read */
 	const void *touched;	/* by the last of those that were timed */

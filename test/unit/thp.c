@@ -110,6 +110,28 @@ static void slow_ones_are_not(void)
 	assert_false(grows_by_huge_pages(4000000, 2048));
 }
 
+/* Nor where small ones are: page tables are a hypervisor's then. */
+static void none_where_small_ones_are_slow(void)
+{
+	u64 pfn;
+
+	start(option_thp_auto, 0, false);
+	fake.touch_ns = 300000;
+	fake.small_touch_ns = 13000;
+	grow_to(64 * MIB);
+	pfn = alloc_pages_exact(MOVABLE, 2048, 0);
+	assert_ptr_equal(fake.touched, pfn_to_addr(pfn + 2 * system_page_pages()));
+	assert_int_equal(nr_huge(), 0);
+	assert_int_equal(fake_calls(FAKE_HUGE), 0);
+	/* Another try, not before it is half as large again, finds them fast. */
+	fake.small_touch_ns = 500;
+	fake.touched = NULL;
+	grow_to(90 * MIB);
+	assert_null(fake.touched);
+	grow_to(160 * MIB);
+	assert_true(nr_huge() > 0);
+}
+
 /* With such a peak a heap that grows to `to` bytes gets no huge page. */
 static void check_none(u64 peak, u64 to)
 {
@@ -435,7 +457,8 @@ static void small_pages_age_one_by_one(void)
 }
 
 UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
-	  CASE(slow_ones_are_not), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
+	  CASE(slow_ones_are_not),
+	  CASE(none_where_small_ones_are_slow), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
 	  CASE(the_peak_of_another_is_none), CASE(the_peak_of_a_child_is_its_own),
 	  CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none),
 	  CASE(what_was_given_back_does_not_count),
