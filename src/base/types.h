@@ -60,8 +60,18 @@ static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
 #define round_up(x, to) (((x) + (to) - 1) & ~((__typeof__(x))(to) - 1))
 #define round_down(x, to) ((x) & ~((__typeof__(x))(to) - 1))
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)                                                                                  \
+	({                                                                                         \
+		const __auto_type min_a = (a);                                                     \
+		const __auto_type min_b = (b);                                                     \
+		min_a < min_b ? min_a : min_b;                                                     \
+	})
+#define MAX(a, b)                                                                                  \
+	({                                                                                         \
+		const __auto_type max_a = (a);                                                     \
+		const __auto_type max_b = (b);                                                     \
+		max_a > max_b ? max_a : max_b;                                                     \
+	})
 
 /* Floor of the binary logarithm; x must not be 0. */
 static inline unsigned ilog2(u64 x)

@@ -115,7 +115,38 @@ static bool has_limit(void)
 	return __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX;
 }
 
-static enum thp thp_for(const struct zone *zone, enum pageblock_state state, u64 nr_blocks)
+/* Somebody is about to use these, and from here on they count as any that were in use. */
+static void note_touched(u64 pfn, u64 nr)
+{
+	pages_set_dirty(pfn, nr);
+	pages_poison(pfn, nr);
+}
+
+/*
+ * Whether the machine's page tables are its own. Where a hypervisor keeps shadows of them even a
+ * small page takes long, and one huge page may make it drop all that it has for the process: each
+ * page in use is found anew then, at 5 us. The pageblock's first pages tell, and are given back.
+ */
+static bool small_pages_come_fast(u64 pfn)
+{
+	u64 unit = system_page_pages(), nr = SMALL_TOUCHES * unit, least = UINT64_MAX, at;
+
+	/* Else one would be a huge page. */
+	if (!only_asked)
+		return true;
+	for (at = pfn; at < pfn + nr; at += unit) {
+		u64 ns = os_first_touch_ns(pfn_to_addr(at));
+
+		least = MIN(least, ns);
+	}
+	if (least <= SMALL_FAST_NS && os_purge(pfn_to_addr(pfn), nr << PAGE_SHIFT))
+		return true;
+	note_touched(pfn, nr);
+	return false;
+}
+
+/* What the option and the system say, as far as that is known without a look at the machine. */
+static enum thp thp_at_first(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
 
@@ -123,14 +154,11 @@ static enum thp thp_for(const struct zone *zone, enum pageblock_state state, u64
 		return THP_HUGE;
 	if (options.thp == option_thp_never)
 		return THP_SMALL;
-	if (state == BLOCK_HIGHMEM)
+	if (pfn_to_block(pfn)->state == BLOCK_HIGHMEM)
 		return THP_DEFAULT;
-	if (has_limit())
-		return small_pages();
-	if (managed >= HUGE_FROM && pages_nr_backed() >= HUGE_FROM && is_dense(zone))
-		return THP_HUGE;
-	return !only_asked && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM ? THP_OWN :
-										    small_pages();
+	if (!only_asked && !has_limit() && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM)
+		return THP_OWN;
+	return small_pages();
 }
 
 void thp_set(u64 pfn, u64 nr_blocks, enum thp thp)
@@ -147,41 +175,7 @@ void thp_set(u64 pfn, u64 nr_blocks, enum thp thp)
 	}
 }
 
-/* Whether a heap of a middle size may grow by huge pages, if they come fast. */
-static bool may_try_huge(const struct zone *zone, u64 pfn, u64 nr_blocks)
-{
-	if (!only_asked || has_limit())
-		return false;
-	if (nr_blocks > TRY_MOST || pfn_to_block(pfn)->state == BLOCK_HIGHMEM)
-		return false;
-	return pages_nr_backed() >= TRY_FROM && is_dense(zone);
-}
-
-/* Somebody is about to use these, and from here on they count as any that were in use. */
-static void note_touched(u64 pfn, u64 nr)
-{
-	pages_set_dirty(pfn, nr);
-	pages_poison(pfn, nr);
-}
-
-/*
- * Whether the machine's page tables are its own. Where a hypervisor keeps shadows of them even a
- * small page takes long, and one huge page may make it drop all that it has for the process: each
- * page in use is found anew then, at 5 us. The pageblock's first pages tell, and are given back.
- */
-static bool small_pages_come_fast(u64 pfn)
-{
-	u64 unit = system_page_pages(), nr = SMALL_TOUCHES * unit, ns = UINT64_MAX, at;
-
-	for (at = pfn; at < pfn + nr; at += unit)
-		ns = MIN(ns, os_first_touch_ns(pfn_to_addr(at)));
-	if (ns <= SMALL_FAST_NS && os_purge(pfn_to_addr(pfn), nr << PAGE_SHIFT))
-		return true;
-	note_touched(pfn, nr);
-	return false;
-}
-
-/* The same of a huge page, which is taken and stays. */
+/* Whether a huge page does, which is taken and stays. */
 static bool huge_page_comes_fast(u64 pfn)
 {
 	u64 ns;
@@ -194,18 +188,22 @@ static bool huge_page_comes_fast(u64 pfn)
 }
 
 /*
- * Whether huge pages are a gain now, by the first pageblock of those. If not, there is another
- * try when the zone is half as large again.
+ * Whether huge pages are a gain now for what the zone grows by: a large heap, or one of a middle
+ * size where the first comes fast. If not, there is another try for that when the zone is half as
+ * large again.
  */
-static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
+static bool huge_pages_gain(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
 {
 	static u64 try_from = TRY_FROM; /* relaxed atomic */
 	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+	u64 backed = pages_nr_backed();
+	bool large = managed >= HUGE_FROM && backed >= HUGE_FROM;
+	bool middle = managed >= __atomic_load_n(&try_from, __ATOMIC_RELAXED) &&
+		      backed >= TRY_FROM && nr_blocks <= TRY_MOST && only_asked && !for_buffers;
 
-	if (managed < __atomic_load_n(&try_from, __ATOMIC_RELAXED) ||
-	    !may_try_huge(zone, pfn, nr_blocks))
+	if (!(large || middle) || !is_dense(zone))
 		return false;
-	if (small_pages_come_fast(pfn) && huge_page_comes_fast(pfn))
+	if (small_pages_come_fast(pfn) && (large || huge_page_comes_fast(pfn)))
 		return true;
 	__atomic_store_n(&try_from, managed + managed / 2, __ATOMIC_RELAXED);
 	return false;
@@ -213,10 +211,9 @@ static bool first_comes_fast(const struct zone *zone, u64 pfn, u64 nr_blocks)
 
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
 {
-	enum pageblock_state state = (enum pageblock_state)pfn_to_block(pfn)->state;
-
-	thp_set(pfn, nr_blocks, thp_for(zone, state, nr_blocks));
-	if (thp_of(pfn) == THP_DEFAULT && !for_buffers && first_comes_fast(zone, pfn, nr_blocks))
+	thp_set(pfn, nr_blocks, thp_at_first(zone, pfn, nr_blocks));
+	if (options.thp == option_thp_auto && pfn_to_block(pfn)->state != BLOCK_HIGHMEM &&
+	    !has_limit() && huge_pages_gain(zone, pfn, nr_blocks, for_buffers))
 		thp_set(pfn, nr_blocks, THP_HUGE);
 	thp_repeat(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }

@@ -200,6 +200,8 @@ uint64_t os_first_touch_ns(void *addr)
 {
 	if (!fake_is_mapped(addr, 1))
 		fake_misuse("os_first_touch_ns(%p): not mapped", addr);
+	if (fake.touched == addr)
+		fake_misuse("os_first_touch_ns(%p): not the first", addr);
 	fake.touched = addr;
 	if ((uintptr_t)addr - fake.huge_at >= fake.huge_len)
 		return fake.small_touch_ns;

@@ -132,6 +132,20 @@ static void none_where_small_ones_are_slow(void)
 	assert_true(nr_huge() > 0);
 }
 
+/* However large the heap is. */
+static void none_where_small_ones_are_slow_in_a_large_heap(void)
+{
+	start(option_thp_auto, 0, false);
+	fake.touch_ns = 300000;
+	fake.small_touch_ns = 13000;
+	grow_to(1100 * MIB);
+	assert_int_equal(nr_huge(), 0);
+	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	fake.small_touch_ns = 500;
+	grow_to(1200 * MIB);
+	assert_true(nr_huge() > 0);
+}
+
 /* With such a peak a heap that grows to `to` bytes gets no huge page. */
 static void check_none(u64 peak, u64 to)
 {
@@ -458,7 +472,8 @@ static void small_pages_age_one_by_one(void)
 
 UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
 	  CASE(slow_ones_are_not),
-	  CASE(none_where_small_ones_are_slow), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
+	  CASE(none_where_small_ones_are_slow),
+	  CASE(none_where_small_ones_are_slow_in_a_large_heap), CASE(buffers_get_none), CASE(sparse_heaps_get_none),
 	  CASE(the_peak_of_another_is_none), CASE(the_peak_of_a_child_is_its_own),
 	  CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none),
 	  CASE(what_was_given_back_does_not_count),
