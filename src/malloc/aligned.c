@@ -23,7 +23,10 @@ void *memalign_of(struct shard *heap, size_t align, size_t size)
 			ilog2(MAX(align, PAGE_SIZE)) - PAGE_SHIFT, false);
 }
 
-/* POSIX: a power of two times sizeof(void *); errno is left alone. */
+/*
+ * POSIX: a power of two times sizeof(void *). It leaves open what becomes of errno: that is left
+ * alone, but for ENOMEM, which programs that were written for glibc look for.
+ */
 BM_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
 	int saved = errno;
@@ -32,9 +35,9 @@ BM_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 	if (!is_power_of_two(align) || align % sizeof(void *))
 		return EINVAL;
 	p = do_memalign(align, size);
-	errno = saved;
 	if (!p)
 		return ENOMEM;
+	errno = saved;
 	*out = p;
 	return 0;
 }
