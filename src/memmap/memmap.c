@@ -57,8 +57,8 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 	if (len - need > *spare || !os_map_at(a->start + a->end, len)) {
 		len = need;
 		if (!os_map_at(a->start + a->end, len)) {
-			/* A collision is no news as the window is placed; records go round it. */
-			if (errno == EEXIST && window.span && !mem_map.told &&
+			/* Records go round it. */
+			if (errno == EEXIST && !mem_map.placing && !mem_map.told &&
 			    a != &mem_map.records)
 				mem_map.blocked = a->start + a->end;
 			return false;

@@ -297,7 +297,7 @@ static inline void page_set_kind(struct page *page, enum page_kind kind)
 
 /*
  * Places the window and maps the first part of the arrays; false without memory: who asks for a
- * section or a record maps them then.
+ * section or a record maps them then, if nobody has mapped anything there meanwhile.
  */
 bool memmap_init(void);
 

@@ -125,6 +125,7 @@ bool memmap_init(void)
 	int tries;
 
 	memmap_set_budget();
+	mem_map.placing = true;
 	for (tries = 0; tries < PLACE_TRIES; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
 		u64 next = space / 16 + (seed >> 20) % choices * unit;
 
@@ -132,12 +133,15 @@ bool memmap_init(void)
 			continue;
 		at = next;
 		place_window(&l, at);
-		if (map_first_steps())
+		if (map_first_steps()) {
+			mem_map.placing = false;
 			return true;
+		}
 		if (errno != EEXIST)
 			break;
 	}
 	/* Of what was mapped nothing is left. */
 	place_window(&l, at);
+	mem_map.placing = false;
 	return false;
 }

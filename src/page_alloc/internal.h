@@ -146,6 +146,9 @@ void purge_retry(void);
 void reclaim_reinit(void);
 void purge_after_fork(void);
 
+/* Nothing came or went for two decay times: what layers above keep has aged too. */
+void reclaim_when_quiet(void);
+
 /* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */
 void reclaim_age_now(bool in_background);
 u64 reclaim_step_ms(void);

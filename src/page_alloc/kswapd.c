@@ -6,7 +6,8 @@
  * the set-uid calls.
  *
  * While memory waits to age it wakes at each step of decay_ms; when nothing came
- * or went for two decay times it sleeps until a slow path that frees wakes it.
+ * or went for two decay times, all that layers above keep has aged too, and it sleeps until a
+ * slow path that frees wakes it.
  * Who waits for pressure cannot be woken from a futex: it looks every second.
  * It uses no thread cache and never allocates.
  *
@@ -130,6 +131,9 @@ static void kswapd_main(void)
 		dirty = reclaim_nr_dirty();
 		quiet = dirty == last ? quiet + 1 : 0;
 		last = dirty;
+		/* Once, before it sleeps: steps look at some slabs of each class only. */
+		if (ages && quiet == QUIET_STEPS)
+			reclaim_when_quiet();
 	}
 }
 

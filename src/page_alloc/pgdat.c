@@ -82,8 +82,10 @@ static bool add_node(unsigned nid, unsigned nr_cpus)
 		struct zone zone;
 	} *node = record_take(sizeof(*node), true);
 
-	if (!node)
+	if (!node) {
+		report_verbose("no memory for node %u: it and those above are not used", nid);
 		return false;
+	}
 	zone_init(&node->zone, (u8)nr_zones++, ZONE_NORMAL, (u8)nid, nr_cpus);
 	node->pgdat.zones[ZONE_NORMAL] = &node->zone;
 	nodes[nid] = &node->pgdat;

@@ -321,6 +321,12 @@ void reclaim_age_now(bool in_background)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
+void reclaim_when_quiet(void)
+{
+	if (reclaim_nr_dirty() >= __atomic_load_n(&floor_pages, __ATOMIC_RELAXED))
+		shrinkers_give(GIVE_AGED, UINT64_MAX);
+}
+
 u64 reclaim_may_go(u64 nr)
 {
 	u64 dirty = reclaim_nr_dirty(), floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);

@@ -8,10 +8,10 @@
  * small one it would be most of the heap. Where the host of a virtual machine
  * has to find the memory first, a huge page also makes its user wait for all of
  * it: measured on two, 2 MiB took 0.25 to 0.35 ms to touch when the host had them at hand,
- * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late; in
- * heaps of a middle size it takes the time of some pages first, and leaves alone what they grow by
- * for buffers; and it leaves alone a heap of which much was never touched, and what has a limit: there
- * each page counts when it is wanted.
+ * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late, and
+ * takes the time of some small pages first; in heaps of a middle size of a huge one as well, and
+ * leaves alone what they grow by for buffers; and it leaves alone a heap of which much was never
+ * touched, and what has a limit: there each page counts when it is wanted.
  *
  * With auto a block that is mapped for itself has the system's own policy: how densely it
  * will be used, only the program knows.
@@ -125,7 +125,7 @@ static void note_touched(u64 pfn, u64 nr)
 /*
  * Whether the machine's page tables are its own. Where a hypervisor keeps shadows of them even a
  * small page takes long, and one huge page may make it drop all that it has for the process: each
- * page in use is found anew then, at 5 us. The pageblock's first pages tell, and are given back.
+ * page in use is found anew then, at 5 us. The pageblock's first pages tell, and go back.
  */
 static bool small_pages_come_fast(u64 pfn)
 {
@@ -139,10 +139,10 @@ static bool small_pages_come_fast(u64 pfn)
 
 		least = MIN(least, ns);
 	}
-	if (least <= SMALL_FAST_NS && os_purge(pfn_to_addr(pfn), nr << PAGE_SHIFT))
-		return true;
-	note_touched(pfn, nr);
-	return false;
+	/* Locked pages stay. */
+	if (least > SMALL_FAST_NS || !os_purge(pfn_to_addr(pfn), nr << PAGE_SHIFT))
+		note_touched(pfn, nr);
+	return least <= SMALL_FAST_NS;
 }
 
 /* What the option and the system say, as far as that is known without a look at the machine. */

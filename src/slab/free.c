@@ -68,6 +68,7 @@ static out_of_line u64 settle_slab(struct shard *shard, unsigned class, struct p
 	if (unlikely(page->flags & SLAB_ISOLATED))
 		return 0;
 	if (likely(page->nr_free < sc->nr_objects)) {
+		page->private = 0; /* of another life, see punch.c */
 		partial_add_ordered(node, pfn);
 		return 0;
 	}

@@ -36,18 +36,20 @@
 static struct {
 	u32 busy;	/* acquire/release */
 	u32 turn;	/* changes whenever slabs are put back; relaxed atomic */
-	u16 pass;	/* never 0 */
-	u32 now_ms;	/* when it began; the clock's lowest bits */
+	u16 now, idle;	/* the time's lowest bits, and half of decay_ms, in parts of that */
 	unsigned class;
 	struct shard *shard;
 	unsigned nr;	/* isolated ones */
 } punch;
 
-/* page->private of a slab, when the last pass has seen it. */
+/* Parts of decay_ms in which slabs' idle time is counted. */
+#define DECAY_PARTS 32
+
+/* page->private of a slab, when a walk has seen it. */
 struct seen {
+	u32 pass;	/* the last one that did; 0: none has */
 	u16 nr_free;
-	u16 pass;	/* 0: none has */
-	u32 since_ms;	/* it has had so many free */
+	u16 since;	/* the time from which on it has had so many */
 };
 
 /* Apart from it, as each child of fork looks whether punch.busy is set. */
@@ -132,21 +134,21 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 }
 
 /*
- * Notes that this pass sees the slab, and whether nobody touched it for a while; false when it
+ * Notes that this walk sees the slab, and whether nobody touched it for a while; false when it
  * has seen it before.
  */
-static bool note_seen(struct page *page, bool *idle)
+static bool note_seen(struct page *page, u32 pass, bool *idle)
 {
 	struct seen seen;
 
 	static_assert(sizeof(seen) == sizeof(page->private), "all of it");
 	__builtin_memcpy(&seen, &page->private, sizeof(seen));
-	if (seen.pass == punch.pass)
+	if (seen.pass == pass)
 		return false;
 	if (!seen.pass || seen.nr_free != page->nr_free)
-		seen = (struct seen){ .nr_free = page->nr_free, .since_ms = punch.now_ms };
-	*idle = seen.pass && punch.now_ms - seen.since_ms >= (u64)options.decay_ms / 2;
-	seen.pass = punch.pass;
+		seen = (struct seen){ .nr_free = page->nr_free, .since = punch.now };
+	*idle = seen.pass && (u16)(punch.now - seen.since) >= punch.idle;
+	seen.pass = pass;
 	__builtin_memcpy(&page->private, &seen, sizeof(seen));
 	return true;
 }
@@ -178,7 +180,7 @@ static bool isolate_slabs(struct cache_node *node, const struct size_class *sc, 
 		struct page *page = pfn_to_page(pfn);
 		bool idle;
 
-		if (!pfn || !note_seen(page, &idle)) {
+		if (!pfn || !note_seen(page, node->pass, &idle)) {
 			more = false;
 			break;
 		}
@@ -245,6 +247,9 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		return 0;
 	punch.shard = shard;
 	punch.class = class;
+	/* Counted for each node, and no walk that is left out: no stamp gets so old that it is new. */
+	if (!++node->pass)
+		node->pass = 1;
 	do {
 		unsigned i, empty;
 
@@ -294,6 +299,15 @@ static bool begin_punch(enum give how)
 	return true;
 }
 
+/* (With decay_ms:-1 time stands still.) */
+static void look_at_clock(void)
+{
+	u64 decay_ms = (u64)options.decay_ms, part_ms = MAX(decay_ms / DECAY_PARTS, (u64)1);
+
+	punch.now = (u16)(os_now_ms() / part_ms);
+	punch.idle = (u16)(decay_ms / 2 / part_ms);
+}
+
 u64 slab_punch(enum give how, u64 most)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
@@ -301,9 +315,7 @@ u64 slab_punch(enum give how, u64 most)
 
 	if (!begin_punch(how))
 		return 0;
-	if (!++punch.pass)
-		punch.pass = 1;
-	punch.now_ms = (u32)os_now_ms();
+	look_at_clock();
 	for (s = 0; s < nr; s++)
 		/* A heap may be destroyed under us: private shards are left alone. */
 		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)

@@ -38,6 +38,7 @@ struct cache_node {
 	u64 nr_free;	/* objects in partial and isolated slabs; others read it, relaxed */
 	u32 changes;	/* so often a page may have become a hole (punch.c) */
 	u32 without_holes; /* `changes` when there was none; punch.c's */
+	u32 pass;	/* of punch.c's walks over the list, the last; likewise */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Objects of the shard that strangers freed, for its threads (transfer.c). */
@@ -244,8 +245,8 @@ void slab_shrink(enum give how);
 
 /*
  * Gives the pages of partial slabs that hold no live object back to the system:
- * all of them, or with GIVE_IDLE those of slabs that nobody used since the last
- * call, a bounded number of slabs at a time; no further slab once `most` pages are
+ * all of them, or with GIVE_IDLE those of slabs that had as many free objects half of
+ * decay_ms ago, a bounded number of slabs at a time; no further slab once `most` pages are
  * given. Pages given. One thread at a time; others return at once, or with GIVE_ALL wait
  * for a while.
  */

@@ -89,6 +89,37 @@ static void quiet_it_sleeps_until_woken(void)
 	pages_check(0);
 }
 
+static unsigned nr_aged;
+
+static void shrink_nothing(enum give how)
+{
+	(void)how;
+}
+
+static u64 count_aged(enum give how, u64 most)
+{
+	nr_aged += how == GIVE_AGED && most == UINT64_MAX;
+	return 0;
+}
+
+static void stop_when_it_sleeps(void)
+{
+	assert_int_equal(nr_aged, longest > 100);
+	if (longest > 100)
+		kswapd_stop();
+}
+
+/* Steps look at a part of the slabs each; before a long sleep all that is kept has aged. */
+static void all_has_aged_before_it_sleeps(void)
+{
+	static const struct shrinker shrinker = { .shrink = shrink_nothing, .give = count_aged };
+
+	set_shrinkers(&shrinker, 1);
+	start();
+	at_wait = stop_when_it_sleeps;
+	fake_thread();
+}
+
 static u64 to_free;
 
 static void pages_are_there(void)
@@ -272,6 +303,7 @@ static void off_nothing_is_opened(void)
 UNIT_MAIN(CASE(only_when_asked_for),
 	  CASE(memory_falls_while_the_program_sleeps),
 	  CASE(quiet_it_sleeps_until_woken),
+	  CASE(all_has_aged_before_it_sleeps),
 	  CASE(it_is_woken_after_the_free),
 	  CASE(what_it_slept_through_is_not_idle), CASE(refused_it_is_done_without),
 	  CASE(a_child_begins_anew),

@@ -118,6 +118,22 @@ static void init_fails_without_room_or_memory(void)
 	assert_true(fake_calls(FAKE_MAP) <= 2);
 }
 
+/* There was no memory at first, and then somebody else is where the tables would be. */
+static void a_place_lost_meanwhile_is_told(void)
+{
+	char *tags;
+
+	fake_fail(FAKE_MAP, 1, FAKE_ALWAYS);
+	assert_false(memmap_init());
+	fake_fail(FAKE_MAP, 1, 0);
+	tags = pfn_to_virt(0);
+	fake_foreign(tags, 4096);
+	assert_int_equal(section_map(1, 1, BLOCK_PRESENT, 0), 0);
+	assert_int_equal(errno, ENOMEM);
+	unit_said("buddymalloc: the heap can grow no more: its tables would, from %p, where the program has mapped something\n",
+		  (void *)tags);
+}
+
 static bool is_zero_page(u64 pfn)
 {
 	return is_zero(pfn_to_virt(pfn), PAGE_SIZE);
@@ -513,6 +529,7 @@ static void larger_pages_of_the_system(void)
 UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(taken_places_are_avoided),
 	  CASE(init_fails_without_room_or_memory),
+	  CASE(a_place_lost_meanwhile_is_told),
 	  CASE(sections_grow_upward),
 	  CASE(aligned_sections_leave_gaps_for_others),
 	  CASE(foreign_mappings_are_holes),

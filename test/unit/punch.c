@@ -230,10 +230,10 @@ static void idle_slabs_are_punched_by_ageing(void)
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
 	assert_int_equal(age_later(), 0);
 	/* However often it looks. */
-	fake.now_ms += 499;
+	fake.now_ms += 400;
 	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
 	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
-	fake.now_ms++;
+	fake.now_ms += 100;
 	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 3);
 	assert_int_equal(age_later(), 0);
 	slabs_check(shards[0]);
@@ -468,6 +468,31 @@ static void a_refused_page_stays(void)
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 }
 
+/* Walks have numbers: what a slab says of an old one does not end a new one. */
+static void walks_are_told_apart(void)
+{
+	struct cache_node *node;
+
+	start();
+	node = &shards[0]->nodes[CLASS_A];
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 1);
+	node->pass = UINT32_MAX - 1;
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	assert_int_equal(node->pass, UINT32_MAX);
+	/* Without a walk none is counted. */
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	assert_int_equal(node->pass, UINT32_MAX);
+	slab_free(shards[0], CLASS_A, objects + 1, 7);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
+	assert_int_equal(node->pass, 1);
+	/* Full, and back again: of another life. */
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, objects, 8), 8);
+	node->pass = 0;
+	slab_free(shards[0], CLASS_A, objects, 8);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
+}
+
 /* Whether the next walk would look at the slabs of the class. */
 static bool would_look(void)
 {
@@ -527,4 +552,5 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(a_child_finds_the_slab_in_use),
 	  CASE(a_child_knows_the_first_of_two_holes),
 	  CASE(a_refused_page_stays),
-	  CASE(a_vain_walk_is_not_repeated))
+	  CASE(a_vain_walk_is_not_repeated),
+	  CASE(walks_are_told_apart))
