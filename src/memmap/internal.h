@@ -21,7 +21,6 @@ struct mem_map {
 	u64 budget;
 	char *blocked;	/* where an array met another's mapping; told once, without the lock */
 	bool told;
-	bool placing;	/* memmap_init tries places: what it meets is no news */
 };
 
 extern struct mem_map mem_map HIDDEN; /* the lock's, but for the budget */

@@ -58,7 +58,7 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 		len = need;
 		if (!os_map_at(a->start + a->end, len)) {
 			/* Records go round it. */
-			if (errno == EEXIST && !mem_map.placing && !mem_map.told &&
+			if (errno == EEXIST && !mem_map.told &&
 			    a != &mem_map.records)
 				mem_map.blocked = a->start + a->end;
 			return false;

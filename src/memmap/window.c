@@ -89,6 +89,7 @@ static void array_drop(struct array *a)
 {
 	if (a->end > a->from)
 		os_unmap(a->start + a->from, a->end - a->from);
+	a->end = a->from;
 }
 
 /* Maps what describes the heap's first pageblock; EEXIST when another's mapping is in the way. */
@@ -102,6 +103,9 @@ static bool map_first_steps(void)
 	array_drop(&mem_map.tags);
 	array_drop(&mem_map.pages);
 	array_drop(&mem_map.blocks);
+	mem_map.meta_bytes = 0;
+	/* No news: there are other places. */
+	mem_map.blocked = NULL;
 	errno = error;
 	return false;
 }
@@ -117,7 +121,6 @@ static bool map_first_steps(void)
 bool memmap_init(void)
 {
 	const struct layout l = plan_window();
-	u64 at = 0;
 	u64 unit = (u64)1 << (PAGE_SHIFT + MAX_ORDER);
 	u64 space = (u64)1 << os_address_bits();
 	u64 choices = MAX(space / 2 / unit, (u64)1);
@@ -125,23 +128,16 @@ bool memmap_init(void)
 	int tries;
 
 	memmap_set_budget();
-	mem_map.placing = true;
 	for (tries = 0; tries < PLACE_TRIES; tries++, seed = seed * 0x9e3779b97f4a7c15u + 1) {
-		u64 next = space / 16 + (seed >> 20) % choices * unit;
+		u64 at = space / 16 + (seed >> 20) % choices * unit;
 
-		if (next + l.extent > space)
+		if (at + l.extent > space)
 			continue;
-		at = next;
 		place_window(&l, at);
-		if (map_first_steps()) {
-			mem_map.placing = false;
+		if (map_first_steps())
 			return true;
-		}
 		if (errno != EEXIST)
-			break;
+			return false;
 	}
-	/* Of what was mapped nothing is left. */
-	place_window(&l, at);
-	mem_map.placing = false;
 	return false;
 }

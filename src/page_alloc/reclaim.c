@@ -107,6 +107,13 @@ u64 reclaim_nr_dirty(void)
 	return dirty;
 }
 
+/* The same of what has aged, unless ageing is to leave as much as there is. */
+static void shrinkers_age(enum give how)
+{
+	if (reclaim_nr_dirty() >= __atomic_load_n(&floor_pages, __ATOMIC_RELAXED))
+		shrinkers_give(how, UINT64_MAX);
+}
+
 static void shift_backlog(u64 steps)
 {
 	unsigned i;
@@ -241,8 +248,7 @@ static u64 decay_step(u64 steps, bool in_background)
 	else
 		note_refaults(steps);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
-	if (reclaim_nr_dirty() >= floor)
-		shrinkers_give(is_pause(steps) ? GIVE_AGED : GIVE_IDLE, UINT64_MAX);
+	shrinkers_age(is_pause(steps) ? GIVE_AGED : GIVE_IDLE);
 	allowed = MAX(decay_allowance(), MAX(decay.keep, floor));
 	/* What is stuck must not pass for what has aged: younger pages would go in its place. */
 	idle = decay.last_idle - MIN(decay.stuck, decay.last_idle);
@@ -323,8 +329,7 @@ void reclaim_age_now(bool in_background)
 
 void reclaim_when_quiet(void)
 {
-	if (reclaim_nr_dirty() >= __atomic_load_n(&floor_pages, __ATOMIC_RELAXED))
-		shrinkers_give(GIVE_AGED, UINT64_MAX);
+	shrinkers_age(GIVE_AGED);
 }
 
 u64 reclaim_may_go(u64 nr)

@@ -37,8 +37,8 @@ struct cache_node {
 	u64 nr_gone;	/* of these; others read it, relaxed */
 	u64 nr_free;	/* objects in partial and isolated slabs; others read it, relaxed */
 	u32 changes;	/* so often a page may have become a hole (punch.c) */
-	u32 without_holes; /* `changes` when there was none; punch.c's */
-	u32 pass;	/* of punch.c's walks over the list, the last; likewise */
+	u32 without_holes; /* `changes` when there was none; of who punches (punch.busy) */
+	u32 pass;	/* his last walk over the list; likewise */
 } __attribute__((aligned(CACHE_LINE)));
 
 /* Objects of the shard that strangers freed, for its threads (transfer.c). */

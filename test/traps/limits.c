@@ -395,7 +395,7 @@ static void limit_for_now(int resource, rlim_t bytes)
 	struct rlimit r;
 
 	CHECK(getrlimit(resource, &r) == 0);
-	r.rlim_cur = bytes;
+	r.rlim_cur = bytes < r.rlim_max ? bytes : r.rlim_max;
 	CHECK(setrlimit(resource, &r) == 0);
 }
 
