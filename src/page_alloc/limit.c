@@ -14,9 +14,12 @@
  *         a little more than it takes; the others only wake kswapd.
  *  soft   the smaller of soft_limit and 3/4 of the control group's limit: above
  *         it everything that can be given back is, but nothing is refused.
+ *  wait   7/8 of the control group's limit: above it threads wait for the one that
+ *         gives back for the soft limit. They would take faster than it gives, and what
+ *         else the process has counts in the group too: it would be killed.
  *
  * Where all is in use, to look again at each block would help nobody: after a
- * vain try the next is due when a 64th more is backed, or much less.
+ * vain try the next is due when there is more (retry_after), or much less.
  *
  * Threads look and take without a common lock, so together they may exceed a
  * limit by the blocks that they take at the same moment.
@@ -32,11 +35,20 @@
 
 #define MARK_FRACTION 64
 
+/* After a vain try it is due as well when there is less by such a part than it left. */
+#define LESS_FRACTION 16
+
 static struct {
-	u64 hard, min, low, soft;	/* pages; UINT64_MAX: none. Written at start */
-	u64 retry_at;			/* pages; relaxed atomic */
-	u32 giving;			/* 1 = a thread does for the soft limit; acquire/release */
-} limit = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, 0 };
+	u64 hard, min, low, soft, wait, group; /* pages; UINT64_MAX: none. Written at start */
+	u64 retry_above, retry_below;	/* pages; relaxed atomics */
+	u32 giving;			/* enum giving; acquire/release */
+} limit = {
+	.hard = UINT64_MAX, .min = UINT64_MAX, .low = UINT64_MAX,
+	.soft = UINT64_MAX, .wait = UINT64_MAX, .group = UINT64_MAX,
+};
+
+/* Whether a thread gives back for the soft limit. */
+enum giving { NOBODY_GIVES, SOMEBODY_GIVES, OTHERS_WAIT };
 
 u64 limit_first_mark = UINT64_MAX;
 
@@ -109,6 +121,8 @@ void limit_init(void)
 		report_verbose("the control group's limit is %lu bytes",
 			       (unsigned long)cgroup_bytes);
 		soft = MIN(soft, pages - pages / 4);
+		limit.wait = pages - pages / 8;
+		limit.group = pages;
 	}
 	limit.soft = soft;
 	__atomic_store_n(&limit_first_mark, MIN(limit.low, soft), __ATOMIC_RELAXED);
@@ -119,6 +133,19 @@ u64 limit_most(void)
 	return limit.hard;
 }
 
+/*
+ * How many more are to come after a vain try: a 64th, or a quarter of what is left to the group's
+ * limit. Each try takes pages away that would be used again soon.
+ */
+static u64 retry_after(u64 backed)
+{
+	u64 least = backed / MARK_FRACTION;
+
+	if (limit.group == UINT64_MAX || backed > limit.group)
+		return least;
+	return MAX(least, (limit.group - backed) / 4);
+}
+
 static void give_back_everything(void)
 {
 	u64 before = pages_nr_backed(), after;
@@ -127,19 +154,39 @@ static void give_back_everything(void)
 	reclaim_trim(0);
 	after = pages_nr_backed();
 	/* In vain, or nearly: wait until there is more. */
-	if (before < after + after / MARK_FRACTION)
-		__atomic_store_n(&limit.retry_at, after + after / MARK_FRACTION,
-				 __ATOMIC_RELAXED);
+	if (before < after + retry_after(after)) {
+		__atomic_store_n(&limit.retry_above, after + retry_after(after), __ATOMIC_RELAXED);
+		__atomic_store_n(&limit.retry_below, after - after / LESS_FRACTION, __ATOMIC_RELAXED);
+	}
 }
 
 /* The same for the soft limit: nobody is refused there, so one thread at a time is enough. */
 static bool give_back_unless_busy(void)
 {
-	if (__atomic_exchange_n(&limit.giving, 1, __ATOMIC_ACQUIRE))
+	u32 nobody = NOBODY_GIVES;
+
+	if (!__atomic_compare_exchange_n(&limit.giving, &nobody, SOMEBODY_GIVES, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return false;
 	give_back_everything();
-	__atomic_store_n(&limit.giving, 0, __ATOMIC_RELEASE);
+	if (__atomic_exchange_n(&limit.giving, NOBODY_GIVES, __ATOMIC_RELEASE) == OTHERS_WAIT)
+		os_futex_wake(&limit.giving, INT32_MAX);
 	return true;
+}
+
+/* The one who gives may be interrupted by a signal's handler that waits for it here. */
+#define WAIT_MOST_MS 50
+
+static void wait_for_giver(void)
+{
+	u32 giving = SOMEBODY_GIVES;
+
+	if (lock_is_forking())
+		return;
+	if (__atomic_compare_exchange_n(&limit.giving, &giving, OTHERS_WAIT, false,
+					__ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
+	    giving == OTHERS_WAIT)
+		os_futex_wait_ms(&limit.giving, OTHERS_WAIT, WAIT_MOST_MS);
 }
 
 void limit_reinit(void)
@@ -150,9 +197,8 @@ void limit_reinit(void)
 /* Not soon after a try that was in vain, unless there is much less than there was then. */
 static bool retry_is_due(u64 want)
 {
-	u64 retry = __atomic_load_n(&limit.retry_at, __ATOMIC_RELAXED);
-
-	return want > retry || want < retry - retry / 16;
+	return want > __atomic_load_n(&limit.retry_above, __ATOMIC_RELAXED) ||
+	       want < __atomic_load_n(&limit.retry_below, __ATOMIC_RELAXED);
 }
 
 /* Where this request has to stop. */
@@ -207,8 +253,12 @@ static void give_for_allowed(u64 want, u64 need, bm_gfp_t gfp)
 {
 	bool may_reclaim = gfp_may_reclaim(gfp);
 
-	if (want > limit.soft && may_reclaim && retry_is_due(want) && give_back_unless_busy())
-		return;
+	if (want > limit.soft && may_reclaim && retry_is_due(want)) {
+		if (give_back_unless_busy())
+			return;
+		if (want > limit.wait)
+			wait_for_giver();
+	}
 	if (want <= limit.low)
 		return;
 	/* A little more than is taken, so that we come back above low. */

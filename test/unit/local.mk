@@ -44,6 +44,7 @@ UNIT_TESTS += \
 	test/unit/dropped \
 	test/unit/thp \
 	test/unit/limit \
+	test/unit/limit_group \
 	test/unit/cgroup \
 	test/unit/pressure \
 	test/unit/kswapd \
@@ -104,6 +105,8 @@ test_unit_kswapd_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_kswapd_LDADD = $(UNIT_LDADD)
 test_unit_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_limit_LDADD = $(UNIT_LDADD)
+test_unit_limit_group_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_limit_group_LDADD = $(UNIT_LDADD)
 test_unit_cgroup_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_cgroup_LDADD = $(UNIT_LDADD)
 test_unit_pressure_CPPFLAGS = $(UNIT_CPPFLAGS)
