@@ -1,7 +1,8 @@
 /*
  * launch: run a program under a preloaded library and say what it cost.
  *
- *   launch [-p LIBRARY] [-n TIMES] [-i FILE] [-o FILE] [-e FILE] PROGRAM [ARG...]
+ *   launch [-p LIBRARY] [-n TIMES] [-i FILE] [-o FILE] [-e FILE] [-g FILE | -m BYTES]
+ *          PROGRAM [ARG...]
  *
  * prints one line on stdout: wall-clock and processor nanoseconds, peak RSS in
  * KiB, page faults, and the exit status, all for TIMES runs (the largest RSS,
@@ -10,6 +11,8 @@
  * This is a program of its own because the kernel carries the peak RSS of a
  * process across execve(): a child of a large script interpreter would seem as
  * large as the interpreter. It also keeps the library out of the tool itself.
+ * -g names the cgroup.procs of a control group that the program is to run in; -m kills it
+ * once its RSS exceeds so many bytes, as such a group would.
  * SIGTERM is handed on to the program, so that whoever started launch can end
  * a server and still get its figures.
  */
@@ -67,11 +70,23 @@ static void redirect(int fd, const char *file, int flags)
 }
 
 struct files {
-	const char *preload, *in, *out, *err;
+	const char *preload, *in, *out, *err, *group;
 };
+
+static void join_group(const char *procs)
+{
+	int fd = open(procs, O_WRONLY);
+
+	/* 0 is whoever writes it. */
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		die(procs);
+	close(fd);
+}
 
 static _Noreturn void run_child(const struct files *files, char **argv)
 {
+	if (files->group)
+		join_group(files->group);
 	redirect(0, files->in, O_RDONLY);
 	redirect(1, files->out, O_WRONLY | O_CREAT | O_TRUNC);
 	if (files->err)
@@ -83,27 +98,59 @@ static _Noreturn void run_child(const struct files *files, char **argv)
 	_exit(127);
 }
 
+/* Pages that are resident. */
+static long resident(pid_t pid)
+{
+	char path[40], text[100] = "";
+	long pages = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	fd = open(path, O_RDONLY);
+	if (fd >= 0) {
+		if (read(fd, text, sizeof(text) - 1) < 0 || sscanf(text, "%*d %ld", &pages) != 1)
+			pages = 0;
+		close(fd);
+	}
+	return pages;
+}
+
+static void kill_above(pid_t pid, long pages)
+{
+	const struct timespec ms = { 0, 1000000 };
+	siginfo_t info = { 0 };
+
+	/* It stays a zombie, for wait4 to tell what it used. */
+	while (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid) {
+		if (resident(pid) > pages)
+			kill(pid, SIGKILL);
+		nanosleep(&ms, NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	struct files files = { NULL, "/dev/null", "/dev/null", NULL };
+	struct files files = { NULL, "/dev/null", "/dev/null", NULL, NULL };
 	struct sigaction action = { .sa_handler = hand_on };
 	uint64_t wall = 0, cpu = 0, faults = 0;
-	long times = 1, peak_kib = 0;
+	long times = 1, peak_kib = 0, most = 0;
 	int status = 0, c;
 
-	while ((c = getopt(argc, argv, "+p:n:i:o:e:")) != -1) {
+	while ((c = getopt(argc, argv, "+p:n:i:o:e:g:m:")) != -1) {
 		switch (c) {
 		case 'p': files.preload = optarg; break;
 		case 'n': times = atol(optarg); break;
 		case 'i': files.in = optarg; break;
 		case 'o': files.out = optarg; break;
 		case 'e': files.err = optarg; break;
+		case 'g': files.group = optarg; break;
+		case 'm': most = atol(optarg) / sysconf(_SC_PAGESIZE); break;
 		default: return 2;
 		}
 	}
 	if (optind == argc || times < 1) {
-		fputs("usage: launch [-p LIBRARY] [-n TIMES] [-i FILE] [-o FILE] [-e FILE] PROGRAM [ARG...]\n",
-		      stderr);
+		fputs("usage: launch [-p LIBRARY] [-n TIMES] [-i FILE] [-o FILE] [-e FILE]"
+		      " [-g FILE | -m BYTES] PROGRAM [ARG...]\n", stderr);
 		return 2;
 	}
 	sigaction(SIGTERM, &action, NULL);
@@ -118,6 +165,8 @@ int main(int argc, char **argv)
 			die("fork");
 		if (child == 0)
 			run_child(&files, argv + optind);
+		if (most)
+			kill_above(child, most);
 		while (wait4(child, &ended, 0, &usage) < 0)
 			if (errno != EINTR)
 				die("wait4");

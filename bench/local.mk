@@ -1,7 +1,7 @@
 # Benchmarks. They link no allocator: each runs under whatever LD_PRELOAD says.
 # The workloads need Google Benchmark; the rest of the comparison does not.
 
-bench_programs = bench/icount bench/launch bench/pages bench/stl
+bench_programs = bench/cache bench/icount bench/launch bench/pages bench/stl
 if HAVE_BENCHMARK
 bench_programs += bench/workloads
 endif
@@ -17,6 +17,7 @@ EXTRA_DIST += \
 	bench/comparison/allocators.py \
 	bench/comparison/inputs.py \
 	bench/comparison/instructions.py \
+	bench/comparison/limited.py \
 	bench/comparison/markdown.py \
 	bench/comparison/picture.py \
 	bench/comparison/programs.py \
@@ -29,6 +30,7 @@ bench_workloads_SOURCES = \
 	bench/process.c \
 	bench/process.h \
 	bench/ring.h \
+	bench/rng.h \
 	bench/row.h \
 	bench/rows_data.c \
 	bench/rows_large.c \
@@ -42,6 +44,8 @@ bench_workloads_CPPFLAGS = $(AM_CPPFLAGS) $(BENCHMARK_CFLAGS)
 bench_workloads_LDADD = $(BENCHMARK_LIBS) -lm
 bench_workloads_LDFLAGS = -pthread
 
+bench_cache_SOURCES = bench/cache.c bench/rng.h
+bench_cache_LDFLAGS = -pthread
 bench_launch_SOURCES = bench/launch.c
 bench_icount_SOURCES = bench/icount.c
 bench_pages_SOURCES = bench/pages.c
@@ -68,7 +72,7 @@ CLEANFILES += bench-compare.json bench-compare.svg bench-compare.md
 if HAVE_BENCHMARK
 # Every workload once, under this library.
 bench: $(lib_LTLIBRARIES) $(bench_programs)
-	$(bench_compare) --allocators buddymalloc --rows '^(?!program|instructions)' --rounds 1 $(BENCH_FLAGS)
+	$(bench_compare) --allocators buddymalloc --rows '^(?!program|limited|instructions)' --rounds 1 $(BENCH_FLAGS)
 
 # The few rows to look at while tuning.
 bench-table: $(lib_LTLIBRARIES) $(bench_programs)

@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rng.h"
+
 enum row_metric {
 	ROW_TIME, /* the row's figure is ns per operation */
 	ROW_RSS,  /* the row's figure is memory; its time is only reported */
@@ -62,25 +64,6 @@ pthread_t bench_thread(void *(*fn)(void *), void *arg);
 
 /* Run fn(args[i]) in n threads at once and wait for all of them. */
 void bench_threads(int n, void *(*fn)(void *), void **args);
-
-/* xorshift64*: fast, and the same sequence everywhere. */
-struct rng {
-	uint64_t s;
-};
-
-static inline uint64_t rng_next(struct rng *r)
-{
-	r->s ^= r->s >> 12;
-	r->s ^= r->s << 25;
-	r->s ^= r->s >> 27;
-	return r->s * 0x2545f4914f6cdd1dULL;
-}
-
-/* Uniform in [0, n), n below 2^32; a multiplication, not a division. */
-static inline uint32_t rng_below(struct rng *r, uint32_t n)
-{
-	return (uint32_t)(((rng_next(r) >> 32) * n) >> 32);
-}
 
 /* Programs write to what they allocate. The volatile store also keeps the
  * compiler from removing a malloc whose result is otherwise unused. */

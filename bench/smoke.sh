@@ -42,6 +42,19 @@ assert len(row["results"]["glibc"]["wall_ns"]["samples"]) == 2, row
 END
 grep -q '^| all workloads (1) | \*\*1\.00\*\* |$' "$out/markdown"
 
+# A limit kills: in a control group, or by launch's watch where none can be made.
+"$srcdir/bench/compare" --build . --rows '^limited/1.3x' --allocators glibc \
+	--json "$out/json" >/dev/null
+python3 - "$out/json" <<'END'
+import json, sys
+row, = json.load(open(sys.argv[1]))["rows"]
+assert row["results"]["glibc"]["survived"]["samples"] == [0], row
+END
+bench/launch -m 1000000000 bench/cache 1 >"$out/launch"
+grep -q ' 0$' "$out/launch"
+bench/launch -m 100000 bench/cache 1 >"$out/launch"
+grep -q ' 137$' "$out/launch"
+
 # Bad input is one line and exit status 2.
 for bad in '--rounds 0' '--rows (' '--lib x' '--scale nan' '--nonsense'; do
 	status=0

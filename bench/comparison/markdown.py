@@ -23,13 +23,13 @@ def family(row):
     return row.name.split("/")[0]
 
 
-def line(title, names, values, form):
+def line(title, names, values, form, none=lambda name: "-"):
     """One row; the least of its values stands out."""
     cells = []
     least = min((v for v in values.values() if v is not None), default=None)
     for name in names:
         value = values.get(name)
-        text = "-" if value is None else form(value)
+        text = none(name) if value is None else form(value)
         cells.append("**%s**" % text if value is not None and
                      text == form(least) else text)
     return "| %s | %s |" % (title, " | ".join(cells))
@@ -52,7 +52,8 @@ def value_lines(results, rows, figure, divide):
         values = {n: results.value(row, n, figure) for n in results.names}
         lines.append(line(row.name, results.names,
                           {n: v / divide for n, v in values.items()
-                           if v is not None}, number))
+                           if v is not None}, number,
+                          lambda name, row=row: results.why_none(row, name)))
     return lines
 
 
@@ -82,6 +83,11 @@ def write(results, found, machine, rounds, path):
     if rss:
         lines += section(results, "what comes back, MiB RSS")
         lines += value_lines(results, rss, "rss", MIB)
+    limited = results.kind("limited", "survived")
+    if limited:
+        lines += section(results, "peak RSS under a memory limit of so many times the "
+                         "cache, MiB")
+        lines += value_lines(results, limited, "rss_peak", MIB)
     counts = results.kind("instructions", "instructions")
     if counts:
         lines += section(results, "instructions of one call")

@@ -19,17 +19,25 @@ from .rows import Row, RowFailed, environment, last_line
 TURNS = 3
 
 
+class Ended(RowFailed):
+    """The program ended with another status than 0."""
+
+    def __init__(self, status, why):
+        super().__init__("exit status %d: %s" % (status, why))
+        self.status = status
+
+
 class Launched:
     """A program running under launch(1) of ours, and its figures at the end."""
 
     def __init__(self, folder, launch, preload, command, stdin=None, times=1,
-                 env=None):
+                 env=None, options=()):
         self.errors = os.path.join(folder, "stderr")
         self.output = os.path.join(folder, "stdout")
         if os.path.exists(self.errors):
             os.unlink(self.errors)
         arguments = [launch, "-n", str(times), "-o", self.output,
-                     "-e", self.errors]
+                     "-e", self.errors] + list(options)
         if preload:
             arguments += ["-p", preload]
         if stdin:
@@ -70,7 +78,7 @@ class Launched:
             raise RowFailed("could not be started: " + last_line(errors))
         wall, cpu, peak_kib, faults, status = map(int, fields)
         if status != 0:
-            raise RowFailed("exit status %d: %s" % (status, last_line(errors)))
+            raise Ended(status, last_line(errors))
         return {"wall_ns": wall, "cpu_ns": cpu, "rss_peak": peak_kib * 1024,
                 "faults": faults}
 

@@ -36,6 +36,12 @@ class Results:
         values = self.samples.get((row.name, name), {}).get(figure)
         return self.statistic(values) if values else None
 
+    def why_none(self, row, name):
+        """What stands where a figure would."""
+        if (row.name, name) in self.failures:
+            return "failed"
+        return "killed" if self.value(row, name, "survived") == 0 else "-"
+
     def best(self, row, figure, names):
         """(value, name) of the least value among the named allocators."""
         values = [(self.value(row, n, figure), n) for n in names]
@@ -82,8 +88,8 @@ def table(results, rows, figure, title, unit, divide=1.0, against=None,
     """One figure of all rows: a column per allocator, then ours over the best
     peer (or over the one named), which is what the targets speak of."""
     rows = [r for r in rows
-            if any(results.value(r, n, figure) is not None
-                   for n in results.names)]
+            if any(results.value(r, n, f) is not None
+                   for n in results.names for f in (figure, "survived"))]
     if not rows:
         return []
     peers = [against] if against else results.peers()
@@ -99,8 +105,8 @@ def table(results, rows, figure, title, unit, divide=1.0, against=None,
         cells = []
         for name, column in zip(results.names, columns):
             value = results.value(row, name, figure)
-            text = number(value / divide) if value is not None else \
-                "failed" if (row.name, name) in results.failures else "-"
+            text = results.why_none(row, name) if value is None else \
+                number(value / divide)
             cells.append("%*s" % (len(column), text))
         line = "%-*s %s" % (width, row.name, " ".join(cells))
         best, name = results.best(row, figure, peers) if ours else (None, None)
@@ -146,6 +152,15 @@ def memory(results, against=None):
                   MIB, against) +
             table(results, timed, "faults", "Page faults", "count", 1, against,
                   means=False))
+
+
+def survival(results, against=None):
+    rows = results.kind("limited", "survived")
+    return (table(results, rows, "rss_peak",
+                  "Under a memory limit: peak RSS of who survives", "MiB", MIB,
+                  against, means=False) +
+            table(results, rows, results.time, "and its time",
+                  "ms, %s clock" % results.time[:-3], 1e6, against, means=False))
 
 
 def counts(results, against=None):
