@@ -87,7 +87,7 @@ BM_EXPORT struct mallinfo2 mallinfo2(void)
 		.hblkhd = f.large_bytes,
 		.fsmblks = f.cached_bytes,
 		.uordblks = used,
-		.fordblks = arena - MIN(used, arena),
+		.fordblks = arena - MIN(used + f.page_blocks_bytes, arena),
 		.keepcost = f.dirty_bytes,
 	};
 }

@@ -167,7 +167,9 @@ static u64 find_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 	if (!map_low_blocks())
 		return 0;
 	block = search_low(low.start, LOW_BLOCKS, nr, align, state, zone, &full);
-	return block ? block : search_low(LOW_FIRST, LOW_BLOCKS, nr, align, state, zone, &full);
+	/* Below it: what begins there may end beyond. */
+	return block ? block : search_low(LOW_FIRST, MIN(low.start + nr - 1, (u64)LOW_BLOCKS), nr,
+					  align, state, zone, &full);
 }
 
 u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)

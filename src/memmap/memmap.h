@@ -121,13 +121,14 @@ struct pageblock {
 	u64 free[PAGEBLOCK_PAGES / 64];
 	u32 lru_next, lru_prev;	/* pageblocks with dirty free pages; zone lock */
 	u32 stamp;		/* tick when it came to the list's end; zone lock */
+	/* enum thp; relaxed atomic, see page_alloc/thp.c. Some processors exchange no bytes. */
+	u32 thp;
 	u8 state;		/* enum pageblock_state; section lock, stored last (release) */
 	u8 migratetype;		/* zone lock */
 	u8 zone;		/* index of the zone; written once, by growth */
 	u8 lru;			/* enum lru; zone lock */
 	u8 stale;		/* pages without the dirty bit may hold data; relaxed atomic */
-	u8 thp;			/* enum thp; relaxed atomic, see page_alloc/thp.c */
-	u8 pad[46];
+	u8 pad[43];
 };
 static_assert(sizeof(struct pageblock) == 3 * CACHE_LINE, "no pageblock shares a line");
 

@@ -115,7 +115,7 @@ static bool map_first_steps(void)
 
 /*
  * Programs load at 0x55.. or low, the system maps from 0x7f.. downward: from 1/16 to 9/16 of
- * the address space lies what neither uses. 1 GiB alignment makes pfn alignment address
+ * the address space lies what neither uses, as a rule. 1 GiB alignment makes pfn alignment address
  * alignment for every order.
  */
 bool memmap_init(void)
@@ -123,7 +123,8 @@ bool memmap_init(void)
 	const struct layout l = plan_window();
 	u64 unit = (u64)1 << (PAGE_SHIFT + MAX_ORDER);
 	u64 space = (u64)1 << os_address_bits();
-	u64 choices = MAX(space / 2 / unit, (u64)1);
+	u64 room = space / 2 - MIN(space / 2, l.extent);
+	u64 choices = MAX(room / unit, (u64)1);
 	u64 seed = os_random();
 	int tries;
 

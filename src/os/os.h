@@ -248,8 +248,11 @@ void os_sleep_ms(unsigned ms);
  */
 uint64_t os_node_mask(void);
 
-/* Distance of two nodes, 10 for a node and itself. Reads a file: for start only. */
-unsigned os_node_distance(unsigned from, unsigned to);
+/*
+ * Distances of a node to all, 10 of it to itself. Reads two files: for start only.
+ */
+#define OS_NODES 64
+void os_node_distances(unsigned from, unsigned distance[OS_NODES]);
 
 /* The node of the running CPU. May be stale at once. */
 unsigned os_node(void);

@@ -445,27 +445,57 @@ static bool read_distances(unsigned node, char *text, size_t room)
 	return !read_file(path, text, room);
 }
 
-unsigned os_node_distance(unsigned from, unsigned to)
+/* The number at *at, beyond which *at goes; 0 if there is none. */
+static unsigned read_number(const char **at)
+{
+	unsigned value = 0;
+
+	for (; **at >= '0' && **at <= '9'; ++*at)
+		value = value * 10 + (unsigned)(**at - '0');
+	return value;
+}
+
+/* The nodes there are, as in "0-3,5", bit i for node i; 0: the system does not say. */
+static uint64_t online_nodes(void)
 {
 	char text[512];
-	unsigned distance = from == to ? 10 : 20, value = 0, column = 0, wanted = 0, n;
-	char *at;
+	const char *at = text;
+	uint64_t mask = 0;
 
-	/* One number for each node that is online, in their order: numbers may be missing. */
-	for (n = 0; n < to; n++)
-		wanted += read_distances(n, text, 2);
-	if (!read_distances(from, text, sizeof(text)))
-		return distance;
-	for (at = text; *at; at++) {
-		if (*at >= '0' && *at <= '9') {
-			value = value * 10 + (unsigned)(*at - '0');
-		} else {
-			if (column++ == wanted && value)
-				return value;
-			value = 0;
+	if (read_file("/sys/devices/system/node/online", text, sizeof(text)))
+		return 0;
+	while (*at >= '0' && *at <= '9') {
+		unsigned n = read_number(&at), last = n;
+
+		if (*at == '-') {
+			at++;
+			last = read_number(&at);
 		}
+		for (; n <= last && n < OS_NODES; n++)
+			mask |= (uint64_t)1 << n;
+		if (*at == ',')
+			at++;
 	}
-	return distance;
+	return mask;
+}
+
+void os_node_distances(unsigned from, unsigned distance[OS_NODES])
+{
+	char text[512];
+	const char *at = text;
+	uint64_t online = online_nodes();
+	unsigned n;
+
+	for (n = 0; n < OS_NODES; n++)
+		distance[n] = n == from ? 10 : 20;
+	if (!read_distances(from, text, sizeof(text)))
+		return;
+	/* One number for each node that is online, in their order: some may be missing. */
+	for (; online && *at >= '0' && *at <= '9'; online &= online - 1) {
+		distance[__builtin_ctzll(online)] = read_number(&at);
+		if (*at == ' ')
+			at++;
+	}
 }
 
 unsigned os_node(void)

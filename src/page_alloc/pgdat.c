@@ -39,11 +39,11 @@ static unsigned next_node; /* relaxed atomic */
 /* Appends the Normal zones in the order of their distance from nid; the end. */
 static struct zone **append_by_distance(struct zone **to, unsigned nid, u64 mask)
 {
-	unsigned distance[MAX_NODES], n;
+	unsigned distance[OS_NODES], n;
 
-	for (n = 0; n < MAX_NODES; n++)
-		if (mask >> n & 1)
-			distance[n] = nr_nodes > 1 ? os_node_distance(nid, n) : 10;
+	static_assert(MAX_NODES <= OS_NODES, "each has a distance");
+	if (nr_nodes > 1)
+		os_node_distances(nid, distance);
 	while (mask) {
 		unsigned best = (unsigned)__builtin_ctzll(mask);
 

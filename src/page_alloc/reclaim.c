@@ -30,6 +30,9 @@
 #define BITE_PAGES (((u64)16 << 20) >> PAGE_SHIFT)
 #define BITE_EVERY_MS 1 /* of the coarse clock: its next tick */
 
+/* At each step of what layers above keep: single pages, as a rule, with a system call for each. */
+#define ABOVE_PAGES 1024
+
 /* Steps, or the time where there are none, after which what the system refused is tried again. */
 #define RETRY_STEPS 64
 #define RETRY_MS 1000
@@ -108,10 +111,10 @@ u64 reclaim_nr_dirty(void)
 }
 
 /* The same of what has aged, unless ageing is to leave as much as there is. */
-static void shrinkers_age(enum give how)
+static void shrinkers_age(enum give how, u64 most)
 {
 	if (reclaim_nr_dirty() >= __atomic_load_n(&floor_pages, __ATOMIC_RELAXED))
-		shrinkers_give(how, UINT64_MAX);
+		shrinkers_give(how, most);
 }
 
 static void shift_backlog(u64 steps)
@@ -248,7 +251,11 @@ static u64 decay_step(u64 steps, bool in_background)
 	else
 		note_refaults(steps);
 	floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
-	shrinkers_age(is_pause(steps) ? GIVE_AGED : GIVE_IDLE);
+	/* A program that comes back after a pause pays for all of it. */
+	if (is_pause(steps))
+		shrinkers_age(GIVE_AGED, UINT64_MAX);
+	else
+		shrinkers_age(GIVE_IDLE, in_background ? UINT64_MAX : ABOVE_PAGES);
 	allowed = MAX(decay_allowance(), MAX(decay.keep, floor));
 	/* What is stuck must not pass for what has aged: younger pages would go in its place. */
 	idle = decay.last_idle - MIN(decay.stuck, decay.last_idle);
@@ -297,7 +304,6 @@ static void decay_look(u64 now, bool in_background)
 	}
 	if (steps)
 		decay.rest = decay_step(steps, in_background);
-	/* A program that comes back after a pause pays for all of it. */
 	purge_rest(in_background || is_pause(steps) ? UINT64_MAX : BITE_PAGES);
 	if (is_pause(steps))
 		forget_refaults();
@@ -329,7 +335,7 @@ void reclaim_age_now(bool in_background)
 
 void reclaim_when_quiet(void)
 {
-	shrinkers_age(GIVE_AGED);
+	shrinkers_age(GIVE_AGED, UINT64_MAX);
 }
 
 u64 reclaim_may_go(u64 nr)

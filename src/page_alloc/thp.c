@@ -87,12 +87,12 @@ static enum thp small_pages(void)
 static bool is_dense(const struct zone *zone)
 {
 	static u64 first_peak, first_backed; /* relaxed atomics, as is the next */
-	static bool looked;
+	static u32 looked;
 	/* The zone's: blocks mapped for themselves have the system's policy. */
 	u64 backed = zone_nr_backed(zone);
 	u64 peak = os_peak_rss() >> PAGE_SHIFT, all = pages_nr_backed(), from;
 
-	if (!__atomic_exchange_n(&looked, true, __ATOMIC_RELAXED) &&
+	if (!__atomic_exchange_n(&looked, 1, __ATOMIC_RELAXED) &&
 	    peak > all + all / 4 + BESIDE_HEAP) {
 		__atomic_store_n(&first_peak, peak, __ATOMIC_RELAXED);
 		__atomic_store_n(&first_backed, backed, __ATOMIC_RELAXED);
@@ -166,7 +166,7 @@ void thp_set(u64 pfn, u64 nr_blocks, enum thp thp)
 	u64 i;
 
 	for (i = 0; i < nr_blocks; i++, pfn += PAGEBLOCK_PAGES) {
-		enum thp before = (enum thp)__atomic_exchange_n(&pfn_to_block(pfn)->thp, (u8)thp,
+		enum thp before = (enum thp)__atomic_exchange_n(&pfn_to_block(pfn)->thp, (u32)thp,
 								__ATOMIC_RELAXED);
 		int more = (thp == THP_SPLIT) - (before == THP_SPLIT);
 

@@ -6,7 +6,8 @@
  * hard_limit, RLIMIT_AS and RLIMIT_DATA for another zone or for one long run.
  *
  * While a pageblock is on its way it belongs to nobody: its pages look
- * allocated and its type is MIGRATE_ISOLATE. No lock is held over munmap.
+ * allocated and its type is MIGRATE_ISOLATE. No lock is held over munmap. A child of fork
+ * that another thread made meanwhile does without it.
  */
 #include <errno.h>
 #include <string.h>

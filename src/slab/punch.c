@@ -40,6 +40,7 @@ static struct {
 	unsigned class;
 	struct shard *shard;
 	unsigned nr;	/* isolated ones */
+	unsigned next;	/* of all nodes, the one where ageing goes on */
 } punch;
 
 /* Parts of decay_ms in which slabs' idle time is counted. */
@@ -310,17 +311,23 @@ static void look_at_clock(void)
 
 u64 slab_punch(enum give how, u64 most)
 {
-	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
+	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE) * NR_PACKED_CLASSES, i;
 	u64 given = 0;
 
 	if (!begin_punch(how))
 		return 0;
 	look_at_clock();
-	for (s = 0; s < nr; s++)
+	for (i = 0; i < nr && given < most; i++) {
+		unsigned at = punch.next++ % nr;
+		struct shard *shard = shards[at / NR_PACKED_CLASSES];
+
 		/* A heap may be destroyed under us: private shards are left alone. */
-		for (class = 0; class < NR_PACKED_CLASSES && !shard_is_private(shards[s]); class++)
-			if (given < most)
-				given += punch_node(shards[s], class, how, most - given);
+		if (!shard_is_private(shard))
+			given += punch_node(shard, at % NR_PACKED_CLASSES, how, most - given);
+	}
+	/* The last one may have more. */
+	if (i && given >= most)
+		punch.next--;
 	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
 	stat_add_shared(punched_pages, given);
 	return given;

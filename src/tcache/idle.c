@@ -29,8 +29,9 @@
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
-/* Caches sealed with one membarrier. */
+/* Caches sealed with one membarrier; by a step of ageing. */
 #define SEAL_MOST 64
+#define SEAL_IDLE_MOST 8
 
 /* Objects taken from a sheaf at once. */
 #define TAKE_MOST 64
@@ -357,7 +358,7 @@ static bool begin_reclaiming(enum give how)
 void tcache_shrink_idle(enum give how)
 {
 	struct tcache *sealed[SEAL_MOST];
-	unsigned n, i;
+	unsigned most = how == GIVE_ALL ? SEAL_MOST : SEAL_IDLE_MOST, n, i;
 
 	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(how))
 		return;
@@ -369,7 +370,7 @@ void tcache_shrink_idle(enum give how)
 
 		n = 0;
 		lock(&threads_lock, LOCK_THREADS);
-		for (tc = threads_live; tc && n < SEAL_MOST; tc = tc->next)
+		for (tc = threads_live; tc && n < most; tc = tc->next)
 			if (try_seal(tc, how))
 				sealed[n++] = tc;
 		unlock(&threads_lock, LOCK_THREADS);
@@ -382,7 +383,9 @@ void tcache_shrink_idle(enum give how)
 			else
 				give_back_cache(sealed[i]);
 		}
-	} while (n == SEAL_MOST);
-	__atomic_store_n(&threads_nr_active, nr_active, __ATOMIC_RELAXED);
+	} while (n == most && how == GIVE_ALL);
+	/* Else the next step goes on with the others, and counts. */
+	if (n < most || how == GIVE_ALL)
+		__atomic_store_n(&threads_nr_active, nr_active, __ATOMIC_RELAXED);
 	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELEASE);
 }

@@ -156,7 +156,9 @@ u64 sheaves_touched(struct tcache *tc)
 	for (class = 0; class < NR_SHEAVES; class++)
 		if (tc->grown[class / 64] >> class % 64 & 1)
 			slots += full_limit[class];
+	/* Who has it next begins anew. */
 	__builtin_memset(tc->grown, 0, sizeof(tc->grown));
+	__builtin_memset(tc->wanted, 0, sizeof(tc->wanted));
 	return slots * sizeof(void *) >> PAGE_SHIFT;
 }
 

@@ -180,9 +180,12 @@ uint64_t os_node_mask(void)
 	return fake.node_mask;
 }
 
-unsigned os_node_distance(unsigned from, unsigned to)
+void os_node_distances(unsigned from, unsigned distance[OS_NODES])
 {
-	return 10 * (1 + (from > to ? from - to : to - from));
+	unsigned n;
+
+	for (n = 0; n < OS_NODES; n++)
+		distance[n] = 10 * (1 + (from > n ? from - n : n - from));
 }
 
 unsigned os_node(void)

@@ -320,6 +320,52 @@ static void ageing_waits(void)
 	all_is_gone();
 }
 
+/* One step of it takes from few, lest it take long; the next goes on with the others. */
+#define SLEEPERS 20
+
+static pthread_barrier_t sleepers;
+
+static void *allocate_and_sleep(void *unused)
+{
+	void *p[2] = { cache_alloc(1), cache_alloc(1) };
+
+	cache_free(p[0]);
+	cache_free(p[1]);
+	pthread_barrier_wait(&sleepers);
+	pthread_barrier_wait(&sleepers);
+	tcache_exit(tcache_get());
+	return unused;
+}
+
+static void ageing_takes_from_few_at_once(void)
+{
+	pthread_t thread[SLEEPERS];
+	u64 all, left, before;
+	unsigned i, steps = 0;
+
+	start();
+	pthread_barrier_init(&sleepers, NULL, SLEEPERS + 1);
+	for (i = 0; i < SLEEPERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, allocate_and_sleep, NULL), 0);
+	pthread_barrier_wait(&sleepers);
+	all = cached().objects;
+	for (i = 0; i < 10; i++)
+		tcache_shrink_idle(GIVE_IDLE);
+	assert_int_equal(cached().objects, all);
+	for (left = all; left > SLEEPERS; left = cached().objects) {
+		before = left;
+		tcache_shrink_idle(GIVE_IDLE);
+		assert_in_range(before - cached().objects, 1, all / 2);
+		steps++;
+	}
+	assert_in_range(steps, 3, SLEEPERS);
+	pthread_barrier_wait(&sleepers);
+	for (i = 0; i < SLEEPERS; i++)
+		pthread_join(thread[i], NULL);
+	helper_ends();
+	all_is_gone();
+}
+
 static void without_membarrier_all_stays(void)
 {
 	u64 before;
@@ -560,7 +606,7 @@ UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
 	  CASE(a_thread_that_is_gone_with_little_leaves_nothing),
 	  CASE(the_child_of_vfork_takes_nobody_for_gone),
 	  CASE(strangers_objects_go_home),
-	  CASE(ageing_waits),
+	  CASE(ageing_waits), CASE(ageing_takes_from_few_at_once),
 	  CASE(without_membarrier_all_stays),
 	  CASE(a_sealed_thread_may_fork),
 	  CASE(a_thread_in_a_heap_is_left_alone),

@@ -239,6 +239,31 @@ static void idle_slabs_are_punched_by_ageing(void)
 	slabs_check(shards[0]);
 }
 
+/* A step that has to end goes on next time where it ended: nobody waits for ever. */
+static void all_have_their_turn(void)
+{
+	static const unsigned class[] = { CLASS_A, CLASS_A + 1, CLASS_A + 2 };
+	u64 given = 0;
+	unsigned i;
+
+	start();
+	for (i = 0; i < ARRAY_SIZE(class); i++) {
+		full_slab(class[i]);
+		slab_free(shards[0], class[i], objects, 8);
+	}
+	assert_int_equal(age_later(), 0);
+	fake.now_ms += 500;
+	for (i = 0; i < ARRAY_SIZE(class); i++) {
+		u64 now = slab_punch(GIVE_IDLE, 1);
+
+		assert_in_range(now, 1, 4);
+		given += now;
+	}
+	assert_int_equal(slab_punch(GIVE_IDLE, UINT64_MAX), 0);
+	assert_true(given >= 3);
+	slabs_check(shards[0]);
+}
+
 /* A huge page in use is not broken up for some pages; in need, or when all is idle, it is. */
 static void huge_pages_stay_whole_while_busy(void)
 {
@@ -541,7 +566,7 @@ static void a_vain_walk_is_not_repeated(void)
 UNIT_MAIN(CASE(punched_lazily),
 	  CASE(pages_without_a_live_object_go),
 	  CASE(in_whole_pages_of_the_system),
-	  CASE(idle_slabs_are_punched_by_ageing),
+	  CASE(idle_slabs_are_punched_by_ageing), CASE(all_have_their_turn),
 	  CASE(huge_pages_stay_whole_while_busy),
 	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
 	  CASE(a_child_keeps_a_slab_that_became_empty),
