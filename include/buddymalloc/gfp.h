@@ -33,8 +33,8 @@ typedef unsigned int bm_gfp_t;
 
 /* Reclaim modifiers. */
 #define BM_GFP_DIRECT_RECLAIM 0x400u /* may drain, shrink and purge to succeed */
-#define BM_GFP_KSWAPD_RECLAIM 0x800u /* may trigger ageing, which the next thread
-					* allowed to reclaim carries out */
+#define BM_GFP_KSWAPD_RECLAIM 0x800u /* may trigger ageing: by the background thread, or
+					* the next thread allowed to reclaim */
 #define BM_GFP_RECLAIM (BM_GFP_DIRECT_RECLAIM | BM_GFP_KSWAPD_RECLAIM)
 #define BM_GFP_NOFAIL 0x8000u	 /* waits until there is memory, goes beyond a group's limit;
 				  * needs DIRECT_RECLAIM */

@@ -22,7 +22,14 @@
 #if __has_attribute(musttail)
 #define MUST_JUMP __attribute__((musttail))
 #else
-#define MUST_JUMP /* gcc jumps at -O2 */
+#define MUST_JUMP
+#endif
+
+/* gcc jumps when it optimizes, whatever the rest is built with. */
+#if !__has_attribute(musttail) && __has_attribute(optimize)
+#define OPTIMIZED __attribute__((optimize("O2")))
+#else
+#define OPTIMIZED
 #endif
 
 typedef void *(*dlopen_fn)(const char *, int);
@@ -43,7 +50,7 @@ static cold_path dlopen_fn find_next(void)
  * dlopen(3). The last call has to be a jump: whose search path counts is told by the
  * address that the C library's dlopen returns to, which must be the caller's.
  */
-BM_EXPORT void *dlopen(const char *file, int mode)
+BM_EXPORT OPTIMIZED void *dlopen(const char *file, int mode)
 {
 	dlopen_fn fn = __atomic_load_n(&next_dlopen, __ATOMIC_RELAXED);
 

@@ -10,12 +10,9 @@
  * of those has a tag of the thread's own shard.
  *
  * The newest object stands in its slot, as all others do, and once more in
- * `head`, from where malloc takes it. That copy costs a store for each push and
- * pop and is worth a third of the time when classes alternate: without it malloc
- * knows its object two loads late (the top, then the slot), so that what the
- * program writes there next, and the push of the next free, have addresses the
- * processor learns late, and until it knows those it holds back the loads of
- * the calls that follow (10.6 ns for a pair on AMD Zen 3, 7.0 with the copy).
+ * `head`, from where malloc takes it: else it would know its object two loads
+ * late, the top and then the slot, and the processor holds back the loads of the
+ * calls that follow until it knows it (src/README.md has the figures).
  *
  * A struct tcache is its thread's alone to write, but for what seal_lock protects, and
  * `kept` and `slot` while it is sealed (idle.c). Other threads read top and stats for
