@@ -248,6 +248,8 @@ void tcache_exit(struct tcache *tc)
 	tcache_retire_locked(tc);
 	unlock(&threads_lock, LOCK_THREADS);
 	slab_forsake(home);
+	/* Where work comes in threads that end, those that stay may make no call that ages. */
+	reclaim_age();
 }
 
 /* Unlocked but for the list it is on, so approximate. */

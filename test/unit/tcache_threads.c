@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "os/os.h"
+#include "page_alloc/internal.h"
 
 #define MOST 4096
 
@@ -415,11 +416,37 @@ static void threads_take_from_each_other(void)
 	threads_exchange_objects();
 }
 
+/* Work that comes in threads which end brings ageing on, though none lives for long. */
+static void *work_a_little(void *unused)
+{
+	cache_free(cache_alloc(CLASS_64));
+	tcache_exit(tcache_get());
+	return unused;
+}
+
+static void threads_that_end_age(void)
+{
+	unsigned i;
+
+	options.decay_ms = 1000;
+	tcache_get();
+	free_pages(alloc_pages_exact(BM_GFP_KERNEL, 2 * PAGEBLOCK_PAGES, 0));
+	for (i = 0; i < 40 && reclaim_may_go(UINT64_MAX) > PAGEBLOCK_PAGES; i++) {
+		pthread_t thread;
+
+		fake.now_ms += 100;
+		assert_int_equal(pthread_create(&thread, NULL, work_a_little, NULL), 0);
+		pthread_join(thread, NULL);
+	}
+	assert_in_range(i, 5, 30);
+}
+
 UNIT_MAIN(CASE(strangers_frees_go_home_in_groups),
 	  CASE(groups_are_bounded_in_bytes),
 	  CASE(groups_of_many_shards),
 	  CASE(double_frees_of_strangers),
 	  CASE(caches_are_reused),
+	  CASE(threads_that_end_age),
 	  CASE(wanted_caches_stay_warm),
 	  CASE(counters_outlive_their_thread),
 	  CASE(no_memory_for_a_cache),
