@@ -42,6 +42,7 @@ static struct {
 	u64 hard, min, low, soft, wait, group; /* pages; UINT64_MAX: none. Written at start */
 	u64 retry_above, retry_below;	/* pages; relaxed atomics */
 	u32 giving;			/* enum giving; acquire/release */
+	void *giver;			/* the thread's pointer; relaxed atomic */
 } limit = {
 	.hard = UINT64_MAX, .min = UINT64_MAX, .low = UINT64_MAX,
 	.soft = UINT64_MAX, .wait = UINT64_MAX, .group = UINT64_MAX,
@@ -168,20 +169,24 @@ static bool give_back_unless_busy(void)
 	if (!__atomic_compare_exchange_n(&limit.giving, &nobody, SOMEBODY_GIVES, false,
 					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return false;
+	__atomic_store_n(&limit.giver, __builtin_thread_pointer(), __ATOMIC_RELAXED);
 	give_back_everything();
+	__atomic_store_n(&limit.giver, NULL, __ATOMIC_RELAXED);
 	if (__atomic_exchange_n(&limit.giving, NOBODY_GIVES, __ATOMIC_RELEASE) == OTHERS_WAIT)
 		os_futex_wake(&limit.giving, INT32_MAX);
 	return true;
 }
 
-/* The one who gives may be interrupted by a signal's handler that waits for it here. */
-#define WAIT_MOST_MS 50
+/* Where many threads run on few processors it takes long. It may also have ended in the midst. */
+#define WAIT_MOST_MS 1000
 
 static void wait_for_giver(void)
 {
 	u32 giving = SOMEBODY_GIVES;
 
-	if (lock_is_forking())
+	/* A signal's handler may have interrupted it, and a fork waits for nobody. */
+	if (lock_is_forking() ||
+	    __atomic_load_n(&limit.giver, __ATOMIC_RELAXED) == __builtin_thread_pointer())
 		return;
 	if (__atomic_compare_exchange_n(&limit.giving, &giving, OTHERS_WAIT, false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
