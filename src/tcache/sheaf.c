@@ -32,7 +32,7 @@ const u16 size_to_sheaf[TABLE_MAX + 1] = {
 };
 
 /* Bytes of free objects one thread may keep: less where many threads are active. */
-#define CAPACITY_MOST ((size_t)3 << 20)
+#define CAPACITY_MOST ((size_t)8 << 20)
 #define CAPACITY_LEAST ((size_t)512 << 10)
 #define CAPACITY_OF_ALL ((size_t)96 << 20)
 

@@ -98,7 +98,7 @@ static inline bool object_is_marked(const void *p, u64 mark)
 }
 
 /* Bytes of free objects a thread keeps at most, with some reserve for tuning. */
-#define MOST_CACHED ((size_t)4 << 20)
+#define MOST_CACHED ((size_t)8 << 20)
 
 /* The sheaves of the calling thread: bounds, sentinels, and whose objects they hold. */
 static inline void tcache_check(struct tcache *tc)
