@@ -37,7 +37,7 @@ static void del_page_from_free_list(struct zone *zone, u64 pfn)
 	struct free_area *area = &zone->area[page->order];
 	u32 *nr_free = &area->nr_free[page->migratetype];
 
-	bm_assert(page->kind == PAGE_BUDDY);
+	bm_assert(page_kind(page) == PAGE_BUDDY);
 	pfn_list_del(&area->list[page->migratetype], pfn);
 	page_set_kind(page, PAGE_NONE);
 	__atomic_store_n(nr_free, *nr_free - 1, __ATOMIC_RELAXED);

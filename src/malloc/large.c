@@ -61,7 +61,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 		stat_add_shared(failed, 1);
 		return NULL;
 	}
-	if (pfn_to_page(pfn)->kind != PAGE_HIGHMEM)
+	if (page_kind(pfn_to_page(pfn)) != PAGE_HIGHMEM)
 		page_set_kind(pfn_to_page(pfn), PAGE_LARGE);
 	large_never_moved(pfn);
 	/* Who looks for a heap's blocks reads the tag, then the owner. */
@@ -195,7 +195,7 @@ static cold_path void large_abandon(u64 pfn)
 	tag_write(pfn, TAG_NONE);
 	large_account(-(nr << PAGE_SHIFT), -1);
 	page_disown(page, nr);
-	if (page->kind == PAGE_HIGHMEM)
+	if (page_kind(page) == PAGE_HIGHMEM)
 		pages_count_backed(-(long)nr);
 	else
 		pages_moved(pfn, nr);

@@ -50,7 +50,7 @@ static u64 moved_pages(u64 pfn)
 /* The moved pages from `from` on, which are not needed any more, become one with the heap again. */
 static bool heal_scars(u64 pfn, u64 from)
 {
-	return pfn_to_page(pfn)->kind != PAGE_HIGHMEM && scope_may_map() &&
+	return page_kind(pfn_to_page(pfn)) != PAGE_HIGHMEM && scope_may_map() &&
 	       pages_renew(pfn + from, moved_pages(pfn) - from);
 }
 
@@ -88,7 +88,7 @@ static bool may_move_to(const struct page *to, size_t bytes)
 		return false;
 	/* Moving drops the pages that are there. A copy into warm pages costs an
 	 * eighth of the faults that it takes to have them again. */
-	return to->kind == PAGE_HIGHMEM || to->private <= bytes >> PAGE_SHIFT >> 1;
+	return page_kind(to) == PAGE_HIGHMEM || to->private <= bytes >> PAGE_SHIFT >> 1;
 }
 
 /* Of a piece, by page tables or bytes. */
@@ -126,7 +126,7 @@ bool large_move(u64 to, u64 from, u64 nr)
 		if (likely(how != OS_TARGET_GONE))
 			continue;
 		memcpy(pfn_to_virt(from), pfn_to_virt(to), at << PAGE_SHIFT);
-		if (pfn_to_page(from)->kind != PAGE_HIGHMEM)
+		if (page_kind(pfn_to_page(from)) != PAGE_HIGHMEM)
 			pages_set_dirty(from, at);
 		if (at)
 			pages_give_back(to, at, GIVE_ALL);
@@ -134,7 +134,7 @@ bool large_move(u64 to, u64 from, u64 nr)
 	}
 	if (!moved)
 		return true;
-	if (pfn_to_page(to)->kind != PAGE_HIGHMEM)
+	if (page_kind(pfn_to_page(to)) != PAGE_HIGHMEM)
 		__atomic_fetch_add(&nr_scars, pieces, __ATOMIC_RELAXED);
 	pfn_to_page(to)->map[MOVED] = nr;
 	pfn_to_page(to)->map[SCARS] = pieces;

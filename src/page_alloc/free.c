@@ -68,7 +68,7 @@ void free_pages(u64 pfn)
 	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)) && watch_free(pfn, nr))
 		return;
 	page_disown(page, nr);
-	if (unlikely(page->kind == PAGE_HIGHMEM)) {
+	if (unlikely(page_kind(page) == PAGE_HIGHMEM)) {
 		highmem_free(pfn);
 		return;
 	}

@@ -96,7 +96,7 @@ static bool resize_block(u64 pfn, u64 nr)
 {
 	u64 old = pfn_to_page(pfn)->nr_pages;
 
-	if (pfn_to_page(pfn)->kind == PAGE_HIGHMEM)
+	if (page_kind(pfn_to_page(pfn)) == PAGE_HIGHMEM)
 		return highmem_resize(pfn, nr);
 	if (nr > old)
 		return grow_block(pfn_zone(pfn), pfn, nr);
