@@ -84,7 +84,7 @@ struct zone {
 	u8 node;
 	bool refused;	/* by the system, when it last was to grow; relaxed, grow_lock to write */
 	const char *name;
-	u64 nr_free;	/* pages in free areas; relaxed atomic reads elsewhere */
+	u64 nr_free;	/* pages in free areas; read without the lock by zone_nr_free */
 	u64 nr_dirty;	/* of these, with a dirty bit; likewise */
 	u64 least_dirty; /* the least that nr_dirty was since reclaim looked last */
 	u64 managed;	/* pages of all its pageblocks; likewise */
@@ -117,12 +117,26 @@ static inline bool zone_ages(const struct zone *zone)
 	return zone->type != ZONE_DMA;
 }
 
+/* Its counts without the lock. */
+static inline u64 zone_managed(const struct zone *zone)
+{
+	return __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+}
+
+static inline u64 zone_nr_free(const struct zone *zone)
+{
+	return __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED);
+}
+
+static inline u64 zone_nr_dirty(const struct zone *zone)
+{
+	return __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
+}
+
 /* Pages that hold data: in use, or free and dirty. Unlocked, so close rather than exact. */
 static inline u64 zone_nr_backed(const struct zone *zone)
 {
-	return __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) -
-	       __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) +
-	       __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
+	return zone_managed(zone) - zone_nr_free(zone) + zone_nr_dirty(zone);
 }
 
 void zone_init(struct zone *zone, u8 index, enum zone_type type, u8 node, unsigned nr_cpus);

@@ -74,8 +74,7 @@ static void prepare_alloc_pages(struct alloc_context *ac, unsigned node, bm_gfp_
 	ac->lowest_zone = gfp & GFP_WINDOW ? ZONE_NORMAL : ZONE_DMA;
 	ac->nodemask = gfp & BM_GFP_THISNODE ? nodemask & (u64)1 << node : nodemask;
 	ac->preferred = preferred_zone(ac);
-	if (nr <= UNGROUPED_MOST && ac->preferred &&
-	    __atomic_load_n(&ac->preferred->managed, __ATOMIC_RELAXED) <= PAGEBLOCK_PAGES)
+	if (nr <= UNGROUPED_MOST && ac->preferred && zone_managed(ac->preferred) <= PAGEBLOCK_PAGES)
 		ac->mt = MIGRATE_UNMOVABLE;
 }
 
@@ -92,7 +91,7 @@ bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsign
 		mark -= mark / 2;
 	mark += __atomic_load_n(&zone->lowmem_reserve[ac->highest_zone], __ATOMIC_RELAXED);
 	/* Nothing is kept back: the lists themselves say whether there is a block. */
-	return !mark || __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED) >= ac->nr + mark;
+	return !mark || zone_nr_free(zone) >= ac->nr + mark;
 }
 
 /* Gives back what the block at pfn, just taken, has beyond the request. */
@@ -152,7 +151,7 @@ u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags)
 			continue;
 		if (alloc_flags & ALLOC_NOFRAGMENT && *z != ac->preferred)
 			break;
-		if (!__atomic_load_n(&(*z)->managed, __ATOMIC_RELAXED))
+		if (!zone_managed(*z))
 			continue;
 		if (!zone_watermark_ok(*z, ac, alloc_flags))
 			continue;

@@ -147,11 +147,6 @@ unsigned choose_node_slow(void)
 	return n < MAX_NODES && nodes[n] ? n : first_node;
 }
 
-static u64 managed_pages(const struct zone *zone)
-{
-	return __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
-}
-
 /* Pages of all zones whose type is above `least` and at most `most`. */
 static u64 managed_between(unsigned least, unsigned most)
 {
@@ -160,7 +155,7 @@ static u64 managed_between(unsigned least, unsigned most)
 
 	for (i = 0; i < nr_zones; i++)
 		if (zone_table[i]->type > least && zone_table[i]->type <= most)
-			nr += managed_pages(zone_table[i]);
+			nr += zone_managed(zone_table[i]);
 	return nr;
 }
 
@@ -171,7 +166,7 @@ void zones_set_reserves(void)
 	for (i = 0; i < nr_zones; i++) {
 		struct zone *zone = zone_table[i];
 		u64 least = MIN(options.min_free >> PAGE_SHIFT,
-				managed_pages(zone) / RESERVE_FRACTION);
+				zone_managed(zone) / RESERVE_FRACTION);
 
 		__atomic_store_n(&zone->watermark[WMARK_MIN], least, __ATOMIC_RELAXED);
 		__atomic_store_n(&zone->watermark[WMARK_LOW], least + least / 4, __ATOMIC_RELAXED);
@@ -275,9 +270,9 @@ void page_alloc_totals(struct page_totals *t)
 
 	*t = (struct page_totals){ 0 };
 	for (i = 0; i < nr_zones; i++) {
-		t->managed += __atomic_load_n(&zone_table[i]->managed, __ATOMIC_RELAXED);
-		t->free += __atomic_load_n(&zone_table[i]->nr_free, __ATOMIC_RELAXED);
-		t->dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
+		t->managed += zone_managed(zone_table[i]);
+		t->free += zone_nr_free(zone_table[i]);
+		t->dirty += zone_nr_dirty(zone_table[i]);
 		t->pcp += pcp_nr_pages(zone_table[i]);
 	}
 }

@@ -77,7 +77,7 @@ static void drain_zones(void)
 	unsigned i;
 
 	for (i = 0; i < nr_zones; i++)
-		if (__atomic_load_n(&zone_table[i]->managed, __ATOMIC_RELAXED))
+		if (zone_managed(zone_table[i]))
 			pcp_drain_all(zone_table[i]);
 }
 
@@ -106,7 +106,7 @@ u64 reclaim_nr_dirty(void)
 
 	for (i = 0; i < nr_zones; i++)
 		if (zone_ages(zone_table[i]))
-			dirty += __atomic_load_n(&zone_table[i]->nr_dirty, __ATOMIC_RELAXED);
+			dirty += zone_nr_dirty(zone_table[i]);
 	return dirty;
 }
 
@@ -142,7 +142,7 @@ static u64 restart_least_dirty(void)
 	for (i = 0; i < nr_zones; i++) {
 		struct zone *zone = zone_table[i];
 
-		if (!zone_ages(zone) || !__atomic_load_n(&zone->managed, __ATOMIC_RELAXED))
+		if (!zone_ages(zone) || !zone_managed(zone))
 			continue;
 		lock(&zone->lock, LOCK_ZONE);
 		least += zone->least_dirty;

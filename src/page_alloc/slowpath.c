@@ -28,10 +28,7 @@
 
 static bool has_plenty_warm(const struct zone *zone)
 {
-	u64 dirty = __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
-	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
-
-	return dirty > managed / MIX_FRACTION;
+	return zone_nr_dirty(zone) > zone_managed(zone) / MIX_FRACTION;
 }
 
 /* Pageblocks at the end of the heap that are free, as far as a request for `need` can use them. */
@@ -79,7 +76,7 @@ static bool is_for_buffers(const struct alloc_context *ac)
 static bool try_grow(const struct alloc_context *ac)
 {
 	struct zone *zone = ac->preferred;
-	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER;
+	u64 managed = zone_managed(zone) >> PAGEBLOCK_ORDER;
 	unsigned align_order = MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER);
 	u64 align = (u64)1 << (align_order - PAGEBLOCK_ORDER);
 	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
@@ -112,11 +109,11 @@ static bool try_grow(const struct alloc_context *ac)
 static bool grow_zone(const struct alloc_context *ac, unsigned *tries)
 {
 	struct zone *zone = ac->preferred;
-	u64 before = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+	u64 before = zone_managed(zone);
 	bool grown;
 
 	lock(&zone->grow_lock, LOCK_GROW);
-	if (ac->nr <= SHARE_MOST && __atomic_load_n(&zone->managed, __ATOMIC_RELAXED) > before) {
+	if (ac->nr <= SHARE_MOST && zone_managed(zone) > before) {
 		unlock(&zone->grow_lock, LOCK_GROW);
 		return true;
 	}

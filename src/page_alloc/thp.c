@@ -148,7 +148,7 @@ static bool small_pages_come_fast(u64 pfn)
 /* What the option and the system say, as far as that is known without a look at the machine. */
 static enum thp thp_at_first(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
-	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+	u64 managed = zone_managed(zone);
 
 	if (options.thp == option_thp_always)
 		return THP_HUGE;
@@ -195,7 +195,7 @@ static bool huge_page_comes_fast(u64 pfn)
 static bool huge_pages_gain(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
 {
 	static u64 try_from = TRY_FROM; /* relaxed atomic */
-	u64 managed = __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+	u64 managed = zone_managed(zone);
 	u64 backed = pages_nr_backed();
 	bool large = managed >= HUGE_FROM && backed >= HUGE_FROM;
 	bool middle = managed >= __atomic_load_n(&try_from, __ATOMIC_RELAXED) &&

@@ -16,7 +16,7 @@
 /* Pageblocks of the zone that may be told of one by one. */
 static u64 split_most(const struct zone *zone)
 {
-	return 8 + (__atomic_load_n(&zone->managed, __ATOMIC_RELAXED) >> PAGEBLOCK_ORDER) / 64;
+	return 8 + (zone_managed(zone) >> PAGEBLOCK_ORDER) / 64;
 }
 
 /* What a pageblock becomes when the whole zone is told: what is huge stays so, none becomes so. */

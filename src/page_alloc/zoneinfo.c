@@ -14,8 +14,7 @@ static void report_zone(int fd, const struct zone *zone, u64 managed)
 		  "zone %s, node %u: managed %lu, free %lu, dirty %lu, in per-CPU lists %lu, "
 		  "min %lu, low %lu pages",
 		  zone->name, zone->node, (unsigned long)managed,
-		  (unsigned long)__atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED),
-		  (unsigned long)__atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED),
+		  (unsigned long)zone_nr_free(zone), (unsigned long)zone_nr_dirty(zone),
 		  (unsigned long)pcp_nr_pages(zone),
 		  (unsigned long)__atomic_load_n(&zone->watermark[WMARK_MIN], __ATOMIC_RELAXED),
 		  (unsigned long)__atomic_load_n(&zone->watermark[WMARK_LOW], __ATOMIC_RELAXED));
@@ -47,7 +46,7 @@ void page_alloc_report(int fd)
 	unsigned i, mt;
 
 	for (i = 0; i < nr_zones; i++) {
-		u64 managed = __atomic_load_n(&zone_table[i]->managed, __ATOMIC_RELAXED);
+		u64 managed = zone_managed(zone_table[i]);
 
 		if (!managed)
 			continue;
