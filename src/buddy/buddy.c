@@ -74,8 +74,7 @@ static inline u64 turn_free_bits(struct pageblock *block, u64 pfn, u64 end, bool
 
 		bm_assert((block->free[p.word] & p.mask) == (free ? 0 : p.mask));
 		block->free[p.word] ^= p.mask;
-		dirty += count_bits(__atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED),
-				    p.mask, p.nr);
+		dirty += count_bits(bitmap_word(block->dirty, p.word), p.mask, p.nr);
 		pfn += p.nr;
 	}
 	return dirty;

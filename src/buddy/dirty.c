@@ -48,8 +48,7 @@ u64 pages_nr_dirty(u64 pfn, u64 nr)
 			continue;
 		}
 		p = first_piece(pfn, nr);
-		count += count_bits(__atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED),
-				    p.mask, p.nr);
+		count += count_bits(bitmap_word(block->dirty, p.word), p.mask, p.nr);
 		pfn += p.nr;
 		nr -= p.nr;
 	}
@@ -143,7 +142,7 @@ void pages_clear(u64 pfn, u64 nr)
 		struct piece p = first_piece(pfn, end - pfn);
 		const struct pageblock *block = pfn_to_block(pfn);
 		bool stale = __atomic_load_n(&block->stale, __ATOMIC_RELAXED);
-		u64 dirty = __atomic_load_n(&block->dirty[p.word], __ATOMIC_RELAXED);
+		u64 dirty = bitmap_word(block->dirty, p.word);
 		u64 bits = stale ? p.mask : dirty & p.mask;
 		u64 base = round_down(pfn, (u64)64);
 

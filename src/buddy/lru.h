@@ -29,7 +29,7 @@ static inline void lru_drop_if_clean(struct zone *zone, struct pageblock *block)
 	if (!block->lru)
 		return;
 	for (i = 0; i < ARRAY_SIZE(block->free); i++)
-		if (block->free[i] & __atomic_load_n(&block->dirty[i], __ATOMIC_RELAXED))
+		if (block->free[i] & bitmap_word(block->dirty, i))
 			return;
 	lru_remove(zone, block);
 }

@@ -233,7 +233,7 @@ static inline bool begins_whole_block(u64 pfn, u64 nr)
 	return !(pfn % PAGEBLOCK_PAGES) && nr >= PAGEBLOCK_PAGES;
 }
 
-static fast_inline u64 bitmap_word(const u64 *bitmap, unsigned i)
+static fast_inline u64 bitmap_word(const u64 *bitmap, u64 i)
 {
 	return __atomic_load_n(&bitmap[i], __ATOMIC_RELAXED);
 }
@@ -252,8 +252,7 @@ static inline bool all_bits_set(const u64 *bitmap)
 u64 pages_nr_dirty(u64 pfn, u64 nr);
 static inline bool page_is_dirty(u64 pfn)
 {
-	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
-				   __ATOMIC_RELAXED);
+	u64 word = bitmap_word(pfn_to_block(pfn)->dirty, pfn % PAGEBLOCK_PAGES / 64);
 
 	return word >> pfn % 64 & 1;
 }

@@ -331,8 +331,7 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 /* True when all of these pages, naturally aligned and of that order at most, are dirty already. */
 static inline bool all_dirty(u64 pfn, u64 nr)
 {
-	u64 word = __atomic_load_n(&pfn_to_block(pfn)->dirty[pfn % PAGEBLOCK_PAGES / 64],
-				   __ATOMIC_RELAXED);
+	u64 word = bitmap_word(pfn_to_block(pfn)->dirty, pfn % PAGEBLOCK_PAGES / 64);
 
 	return !(~(word >> pfn % 64) & (~(u64)0 >> (64 - nr)));
 }

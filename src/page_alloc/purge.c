@@ -48,7 +48,7 @@ static u64 dirty_free_word(u64 pfn)
 	const struct pageblock *block = pfn_to_block(pfn);
 	unsigned unit = (unsigned)system_page_pages();
 	u64 word = pfn % PAGEBLOCK_PAGES / 64;
-	u64 dirty = __atomic_load_n(&block->dirty[word], __ATOMIC_RELAXED);
+	u64 dirty = bitmap_word(block->dirty, word);
 
 	return block->free[word] & (unit == 1 ? dirty : spread(dirty, unit));
 }

@@ -283,7 +283,7 @@ bool thp_is_hot_locked(u64 pfn)
 	if (!thp_is_huge(pfn))
 		return false;
 	for (i = 0; i < ARRAY_SIZE(block->free); i++)
-		idle += (unsigned)__builtin_popcountll(
-			block->free[i] & __atomic_load_n(&block->dirty[i], __ATOMIC_RELAXED));
+		idle += (unsigned)__builtin_popcountll(block->free[i] &
+						       bitmap_word(block->dirty, i));
 	return idle < BREAK_LEAST;
 }
