@@ -198,7 +198,7 @@ static void set_migratetype(u64 pfn, u64 nr, enum migratetype mt)
 {
 	u64 end = round_up(pfn + nr, (u64)PAGEBLOCK_PAGES);
 
-	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+	for (pfn = pageblock_start(pfn); pfn < end; pfn += PAGEBLOCK_PAGES)
 		pfn_to_block(pfn)->migratetype = (u8)mt;
 }
 
@@ -259,7 +259,7 @@ u64 zone_rmqueue_cold_locked(struct zone *zone, unsigned order, enum migratetype
 static void move_freepages_block(struct zone *zone, u64 pfn, enum migratetype mt)
 {
 	struct pageblock *block = pfn_to_block(pfn);
-	u64 start = round_down(pfn, (u64)PAGEBLOCK_PAGES), i = 0;
+	u64 start = pageblock_start(pfn), i = 0;
 
 	while (i < PAGEBLOCK_PAGES) {
 		u64 bits = block->free[i / 64] >> i % 64;
@@ -432,7 +432,7 @@ void zone_retype_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
 {
 	u64 end = pfn + nr;
 
-	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+	for (pfn = pageblock_start(pfn); pfn < end; pfn += PAGEBLOCK_PAGES)
 		change_type(zone, pfn, mt);
 }
 

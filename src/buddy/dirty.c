@@ -101,7 +101,7 @@ static void mark_stale(u64 pfn, u64 nr)
 {
 	u64 at;
 
-	for (at = round_down(pfn, (u64)PAGEBLOCK_PAGES); at < pfn + nr; at += PAGEBLOCK_PAGES)
+	for (at = pageblock_start(pfn); at < pfn + nr; at += PAGEBLOCK_PAGES)
 		__atomic_store_n(&pfn_to_block(at)->stale, 1, __ATOMIC_RELAXED);
 }
 

@@ -66,7 +66,7 @@ struct around {
 static fast_inline struct around surrounding_run(const struct zone *zone, u64 pfn, u64 end)
 {
 	const enum migratetype mt = MIGRATE_MOVABLE;
-	u64 block_start = round_down(pfn, (u64)PAGEBLOCK_PAGES);
+	u64 block_start = pageblock_start(pfn);
 	u64 block_end = block_start + PAGEBLOCK_PAGES;
 	struct around a = {
 		.start = pfn - free_below(zone, pfn, 2 * PAGEBLOCK_PAGES, mt, block_fits_in_part),
@@ -123,7 +123,7 @@ void runs_set_type(struct zone *zone, u64 pfn, enum migratetype mt)
 {
 	struct pageblock *block = pfn_to_block(pfn);
 
-	pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES);
+	pfn = pageblock_start(pfn);
 	/* One that is wholly free bounds its neighbours whatever its type is. */
 	if (block->migratetype == MIGRATE_MOVABLE && !all_bits_set(block->free))
 		with_pieces(zone, pfn, runs_part);

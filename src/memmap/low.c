@@ -119,11 +119,11 @@ static bool is_absent_low(u64 block, u64 nr)
 /* Maps [block, block + nr) if it can; *full when the system has no memory to give. */
 static bool try_map_low(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool *full)
 {
-	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT, i;
+	u64 bytes = blocks_bytes(nr), i;
 
 	if (!is_absent_low(block, nr))
 		return false;
-	if (!os_map_at((void *)(block << PAGEBLOCK_ORDER << PAGE_SHIFT), bytes)) {
+	if (!os_map_at((void *)blocks_bytes(block), bytes)) {
 		if (errno == EEXIST) {
 			/* One pageblock: it is taken. More: some of it is. */
 			if (nr == 1)
@@ -134,7 +134,7 @@ static bool try_map_low(u64 block, u64 nr, enum pageblock_state state, u8 zone, 
 		return false;
 	}
 	if (!map_low_mem_map(block, nr)) {
-		os_unmap((void *)(block << PAGEBLOCK_ORDER << PAGE_SHIFT), bytes);
+		os_unmap((void *)blocks_bytes(block), bytes);
 		*full = true;
 		return false;
 	}
@@ -174,7 +174,7 @@ static u64 find_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
 
 u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
 {
-	u64 bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT, block = 0;
+	u64 bytes = blocks_bytes(nr_blocks), block = 0;
 	int saved = errno;
 
 	memmap_lock();

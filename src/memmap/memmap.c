@@ -130,7 +130,7 @@ static void set_state(u64 block, u64 nr, enum pageblock_state state)
 /* Maps the pageblocks [block, block + nr), absent so far. Section lock held. */
 static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 {
-	u64 bytes = nr << PAGEBLOCK_ORDER << PAGE_SHIFT;
+	u64 bytes = blocks_bytes(nr);
 	u64 end = MAX(mem_map.end, block + nr), i;
 
 	if (!budget_allows(bytes + mem_map_need(end)) || !mem_map_grow(end, bytes)) {
@@ -147,7 +147,7 @@ static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 	mem_map.end = end;
 	mem_map.heap_bytes += bytes;
 	note_peak();
-	__atomic_store_n(&window.span, end << PAGEBLOCK_ORDER << PAGE_SHIFT, __ATOMIC_RELEASE);
+	__atomic_store_n(&window.span, blocks_bytes(end), __ATOMIC_RELEASE);
 	return true;
 }
 
@@ -285,7 +285,7 @@ void *record_take(size_t bytes, bool may_map)
 bool section_unmap(u64 pfn, u64 nr_blocks)
 {
 	u64 block = pfn >> PAGEBLOCK_ORDER;
-	u64 bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT;
+	u64 bytes = blocks_bytes(nr_blocks);
 
 	/* Until the state changes nobody else may map here, so the system call
 	 * can go before the lock is taken. */

@@ -267,10 +267,20 @@ static inline u64 block_to_pfn(const struct pageblock *block)
 	return (u64)(block - window.blocks) << PAGEBLOCK_ORDER;
 }
 
-/* Where the pageblock of pfn ends. */
+/* Where the pageblock of pfn begins, and ends. */
+static inline u64 pageblock_start(u64 pfn)
+{
+	return round_down(pfn, (u64)PAGEBLOCK_PAGES);
+}
+
 static inline u64 pageblock_end(u64 pfn)
 {
-	return round_down(pfn, (u64)PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES;
+	return pageblock_start(pfn) + PAGEBLOCK_PAGES;
+}
+
+static inline u64 blocks_bytes(u64 nr_blocks)
+{
+	return nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT;
 }
 
 /* Pages of ours that one of the system's has: only as many together go back to it. */

@@ -179,7 +179,7 @@ void zones_set_reserves(void)
 
 u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers)
 {
-	size_t bytes = nr_blocks << PAGEBLOCK_ORDER << PAGE_SHIFT;
+	size_t bytes = blocks_bytes(nr_blocks);
 	u64 pfn;
 
 	if (zone->type == ZONE_NORMAL) {

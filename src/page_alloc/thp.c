@@ -244,7 +244,7 @@ static bool has_huge(u64 pfn, u64 nr)
 
 void thp_moved(u64 to, u64 from, u64 nr)
 {
-	u64 start = round_down(to, (u64)PAGEBLOCK_PAGES), end = to + nr, at, next;
+	u64 start = pageblock_start(to), end = to + nr, at, next;
 
 	/* Of a place the system was told nothing of nobody would know: it cannot be untold. */
 	for (at = to; only_asked && at < end; at = next) {

@@ -160,7 +160,7 @@ void thp_given(u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr;
 
-	for (pfn = round_down(pfn, (u64)PAGEBLOCK_PAGES); pfn < end; pfn += PAGEBLOCK_PAGES)
+	for (pfn = pageblock_start(pfn); pfn < end; pfn += PAGEBLOCK_PAGES)
 		if (thp_of(pfn) != THP_DEFAULT && pfn_to_block(pfn)->state != BLOCK_HIGHMEM)
 			given_of_block(pfn);
 }

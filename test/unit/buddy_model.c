@@ -151,7 +151,7 @@ int model_run(struct model *m, u32 nr, unsigned align_order, enum migratetype mt
 	if (!pfn)
 		return -1;
 	assert_int_equal(pfn % pages(m, (u32)1 << align_order), 0);
-	for (at = pfn; at < pfn + pages(m, nr); at = round_down(at, PAGEBLOCK_PAGES) + PAGEBLOCK_PAGES)
+	for (at = pfn; at < pfn + pages(m, nr); at = pageblock_end(at))
 		assert_int_equal(pfn_to_block(at)->migratetype, mt);
 	return new_block(m, pfn, nr, dirty);
 }
