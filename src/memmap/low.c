@@ -117,7 +117,7 @@ static bool is_absent_low(u64 block, u64 nr)
 }
 
 /* Maps [block, block + nr) if it can; *full when the system has no memory to give. */
-static bool try_map_low(u64 block, u64 nr, enum pageblock_state state, u8 zone, bool *full)
+static bool try_map_low(u64 block, u64 nr, u8 zone, bool *full)
 {
 	u64 bytes = blocks_bytes(nr), i;
 
@@ -141,45 +141,44 @@ static bool try_map_low(u64 block, u64 nr, enum pageblock_state state, u8 zone, 
 	for (i = block; i < block + nr; i++) {
 		low_block(i)->zone = zone;
 		low_block(i)->stale = 0;
-		__atomic_store_n(&low_block(i)->state, (u8)state, __ATOMIC_RELEASE);
+		__atomic_store_n(&low_block(i)->state, BLOCK_PRESENT, __ATOMIC_RELEASE);
 	}
 	return true;
 }
 
 /* The first place in [from, to) that can be had; 0 if none. */
-static u64 search_low(u64 from, u64 to, u64 nr, u64 align, enum pageblock_state state, u8 zone,
-		      bool *full)
+static u64 search_low(u64 from, u64 to, u64 nr, u64 align, u8 zone, bool *full)
 {
 	u64 block;
 
 	for (block = round_up(from, align); block + nr <= to && !*full; block += align)
-		if (try_map_low(block, nr, state, zone, full))
+		if (try_map_low(block, nr, zone, full))
 			return block;
 	return 0;
 }
 
 /* Anywhere below 4 GiB; 0 if there is no such place. */
-static u64 find_low(u64 nr, u64 align, enum pageblock_state state, u8 zone)
+static u64 find_low(u64 nr, u64 align, u8 zone)
 {
 	bool full = false;
 	u64 block;
 
 	if (!map_low_blocks())
 		return 0;
-	block = search_low(low.start, LOW_BLOCKS, nr, align, state, zone, &full);
+	block = search_low(low.start, LOW_BLOCKS, nr, align, zone, &full);
 	/* Below it: what begins there may end beyond. */
 	return block ? block : search_low(LOW_FIRST, MIN(low.start + nr - 1, (u64)LOW_BLOCKS), nr,
-					  align, state, zone, &full);
+					  align, zone, &full);
 }
 
-u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone)
+u64 section_map_low(u64 nr_blocks, u64 align, u8 zone)
 {
 	u64 bytes = blocks_bytes(nr_blocks), block = 0;
 	int saved = errno;
 
 	memmap_lock();
 	if (nr_blocks <= LOW_BLOCKS && align <= LOW_BLOCKS && memmap_charge_locked(bytes, 0)) {
-		block = find_low(nr_blocks, align, state, zone);
+		block = find_low(nr_blocks, align, zone);
 		if (!block)
 			memmap_uncharge_locked(bytes, 0);
 	}

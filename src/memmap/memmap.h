@@ -332,10 +332,10 @@ static inline u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state sta
 bool section_map_at(u64 at, u64 nr_blocks, enum pageblock_state state, u8 zone);
 
 /*
- * As section_map, below 4 GiB: nr_blocks and align at most a GiB of pageblocks. The
- * place is random as far as other mappings leave a choice.
+ * As section_map with BLOCK_PRESENT, below 4 GiB: nr_blocks and align at most a GiB of
+ * pageblocks. The place is random as far as other mappings leave a choice.
  */
-u64 section_map_low(u64 nr_blocks, u64 align, enum pageblock_state state, u8 zone);
+u64 section_map_low(u64 nr_blocks, u64 align, u8 zone);
 
 /* In a child after fork: pageblocks that the system did not give to it are gone. */
 void section_forget(u64 pfn, u64 nr_blocks);

@@ -188,7 +188,7 @@ u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers)
 			zone_advise(zone, pfn, nr_blocks, for_buffers);
 		return pfn;
 	}
-	pfn = section_map_low(nr_blocks, align, BLOCK_PRESENT, zone->index);
+	pfn = section_map_low(nr_blocks, align, zone->index);
 	if (pfn && zone->type == ZONE_DMA && !os_lock_pages(pfn_to_addr(pfn), bytes)) {
 		report_verbose("%lu bytes could not be locked in memory", (unsigned long)bytes);
 		section_unmap(pfn, nr_blocks);

@@ -308,13 +308,13 @@ static void a_low_place_across_the_start_of_the_search(void)
 	u64 first, end = LOW_PAGES >> PAGEBLOCK_ORDER;
 
 	pages_start();
-	first = section_map_low(1, 1, BLOCK_PRESENT, 1);
+	first = section_map_low(1, 1, 1);
 	assert_true(section_unmap(first, 1));
 	/* All but this pageblock and the one in front of it is somebody else's. */
 	first = ((first - window.low) >> PAGEBLOCK_ORDER) - 1;
 	fake_foreign(NULL, first * PAGEBLOCK_SIZE);
 	fake_foreign((void *)((first + 2) * PAGEBLOCK_SIZE), (end - first - 2) * PAGEBLOCK_SIZE);
-	assert_int_equal(section_map_low(2, 1, BLOCK_PRESENT, 1),
+	assert_int_equal(section_map_low(2, 1, 1),
 			 window.low + (first << PAGEBLOCK_ORDER));
 }
 
