@@ -31,9 +31,6 @@ extern struct mem_map mem_map HIDDEN; /* the lock's, but for the budget */
  */
 bool mem_map_grow(u64 end, u64 bytes);
 
-void memmap_lock(void);
-void memmap_unlock(void);
-
 /* Counts bytes of heap and of mem_map; false with ENOMEM beyond the budget. */
 bool memmap_charge_locked(u64 heap, u64 meta);
 void memmap_uncharge_locked(u64 heap, u64 meta);

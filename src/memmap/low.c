@@ -176,13 +176,13 @@ u64 section_map_low(u64 nr_blocks, u64 align, u8 zone)
 	u64 bytes = blocks_bytes(nr_blocks), block = 0;
 	int saved = errno;
 
-	memmap_lock();
+	lock(&mem_map.lock, LOCK_SECTION);
 	if (nr_blocks <= LOW_BLOCKS && align <= LOW_BLOCKS && memmap_charge_locked(bytes, 0)) {
 		block = find_low(nr_blocks, align, zone);
 		if (!block)
 			memmap_uncharge_locked(bytes, 0);
 	}
-	memmap_unlock();
+	unlock(&mem_map.lock, LOCK_SECTION);
 	if (!block) {
 		errno = ENOMEM;
 		return 0;
@@ -196,11 +196,11 @@ void section_forget(u64 pfn, u64 nr_blocks)
 {
 	u64 pages = nr_blocks << PAGEBLOCK_ORDER, i;
 
-	memmap_lock();
+	lock(&mem_map.lock, LOCK_SECTION);
 	for (i = 0; i < nr_blocks; i++)
 		memset(pfn_to_block(pfn) + i, 0, sizeof(struct pageblock));
 	memset(pfn_to_page(pfn), 0, pages * sizeof(struct page));
 	memset(tag_of(pfn), 0, pages * sizeof(u16));
 	memmap_uncharge_locked(pages << PAGE_SHIFT, 0);
-	memmap_unlock();
+	unlock(&mem_map.lock, LOCK_SECTION);
 }

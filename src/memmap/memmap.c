@@ -329,16 +329,6 @@ void memmap_uncharge_locked(u64 heap, u64 meta)
 	mem_map.meta_bytes -= meta;
 }
 
-void memmap_lock(void)
-{
-	lock(&mem_map.lock, LOCK_SECTION);
-}
-
-void memmap_unlock(void)
-{
-	unlock(&mem_map.lock, LOCK_SECTION);
-}
-
 u64 memmap_heap_bytes(void)
 {
 	return __atomic_load_n(&mem_map.heap_bytes, __ATOMIC_RELAXED);
