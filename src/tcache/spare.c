@@ -25,16 +25,25 @@ static void spare_push(struct tcache **list, struct tcache *tc)
 	__atomic_store_n(list, tc, __ATOMIC_RELEASE);
 }
 
-struct tcache *spare_take_locked(void)
+/* NULL: there is none. */
+static struct tcache *pop_warm_locked(void)
 {
-	struct tcache *tc = spare.warm, **link = &spare.cold;
+	struct tcache *tc = spare.warm;
 
 	if (tc) {
 		spare.warm = tc->next_free;
 		spare.nr_warm--;
 		spare.least_warm = MIN(spare.least_warm, spare.nr_warm);
-		return tc;
 	}
+	return tc;
+}
+
+struct tcache *spare_take_locked(void)
+{
+	struct tcache *tc = pop_warm_locked(), **link = &spare.cold;
+
+	if (tc)
+		return tc;
 	while (*link && (*link)->leaving)
 		link = &(*link)->next_free;
 	tc = *link;
@@ -65,11 +74,8 @@ static struct tcache *spare_begin_give(void)
 	struct tcache *tc;
 
 	lock(&threads_lock, LOCK_THREADS);
-	tc = spare.warm;
+	tc = pop_warm_locked();
 	if (tc) {
-		spare.warm = tc->next_free;
-		spare.nr_warm--;
-		spare.least_warm = MIN(spare.least_warm, spare.nr_warm);
 		tc->leaving = true;
 		spare_push(&spare.cold, tc);
 	}
