@@ -110,14 +110,20 @@ void tcache_forbid_seal_for_good(struct tcache *tc)
 	tcache_forbid_seal(tc);
 }
 
-void tcache_unseal_gone(struct tcache *tc)
+/* The cache has no thread any more. seal_lock held, or alone. */
+static void forget_thread(struct tcache *tc)
 {
-	lock(&tc->seal_lock, LOCK_SEAL);
 	if (tc->sealed)
 		close_gaps(tc);
 	tc->sealed = 0;
 	tc->slot = NULL;
 	tc->busy = 0;
+}
+
+void tcache_unseal_gone(struct tcache *tc)
+{
+	lock(&tc->seal_lock, LOCK_SEAL);
+	forget_thread(tc);
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
@@ -141,11 +147,7 @@ void tcache_unseal_in_child(struct tcache *tc, bool mine)
 		}
 		return;
 	}
-	if (tc->sealed)
-		close_gaps(tc);
-	tc->sealed = 0;
-	tc->busy = 0;
-	tc->slot = NULL;
+	forget_thread(tc);
 }
 
 static bool caches_nothing(const struct tcache *tc)
