@@ -31,7 +31,7 @@ static cold_path void report_object(const char *twice, const char *call, const v
 				  call, p, sc->size);
 }
 
-static cold_path void report_bad_free(const void *p, unsigned class)
+void slab_report_bad_free(const void *p, unsigned class)
 {
 	report_object("double", "free", p, class);
 }
@@ -307,7 +307,7 @@ void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned 
 		ptrs += done;
 		n -= done;
 		if (n && nr_empties < EMPTIES) {
-			report_bad_free(ptrs[0], class);
+			slab_report_bad_free(ptrs[0], class);
 			ptrs++;
 			n--;
 		}

@@ -234,6 +234,8 @@ struct slab_place {
 struct slab_place slab_locate(const void *p, unsigned class);
 /* Whether p is an allocated object of the class; else an invalid `call` of it is reported. */
 bool slab_check_object(const char *call, const void *p, unsigned class);
+/* Reports a free of p, a pointer into a slab: a double one, if p is an object's start. */
+cold_path void slab_report_bad_free(const void *p, unsigned class);
 /* Reports p, a pointer into a slab, as invalid for `call`, even if it is an object in use. */
 void slab_report_object(const char *call, const void *p, unsigned class);
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/report.h"
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
@@ -123,12 +122,6 @@ static bool is_kept(const struct tcache *tc, const void *p)
 	return tc->kept[0] == p || tc->kept[1] == p || tc->kept[2] == p || tc->kept[3] == p;
 }
 
-static cold_path void report_kept(const void *p, unsigned class)
-{
-	report_corruption("double free of %p: an object of %u bytes that is free already", p,
-			  size_classes[class].size);
-}
-
 /* Whether an object of the class may be kept at place i beside what there is. */
 static fast_inline bool kept_has_room(const struct tcache *tc, unsigned i, unsigned class)
 {
@@ -183,7 +176,7 @@ static out_of_line void free_single_slow(struct tcache *tc, void *p, unsigned cl
 	before = tcache_enter(tc);
 	if (unlikely(is_kept(tc, p))) {
 		tcache_leave(tc, before);
-		report_kept(p, class);
+		slab_report_bad_free(p, class);
 		return;
 	}
 	kept_put(tc, kept_make_room(tc, class, &gone), p, class);
