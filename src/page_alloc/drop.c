@@ -51,7 +51,7 @@ static bool drop_is_recent(u64 now)
 	return now - __atomic_load_n(&drop.given_ms, __ATOMIC_RELAXED) < (u64)options.decay_ms;
 }
 
-static out_of_line void drop_note_taken(u64 nr)
+static out_of_line void count_taken_again(u64 nr)
 {
 	u64 taken = __atomic_add_fetch(&drop.taken, MAX(nr, TAKEN_LEAST), __ATOMIC_RELAXED);
 
@@ -59,15 +59,15 @@ static out_of_line void drop_note_taken(u64 nr)
 		drop_judge(drop_is_recent(os_now_ms()));
 }
 
-void reclaim_pages_taken(u64 nr)
+void drop_pages_taken(u64 nr)
 {
 	if (__atomic_load_n(&drop.pages, __ATOMIC_RELAXED))
 		__atomic_store_n(&drop.pages, 0, __ATOMIC_RELAXED);
 	if (unlikely(__atomic_load_n(&drop.given, __ATOMIC_RELAXED)))
-		drop_note_taken(nr);
+		count_taken_again(nr);
 }
 
-static void drop_note_given(u64 given)
+static void count_given(u64 given)
 {
 	u64 now = os_now_ms();
 
@@ -105,11 +105,11 @@ static out_of_line void give_dropped(u64 pages, u64 most)
 	if (!given || given > excess)
 		drop_uncount(given ? given - excess : UINT64_MAX);
 	if (given)
-		drop_note_given(given);
+		count_given(given);
 	errno = saved; /* the system refuses to take what is locked */
 }
 
-void reclaim_pages_dropped(u64 nr)
+void drop_pages_came(u64 nr)
 {
 	u64 pages = __atomic_add_fetch(&drop.pages, nr, __ATOMIC_RELAXED);
 	u64 most = __atomic_load_n(&drop.most, __ATOMIC_RELAXED);

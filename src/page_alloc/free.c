@@ -76,9 +76,9 @@ void free_pages(u64 pfn)
 	order = ilog2(nr);
 	if (nr != (u64)1 << order || pcp_order_index(order) < 0 || pfn & (nr - 1)) {
 		free_range(pfn, nr);
-		reclaim_pages_dropped(nr);
+		drop_pages_came(nr);
 	} else if (unlikely(pcp_free(pfn_zone(pfn), pfn, order, pfn_to_block(pfn)->migratetype))) {
 		reclaim_age();
-		reclaim_pages_dropped(pcp_nr_drained(order));
+		drop_pages_came(pcp_nr_drained(order));
 	}
 }

@@ -199,8 +199,8 @@ void reclaim_for_growth(u64 nr);
 u64 reclaim_may_go(u64 nr);
 
 /* drop.c: nr pages were taken from a zone, and perhaps others; or nr came to one. */
-void reclaim_pages_taken(u64 nr);
-void reclaim_pages_dropped(u64 nr);
+void drop_pages_taken(u64 nr);
+void drop_pages_came(u64 nr);
 /* So many dropped ones wait no more: they were given back. */
 void drop_uncount(u64 given);
 

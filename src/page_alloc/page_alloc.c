@@ -317,7 +317,7 @@ static out_of_line u64 alloc_pages_full(unsigned node, bm_gfp_t gfp, u64 nr, uns
 			give_in_exchange(pfn, ac);
 		prep_new_page(pfn, ac);
 		TRACE(MM_PAGE_ALLOC, mm_page_alloc, pfn, nr, ac->gfp, page_node(pfn));
-		reclaim_pages_taken(ac->nr);
+		drop_pages_taken(ac->nr);
 	}
 	/* A program that only allocates now may have had a peak before. */
 	if (ac->nr >= AGE_PAGES && (ac->gfp & BM_GFP_RECLAIM) == BM_GFP_RECLAIM)

@@ -11,7 +11,7 @@ static void shrink_block(u64 pfn, u64 nr)
 	pfn_to_page(pfn)->nr_pages = nr;
 	pages_poison(pfn + nr, old - nr);
 	free_range(pfn + nr, old - nr);
-	reclaim_pages_dropped(old - nr);
+	drop_pages_came(old - nr);
 }
 
 /* The pageblocks behind the one that the block ends in, if the block is to have nr pages. */
@@ -88,7 +88,7 @@ static bool grow_block(struct zone *zone, u64 pfn, u64 nr)
 	pages_check_poison(pfn + old, nr - old);
 	pages_set_dirty(pfn + old, nr - old);
 	pfn_to_page(pfn)->nr_pages = nr;
-	reclaim_pages_taken(nr - old);
+	drop_pages_taken(nr - old);
 	return true;
 }
 
