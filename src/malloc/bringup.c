@@ -128,7 +128,7 @@ static void child_after_fork(void)
 
 /*
  * Runs as a pthread key's destructor. Others may still free: it asks for one
- * more round, so that most of them come first; those that come later find
+ * more pass, so that most of them come first; those that come later find
  * tcache_none.
  */
 static void thread_exits(void *arg)
@@ -137,8 +137,8 @@ static void thread_exits(void *arg)
 
 	if (tc != tcache_get())
 		return;
-	if (!tc->exit_rounds++) {
-		/* There may be no more round: then the cache is lost, but the thread left alone. */
+	if (!tc->exit_passes++) {
+		/* There may be no more pass: then the cache is lost, but the thread left alone. */
 		tcache_forbid_seal_for_good(tc);
 		if (pthread_setspecific(exit_key, tc) == 0)
 			return;
@@ -161,7 +161,7 @@ cold_path void watch_fork(register_atfork_fn fn)
 
 static bool watch_exit(struct tcache *tc)
 {
-	tc->exit_rounds = 0;
+	tc->exit_passes = 0;
 	/* The key is made early, so its slot lies in the thread's own block and
 	 * setting it does not allocate. */
 	return have_exit_key && pthread_setspecific(exit_key, tc) == 0;

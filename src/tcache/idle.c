@@ -20,7 +20,7 @@
  *     then. What is left moves down to the bottoms.
  *
  * seal_lock protects sealed, stolen and the writing of this_tcache by a stranger. A thread that
- * ends gives up `slot` under it, so nobody writes into thread-local memory that is gone. Objects
+ * ends gives up `tls` under it, so nobody writes into thread-local memory that is gone. Objects
  * are copied out under the lock and freed without it; a child of fork finds them with the thread,
  * or lost.
  */
@@ -43,7 +43,7 @@
 #define WAIT_MOST_MS 50
 
 static u32 reclaiming;	/* 1 = some thread does; acquire/release */
-static u32 round_nr;	/* its round; never 0 */
+static u32 reclaim_nr;	/* the number of this reclaim; never 0 */
 static u32 nr_active;	/* caches that it found in use, its own included */
 
 /* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
@@ -99,7 +99,7 @@ void tcache_forbid_seal(struct tcache *tc)
 {
 	lock(&tc->seal_lock, LOCK_SEAL);
 	unseal_locked(tc);
-	tc->slot = NULL;
+	tc->tls = NULL;
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
@@ -116,7 +116,7 @@ static void forget_thread(struct tcache *tc)
 	if (tc->sealed)
 		close_gaps(tc);
 	tc->sealed = 0;
-	tc->slot = NULL;
+	tc->tls = NULL;
 	tc->busy = 0;
 }
 
@@ -200,7 +200,7 @@ static bool thread_is_gone(const struct tcache *tc)
 	return tc->pid == os_pid() && os_tid_is_gone(tc->tid);
 }
 
-/* Rounds after which ageing asks of an empty cache too whether its thread is still there. */
+/* Reclaims after which ageing asks of an empty cache too whether its thread is still there. */
 #define GONE_EVERY 64
 
 /* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
@@ -208,15 +208,15 @@ static bool try_seal(struct tcache *tc, enum give how)
 {
 	bool done = false, idle, empty;
 
-	if (tc->seal_round == round_nr)
+	if (tc->seen_by_reclaim == reclaim_nr)
 		return false;
-	tc->seal_round = round_nr;
+	tc->seen_by_reclaim = reclaim_nr;
 	idle = tc != home_tcache && stayed_idle(tc);
 	nr_active += !idle;
 	if (tc == home_tcache || (!idle && how != GIVE_ALL))
 		return false;
 	empty = caches_nothing(tc);
-	if (empty && how != GIVE_ALL && round_nr % GONE_EVERY)
+	if (empty && how != GIVE_ALL && reclaim_nr % GONE_EVERY)
 		return false;
 	if (unlikely(thread_is_gone(tc))) {
 		/*
@@ -230,10 +230,10 @@ static bool try_seal(struct tcache *tc, enum give how)
 	if (empty)
 		return false;
 	lock(&tc->seal_lock, LOCK_SEAL);
-	if (tc->slot && !tc->sealed && tc->state == TCACHE_LIVE &&
+	if (tc->tls && !tc->sealed && tc->state == TCACHE_LIVE &&
 	    !__atomic_load_n(&tc->busy, __ATOMIC_RELAXED)) {
-		tc->sealed = round_nr;
-		__atomic_store_n(tc->slot, tcache_shared(&tcache_sealed), __ATOMIC_RELEASE);
+		tc->sealed = reclaim_nr;
+		__atomic_store_n(tc->tls, tcache_shared(&tcache_sealed), __ATOMIC_RELEASE);
 		done = true;
 	}
 	unlock(&tc->seal_lock, LOCK_SEAL);
@@ -241,13 +241,13 @@ static bool try_seal(struct tcache *tc, enum give how)
 }
 
 /*
- * Takes the lock if the cache is still sealed by this round; false when its
+ * Takes the lock if the cache is still sealed by this reclaim; false when its
  * thread came back meanwhile.
  */
 static bool lock_sealed(struct tcache *tc)
 {
 	lock(&tc->seal_lock, LOCK_SEAL);
-	if (tc->sealed == round_nr)
+	if (tc->sealed == reclaim_nr)
 		return true;
 	unlock(&tc->seal_lock, LOCK_SEAL);
 	return false;
@@ -258,7 +258,7 @@ static void give_back_cache(struct tcache *tc)
 	if (!lock_sealed(tc))
 		return;
 	tc->sealed = 0;
-	__atomic_store_n(tc->slot, tc, __ATOMIC_RELEASE);
+	__atomic_store_n(tc->tls, tc, __ATOMIC_RELEASE);
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
@@ -364,7 +364,7 @@ void tcache_shrink_idle(enum give how)
 
 	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(how))
 		return;
-	round_nr = round_nr == UINT32_MAX ? 1 : round_nr + 1;
+	reclaim_nr = reclaim_nr == UINT32_MAX ? 1 : reclaim_nr + 1;
 	nr_active = 0;
 	do {
 		struct tcache *tc;

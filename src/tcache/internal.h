@@ -26,7 +26,7 @@ void tcache_unseal(struct tcache *tc);
 /* In a child after fork; then for the cache of the thread that forked (mine), and all others. */
 void idle_after_fork(void);
 void tcache_unseal_in_child(struct tcache *tc, bool mine);
-/* The thread is gone without a word: slot points into memory that may not be there. */
+/* The thread is gone without a word: tls points into memory that may not be there. */
 void tcache_unseal_gone(struct tcache *tc);
 
 /*

@@ -264,8 +264,8 @@ static void begin_looks(struct tcache *tc)
 	if (tc->look < NR_SHEAVES)
 		return;
 	now = os_now_ms();
-	if (now - tc->round_ms >= LOOK_EVERY_MS) {
-		tc->round_ms = now;
+	if (now - tc->look_began_ms >= LOOK_EVERY_MS) {
+		tc->look_began_ms = now;
 		tc->look = 0;
 	}
 }

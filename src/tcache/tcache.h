@@ -15,7 +15,7 @@
  * calls that follow until it knows it (src/README.md has the figures).
  *
  * A struct tcache is its thread's alone to write, but for what seal_lock protects, and
- * `kept` and `slot` while it is sealed (idle.c). Other threads read top and stats for
+ * `kept` and `tls` while it is sealed (idle.c). Other threads read top and stats for
  * reports (relaxed). Once made it is never unmapped: a thread that
  * ends leaves it on a list for the next one. LOCK_THREADS protects the lists.
  */
@@ -70,7 +70,7 @@ struct tcache {
 	 * slower by 10% where a tree of small nodes is built and dropped.
 	 */
 	u8 state;			/* enum tcache_state */
-	u8 exit_rounds;			/* of the thread's exit, rank 7's */
+	u8 exit_passes;			/* of the thread's exit, rank 7's */
 	u8 clock;			/* class to take capacity from next */
 	u8 look;			/* class to look at next if idle; NR_SHEAVES: not now */
 	u8 age_in;			/* refills and frees of singles until a look at the clock */
@@ -96,7 +96,7 @@ struct tcache {
 	u8 kept_class[KEPT_MOST];	/* of none: 0, which is none of these */
 	u8 kept_last;			/* the place of the last one freed */
 	u32 busy;			/* the thread is in a slow path (idle.c); acquire/release */
-	u64 round_ms;			/* when this round of looks began */
+	u64 look_began_ms;		/* when this round of looks began */
 	u16 seen[NR_SHEAVES];		/* how many objects there were then */
 	u8 small_for[NR_SHEAVES];	/* refills and overflows for which it stays small */
 	u8 wanted[NR_SHEAVES];		/* how often the sheaf wanted to leave its small place */
@@ -106,16 +106,16 @@ struct tcache {
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
 	struct stats stats;
 	/* See idle.c. */
-	u32 sealed;			/* round of the reclaim that sealed it, or 0; seal_lock */
-	u32 seal_round;			/* the last round that looked at it; LOCK_THREADS */
+	u32 sealed;			/* number of the reclaim that sealed it, or 0; seal_lock */
+	u32 seen_by_reclaim;		/* the last that looked at it; LOCK_THREADS */
 	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
 	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
 	int pid, tid;			/* with idle_reclaim; written before it is linked */
 	bool reaped;			/* an orphan that somebody empties; LOCK_THREADS */
 	bool leaving;			/* a spare one whose sheaves are given back; LOCK_THREADS */
 	bool in_child;			/* in a child of fork: of the thread that forked */
-	bool sealable;			/* slot may be set when the thread is in no heap or group */
-	struct tcache **slot;		/* of this_tcache; NULL: never sealed; seal_lock */
+	bool sealable;			/* tls may be set when the thread is in no heap or group */
+	struct tcache **tls;		/* the thread's this_tcache; NULL: not to seal; seal_lock */
 	struct lock seal_lock;
 	u16 remote_stolen;		/* of remote, from the start; seal_lock */
 	u16 stolen[NR_SHEAVES];		/* objects above each bottom that are gone; seal_lock */

@@ -104,7 +104,7 @@ void tcache_set_direct(struct tcache *tc)
 static void allow_seal(struct tcache *tc)
 {
 	lock(&tc->seal_lock, LOCK_SEAL);
-	tc->slot = &this_tcache;
+	tc->tls = &this_tcache;
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
@@ -122,7 +122,7 @@ static void tcache_setup(struct tcache *tc)
 	__builtin_memset(tc->kept_class, 0, sizeof(tc->kept_class));
 	tc->kept_bytes = 0;
 	tc->busy = 0;
-	tc->slot = NULL;
+	tc->tls = NULL;
 	tc->sealable = false;
 	/* System calls that a filter may not let a new thread make. */
 	if (options.idle_reclaim) {
