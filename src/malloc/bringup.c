@@ -242,18 +242,18 @@ static cold_path void start_library(int argc, char **argv, char **env)
 	if (options.stats_print)
 		os_keep_stderr();
 	if (options.numa_node >= 0) {
-		tcache_get();
+		ensure_up();
 		nodes_check_option();
 	}
 	if (options.pressure == option_pressure_auto && !options.background_thread)
 		report("pressure: nothing is watched without background_thread:true");
 	if (options.background_thread) {
-		tcache_get();
+		ensure_up();
 		kswapd_start();
 	}
 	if (!options.verbose)
 		return;
-	tcache_get();
+	ensure_up();
 	report("version " PACKAGE_VERSION ", heap at %p, pages of %lu bytes, %u CPUs",
 	       (void *)(window_base + window.first), (unsigned long)os_page_size(), os_nr_cpus());
 }

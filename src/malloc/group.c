@@ -59,7 +59,7 @@ BM_EXPORT bm_scope_t bm_scope_save(unsigned flags, int node, struct bm_group *gr
 {
 	bm_scope_t before;
 
-	tcache_get();
+	ensure_up();
 	if (flags & ~(BM_SCOPE_NORECLAIM | BM_SCOPE_NOSYSCALL) ||
 	    (node != NODE_NONE && !node_exists((unsigned)node))) {
 		errno = EINVAL;
@@ -163,7 +163,7 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 	struct shard *shard;
 
 	static_assert(MAX_SHARDS <= MAX_OWNERS, "every private shard can be an owner");
-	tcache_get();
+	ensure_up();
 	bury_dead();
 	shard = shard_create_private();
 	if (!shard)

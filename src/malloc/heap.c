@@ -20,7 +20,7 @@ static inline struct shard *heap_shard(struct bm_heap *heap)
 
 BM_EXPORT struct bm_heap *bm_heap_create(void)
 {
-	tcache_get();
+	ensure_up();
 	return (struct bm_heap *)(void *)shard_create_private();
 }
 

@@ -37,7 +37,7 @@ static void gather_figures(struct figures *f)
 	u64 told;
 
 	memset(f, 0, sizeof(*f));
-	tcache_get();
+	ensure_up();
 	stats_sum(&f->events, &stats_shared);
 	tcache_totals(&f->events, &cached);
 	f->cached_bytes = cached.bytes;
@@ -273,7 +273,7 @@ BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 /* 1 when memory went back to the system; up to `pad` bytes stay ready for use. */
 BM_EXPORT int malloc_trim(size_t pad)
 {
-	tcache_get();
+	tcache_get(); /* unsealed, so that what the thread keeps goes too */
 	return reclaim_trim(pad) > 0;
 }
 
@@ -282,7 +282,7 @@ BM_EXPORT size_t bm_reclaim(size_t bytes)
 	int saved = errno;
 	u64 given;
 
-	tcache_get();
+	tcache_get(); /* as above */
 	given = reclaim_give(bytes);
 	errno = saved;
 	return given;

@@ -135,6 +135,12 @@ void groups_reinit_lock(void);
 
 /* bringup.c */
 void bringup(void);
+/* For what may be the first call of the process, and asks nothing of the thread's cache. */
+static inline void ensure_up(void)
+{
+	if (unlikely(this_tcache->state == TCACHE_BOOT))
+		tcache_get();
+}
 /*
  * Registers our handlers of fork, once, by glibc's function or, NULL, as anybody does. Those
  * registered first run last before a fork and first after it.

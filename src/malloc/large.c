@@ -48,7 +48,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 {
 	u64 pfn;
 
-	tcache_get(); /* the first call of all may be a large one */
+	tcache_get(); /* brings up, and unseals: in need what the thread keeps goes too */
 	tcache_late_in_child();
 	/* No search is made for what cannot be. */
 	if (unlikely(size > MAX_REQUEST || size > window.limit)) {

@@ -42,13 +42,6 @@ static inline u64 hand_out(u64 pfn)
 	return pfn;
 }
 
-/* The first call of the process may be one of these. */
-static inline void ensure_up(void)
-{
-	if (unlikely(this_tcache->state == TCACHE_BOOT))
-		tcache_get();
-}
-
 /* The one way to pages. nr pages, aligned to 1 << order of them. */
 static inline u64 get_pages(bm_gfp_t gfp, u64 nr, unsigned order, int nid, u64 nodemask)
 {
