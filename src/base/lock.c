@@ -85,7 +85,7 @@ bool lock_fork_is_alone(void)
 
 /*
  * There is no other thread: a free lock is left so, and what is held is held by this one, beneath
- * a signal's handler that forks. To wait would be for ever. The child finds what the lock protects
+ * a signal's handler that forks. Waiting would never end. The child finds what the lock protects
  * half done, as it would with any allocator: it may call exec. (Should there be a thread that
  * nobody knows of, it may drop the lock meanwhile: so by exchange, and the parent loses nothing.)
  */

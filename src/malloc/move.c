@@ -72,8 +72,8 @@ void large_cut_move(u64 pfn, u64 nr)
 {
 	if (nr >= moved_pages(pfn))
 		return;
-	/* The part cut off becomes one mapping with the heap again. Where that fails the scar is
-	 * whoever's takes those pages: this block forgets it. */
+	/* The part cut off becomes one mapping with the heap again. If that fails the scar stays
+	 * with those pages, whoever takes them; this block forgets it. */
 	heal_scars(pfn, nr);
 	pfn_to_page(pfn)->map[MOVED] = nr;
 }

@@ -165,7 +165,7 @@ static void note_foreign(u64 block, u64 nr)
 	for (i = block; i < block + nr; i++) {
 		char *at = pfn_to_virt(i << PAGEBLOCK_ORDER);
 
-		/* What cannot be unmapped again is in the way as well: nobody's. */
+		/* A probe that cannot be unmapped again blocks the place too. */
 		if (os_map_at(at, PAGEBLOCK_SIZE) ? !os_unmap(at, PAGEBLOCK_SIZE) : errno == EEXIST)
 			set_state(i, 1, BLOCK_FOREIGN);
 	}

@@ -24,8 +24,8 @@ struct gap {
 };
 
 /*
- * The dirty bits stay: the pages are about to be used. What madvise only pretends to take, as under
- * some emulators, is found by a word put there: between the pages looked at may be others.
+ * The dirty bits stay: the pages are about to be used. Other pages of the gap may hold data, so a
+ * probe word tells whether madvise really took it: some emulators only pretend.
  */
 static bool gap_goes(const struct gap *gap)
 {

@@ -62,7 +62,7 @@ static void kswapd_try_to_sleep(u64 dirty)
 	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_ASLEEP, false,
 					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
-	/* The word before the count, as whoever wakes us has freed before it looks at the word. */
+	/* Set the word, then read the count; who frees does it in the other order. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (reclaim_nr_dirty() == dirty)
 		os_futex_wait_ms(&kswapd.word, KSWAPD_ASLEEP, SLEEP_MS);

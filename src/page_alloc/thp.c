@@ -246,7 +246,10 @@ void thp_moved(u64 to, u64 from, u64 nr)
 {
 	u64 start = pageblock_start(to), end = to + nr, at, next;
 
-	/* Of a place the system was told nothing of nobody would know: it cannot be untold. */
+	/*
+	 * A place that was told nothing cannot be put back into that state: it is noted as
+	 * THP_HUGE, so that it is told later.
+	 */
 	for (at = to; only_asked && at < end; at = next) {
 		next = MIN(end, pageblock_end(at));
 		if (thp_of(at) == THP_DEFAULT && has_huge(from + (at - to), next - at))

@@ -6,9 +6,8 @@
  * So of such a pageblock it is told to use none, until all of it was given. Each may be a
  * mapping of its own: of many the whole zone is told, until few are left that hold anything.
  *
- * Whoever gives pages back comes here, with no lock held. Of two that tell different things of
- * one pageblock at once the system may have heard the other last: that costs no more than what
- * all this saves.
+ * Whoever gives pages back comes here, with no lock held. Two threads may tell the system different
+ * things of one pageblock; whichever is heard last costs at most what this file saves.
  */
 #include "os/os.h"
 #include "page_alloc/internal.h"

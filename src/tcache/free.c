@@ -106,7 +106,7 @@ void tcache_free_beyond(void *p, struct tcache *tc, u32 class)
 {
 	u16 tag = (u16)(tc->tag_base + class);
 
-	/* What is as frequent as the program makes it: large objects, and other shards'. */
+	/* Large objects and other shards' may be a program's common case: no detour. */
 	if (class < NR_CLASSES)
 		tcache_free_single(tc, p, class);
 	else if (unlikely(!tag_is_slab(tag) || tag_class(tag) >= NR_SHEAVES ||
