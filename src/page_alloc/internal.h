@@ -42,6 +42,8 @@ struct alloc_context {
 
 /* One walk over the zonelist; the pfn of a block taken off the free lists, or 0. */
 u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags);
+/* True when taking nr pages leaves the zone above the mark. */
+bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags);
 
 /* slowpath.c: everything else that can be tried; errno stays. */
 u64 alloc_pages_slowpath(const struct alloc_context *ac);
@@ -57,7 +59,7 @@ u64 highmem_alloc(const struct alloc_context *ac);
 void highmem_free(u64 pfn);
 bool highmem_resize(u64 pfn, u64 nr);
 
-/* Pages to their zone. What lay idle ages first, as these were in use until now. */
+/* free.c. Pages to their zone. What lay idle ages first, as these were in use until now. */
 void free_range(u64 pfn, u64 nr);
 
 /*
@@ -119,14 +121,7 @@ static inline enum thp thp_of(u64 pfn)
 void thp_set(u64 pfn, u64 nr_blocks, enum thp thp);
 /* Tells the system (again, for pages that were mapped anew). */
 void thp_repeat(u64 pfn, u64 nr);
-/*
- * thp_split.c. Pages were given back: the system is told not to bring them back as part of huge
- * ones.
- */
-void thp_given(u64 pfn, u64 nr);
-/* Pageblocks are about to be unmapped: they count no more, whatever zone grows there next. */
-void thp_forget_split(u64 pfn, u64 nr);
-/* thp.c. The pages came with their mapping, and with what the system was told of that. */
+/* The pages came with their mapping, and with what the system was told of that. */
 void thp_moved(u64 to, u64 from, u64 nr);
 /* Whether the system was told different things of the two ranges, or within one. */
 bool thp_differs(u64 a, u64 b, u64 nr);
@@ -134,33 +129,49 @@ bool thp_differs(u64 a, u64 b, u64 nr);
 bool thp_is_hot_locked(u64 pfn);
 
 /*
- * Gives up to nr dirty free pages back, oldest first; pages given. But with GIVE_ALL:
+ * thp_split.c. Pages were given back: the system is told not to bring them back as part of huge
+ * ones.
+ */
+void thp_given(u64 pfn, u64 nr);
+/* Pageblocks are about to be unmapped: they count no more, whatever zone grows there next. */
+void thp_forget_split(u64 pfn, u64 nr);
+
+/*
+ * purge.c. Gives up to nr dirty free pages back, oldest first; pages given. But with GIVE_ALL:
  * what the system refused lately is not tried, nor a hot huge page broken up for a little.
  */
 u64 zones_purge(u64 nr, enum give how);
-
 /* Ageing tries again what was refused. */
 void purge_retry(void);
-
-/* In a child after fork: whoever was ageing, or purged, is not here any more. */
-void reclaim_reinit(void);
+/* In a child after fork: what other threads were giving back comes back. */
 void purge_after_fork(void);
 
+/* reclaim.c. Ageing by the caller, even if kswapd runs. */
+void reclaim_age_now(bool in_background);
+/* The time between two steps. */
+u64 reclaim_step_ms(void);
+/* Pages that wait to age. */
+u64 reclaim_nr_dirty(void);
 /* Nothing came or went for two decay times: what layers above keep has aged too. */
 void reclaim_when_quiet(void);
+/* nr more pages are about to be backed; as many of those free longest go back. */
+void reclaim_for_growth(u64 nr);
+/* Of nr pages, those that are dirty, free and above what ageing leaves; 0 if it gives none back. */
+u64 reclaim_may_go(u64 nr);
+/* In a child after fork: whoever was ageing is not here any more. */
+void reclaim_reinit(void);
 
-/* Ageing by the caller, even if kswapd runs; the time between two steps; pages that wait. */
-void reclaim_age_now(bool in_background);
-u64 reclaim_step_ms(void);
-u64 reclaim_nr_dirty(void);
+/* drop.c: nr pages were taken from a zone, and perhaps others. */
+void drop_pages_taken(u64 nr);
+/* nr came to one. */
+void drop_pages_came(u64 nr);
+/* So many dropped ones wait no more: they were given back. */
+void drop_uncount(u64 given);
 
-/* limit.c: the least of all marks in pages, above which a request is looked at. */
-extern u64 limit_first_mark HIDDEN;
-bool limit_allows_slow(u64 need, bm_gfp_t gfp);
-/* No block can have more pages, whatever is given back. */
-u64 limit_most(void);
-/* In a child after fork. */
-void limit_reinit(void);
+/* kswapd.c: whether slow paths may leave ageing to it. */
+bool kswapd_is_running(void);
+/* Tells it that there is work. */
+void kswapd_wake(void);
 
 /* Whether the request may have others give back what it needs. */
 static inline bool gfp_may_reclaim(bm_gfp_t gfp)
@@ -173,6 +184,14 @@ static inline bool gfp_is_urgent(bm_gfp_t gfp)
 {
 	return gfp & BM_GFP_HIGH && !(gfp & BM_GFP_DIRECT_RECLAIM);
 }
+
+/* limit.c: the least of all marks in pages, above which a request is looked at. */
+extern u64 limit_first_mark HIDDEN;
+bool limit_allows_slow(u64 need, bm_gfp_t gfp);
+/* No block can have more pages, whatever is given back. */
+u64 limit_most(void);
+/* In a child after fork. */
+void limit_reinit(void);
 
 /* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
 static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
@@ -191,24 +210,5 @@ static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
 		return true;
 	return limit_make_room(nr - pages_nr_dirty(pfn, nr), gfp);
 }
-
-/* reclaim.c: nr more pages are about to be backed; as many of those free longest go back. */
-void reclaim_for_growth(u64 nr);
-
-/* Of nr pages, those that are dirty, free and above what ageing leaves; 0 if it gives none back. */
-u64 reclaim_may_go(u64 nr);
-
-/* drop.c: nr pages were taken from a zone, and perhaps others; or nr came to one. */
-void drop_pages_taken(u64 nr);
-void drop_pages_came(u64 nr);
-/* So many dropped ones wait no more: they were given back. */
-void drop_uncount(u64 given);
-
-/* kswapd.c: whether slow paths may leave ageing to it, and telling it that there is work. */
-bool kswapd_is_running(void);
-void kswapd_wake(void);
-
-/* True when taking nr pages leaves the zone above the mark. */
-bool zone_watermark_ok(struct zone *zone, const struct alloc_context *ac, unsigned alloc_flags);
 
 #endif
