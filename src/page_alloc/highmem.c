@@ -25,7 +25,7 @@ u64 highmem_alloc(const struct alloc_context *ac)
 	struct page *page;
 	u64 pfn;
 
-	if (!limit_make_room(ac->nr, ac->gfp))
+	if (!limit_allows(ac->nr, ac->gfp))
 		return 0;
 	if (ac->gfp & GFP_ROOMY)
 		room = blocks_for(ac->nr + room_behind(ac->nr)) - blocks;
@@ -93,7 +93,7 @@ bool highmem_resize(u64 pfn, u64 nr)
 	u64 old = page->nr_pages;
 	u64 blocks = blocks_for(nr);
 
-	if (nr > old && !limit_make_room(nr - old, scope_gfp(BM_GFP_KERNEL)))
+	if (nr > old && !limit_allows(nr - old, scope_gfp(BM_GFP_KERNEL)))
 		return false;
 	/* Where nothing may be unmapped it stays as it is, and counts. */
 	if (blocks < page->private && !scope_may_map())

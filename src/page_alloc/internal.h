@@ -193,8 +193,8 @@ u64 limit_most(void);
 /* In a child after fork. */
 void limit_reinit(void);
 
-/* Whether `need` more pages may be backed. Reclaims for it; no lock is held. */
-static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
+/* Whether `need` more pages may be backed. Reclaims if gfp lets it; no lock is held. */
+static inline bool limit_allows(u64 need, bm_gfp_t gfp)
 {
 	if (likely(pages_nr_backed() + need <=
 		   __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED)))
@@ -203,12 +203,12 @@ static inline bool limit_make_room(u64 need, bm_gfp_t gfp)
 }
 
 /* Whether those of a block's pages that are clean may be backed. */
-static inline bool limit_make_room_for(u64 pfn, u64 nr, bm_gfp_t gfp)
+static inline bool limit_allows_pages(u64 pfn, u64 nr, bm_gfp_t gfp)
 {
 	/* With all of them far from any mark: they need not be counted. */
 	if (likely(pages_nr_backed() + nr <= __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED)))
 		return true;
-	return limit_make_room(nr - pages_nr_dirty(pfn, nr), gfp);
+	return limit_allows(nr - pages_nr_dirty(pfn, nr), gfp);
 }
 
 #endif

@@ -222,7 +222,7 @@ static u64 mark_for(bm_gfp_t gfp)
 
 bool limit_has_room(u64 nr)
 {
-	return limit_make_room(nr, 0);
+	return limit_allows(nr, 0);
 }
 
 /* Times we give back what is missing, while others take it. */

@@ -213,7 +213,7 @@ static u64 take_block(const struct alloc_context *ac)
 
 	if (likely(!pfn))
 		pfn = find_block(ac);
-	if (unlikely(pfn && !limit_make_room_for(pfn, ac->nr, ac->gfp))) {
+	if (unlikely(pfn && !limit_allows_pages(pfn, ac->nr, ac->gfp))) {
 		zone_free_range(pfn_zone(pfn), pfn, ac->nr);
 		return 0;
 	}
@@ -353,7 +353,7 @@ static inline u64 hand_over_warm(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
 /* Its pages are not warm after all: a limit may say no. */
 static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr, u64 nodemask)
 {
-	if (!limit_make_room_for(pfn, nr, gfp)) {
+	if (!limit_allows_pages(pfn, nr, gfp)) {
 		zone_free_range(pfn_zone(pfn), pfn, nr);
 		return alloc_pages_full(node, gfp, nr, ilog2(nr), nodemask);
 	}

@@ -81,7 +81,7 @@ static bool grow_block(struct zone *zone, u64 pfn, u64 nr)
 	if (!take_behind(zone, pfn, nr, &may_map) &&
 	    !(may_map && grow_heap_behind(zone, pfn, nr) && take_behind(zone, pfn, nr, &may_map)))
 		return false;
-	if (!limit_make_room_for(pfn + old, nr - old, scope_gfp(BM_GFP_KERNEL))) {
+	if (!limit_allows_pages(pfn + old, nr - old, scope_gfp(BM_GFP_KERNEL))) {
 		zone_free_range(zone, pfn + old, nr - old);
 		return false;
 	}
