@@ -203,32 +203,48 @@ static bool thread_is_gone(const struct tcache *tc)
 /* Reclaims after which ageing asks of an empty cache too whether its thread is still there. */
 #define GONE_EVERY 64
 
-/* Seals a cache if that is worth its while. LOCK_THREADS held: it has a thread. */
-static bool try_seal(struct tcache *tc, enum give how)
+/* Whether the cache lay idle; the others, and the caller's own, count as active. */
+static bool note_activity(struct tcache *tc)
 {
-	bool done = false, idle, empty;
+	bool idle = tc != home_tcache && stayed_idle(tc);
+
+	nr_active += !idle;
+	return idle;
+}
+
+/* Whether the cache's thread took no leave: then it is an orphan. */
+static bool bury_if_gone(struct tcache *tc)
+{
+	if (likely(!thread_is_gone(tc)))
+		return false;
+	/* A thread that forks must not move it: it drops the seal_locks of the live ones only. */
+	if (!lock_is_forking())
+		tcache_orphan(tc);
+	return true;
+}
+
+/* Whether this reclaim is to seal the cache. LOCK_THREADS held: it has a thread. */
+static bool is_worth_sealing(struct tcache *tc, enum give how)
+{
+	bool idle, empty;
 
 	if (tc->seen_by_reclaim == reclaim_nr)
 		return false;
 	tc->seen_by_reclaim = reclaim_nr;
-	idle = tc != home_tcache && stayed_idle(tc);
-	nr_active += !idle;
+	idle = note_activity(tc);
 	if (tc == home_tcache || (!idle && how != GIVE_ALL))
 		return false;
 	empty = caches_nothing(tc);
 	if (empty && how != GIVE_ALL && reclaim_nr % GONE_EVERY)
 		return false;
-	if (unlikely(thread_is_gone(tc))) {
-		/*
-		 * A thread that forks must not move it: it drops the seal_locks of the live ones
-		 * only.
-		 */
-		if (!lock_is_forking())
-			tcache_orphan(tc);
-		return false;
-	}
-	if (empty)
-		return false;
+	return !bury_if_gone(tc) && !empty;
+}
+
+/* LOCK_THREADS held. False when its thread is at it, or does not allow it. */
+static bool try_seal(struct tcache *tc)
+{
+	bool done = false;
+
 	lock(&tc->seal_lock, LOCK_SEAL);
 	if (tc->tls && !tc->sealed && tc->state == TCACHE_LIVE &&
 	    !__atomic_load_n(&tc->busy, __ATOMIC_RELAXED)) {
@@ -373,7 +389,7 @@ void tcache_shrink_idle(enum give how)
 		n = 0;
 		lock(&threads_lock, LOCK_THREADS);
 		for (tc = threads_live; tc && n < most; tc = tc->next)
-			if (try_seal(tc, how))
+			if (is_worth_sealing(tc, how) && try_seal(tc))
 				sealed[n++] = tc;
 		unlock(&threads_lock, LOCK_THREADS);
 		if (!n)
