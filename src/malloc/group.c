@@ -111,7 +111,7 @@ BM_EXPORT void bm_group_leave(bm_scope_t scope)
  * What a group caches: nothing but what this thread has in its sheaves, as
  * private shards keep no empty slab.
  */
-static void reclaim_owner(u16 owner)
+void owner_reclaim(u16 owner)
 {
 	struct tcache *tc = current_tcache();
 
@@ -176,7 +176,6 @@ BM_EXPORT struct bm_group *bm_group_create(const char *name, size_t limit)
 	g->shard = shard;
 	g->pages.limit = limit ? (limit >> PAGE_SHIFT) + (limit % PAGE_SIZE != 0) : UINT64_MAX;
 	strncpy(g->name, name ? name : "", sizeof(g->name) - 1);
-	owner_reclaim = reclaim_owner;
 	__atomic_store_n(&page_groups[shard->owner], &g->pages, __ATOMIC_RELEASE);
 	return g;
 }

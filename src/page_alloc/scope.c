@@ -8,7 +8,6 @@
 __thread struct scope this_scope __attribute__((tls_model("initial-exec")));
 
 struct page_group *page_groups[MAX_OWNERS] BULKY;
-void (*owner_reclaim)(u16 owner);
 
 /* `must`: beyond the limit if need be. */
 static bool try_charge(struct page_group *g, u64 nr, bool must)

@@ -65,8 +65,8 @@ static inline bool owner_has_budget(u16 owner)
 	return owner && __atomic_load_n(&page_groups[owner], __ATOMIC_RELAXED);
 }
 
-/* Called when a group is at its limit, with no lock held: gives back what it caches. */
-extern void (*owner_reclaim)(u16 owner);
+/* A group is at its limit: gives back what it caches. No lock is held. Defined by rank 7. */
+void owner_reclaim(u16 owner);
 
 /*
  * Counts nr pages; false with errno ENOMEM when the limit does not allow them. NOFAIL goes
