@@ -339,16 +339,6 @@ static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
 /* Pageblocks that a claim looks back over for the start of a run. */
 #define CLAIM_REACH 128
 
-static u64 start_of_free_pageblocks(struct zone *zone, u64 pfn)
-{
-	u64 least = pfn - MIN(pfn, (u64)CLAIM_REACH << PAGEBLOCK_ORDER);
-
-	while (pfn > least &&
-	       zone_range_is_free_locked(zone, pfn - PAGEBLOCK_PAGES, PAGEBLOCK_PAGES))
-		pfn -= PAGEBLOCK_PAGES;
-	return pfn;
-}
-
 /*
  * Whole pageblocks of another migratetype, out of the smallest sufficient block, and
  * from the start of a run of them: large ones stay whole, for the next large block.
@@ -366,7 +356,8 @@ static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype 
 			if (!pfn)
 				continue;
 			if (least == PAGEBLOCK_ORDER)
-				pfn = start_of_free_pageblocks(zone, pfn);
+				pfn -= zone_free_blocks_below_locked(zone, pfn, CLAIM_REACH)
+				       << PAGEBLOCK_ORDER;
 			TRACE(MM_PAGE_ALLOC_EXTFRAG, mm_page_alloc_extfrag, pfn, order, mt, from);
 			take_off_lists(zone, pfn, (u64)1 << least);
 			set_migratetype(pfn, (u64)1 << least, mt);

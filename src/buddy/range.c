@@ -28,6 +28,16 @@ bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr)
 	return true;
 }
 
+u64 zone_free_blocks_below_locked(struct zone *zone, u64 pfn, u64 most)
+{
+	u64 nr = 0;
+
+	while (nr < most && zone_range_is_free_locked(zone, pfn - (nr + 1) * PAGEBLOCK_PAGES,
+						      PAGEBLOCK_PAGES))
+		nr++;
+	return nr;
+}
+
 bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 {
 	if (!zone_range_is_free_locked(zone, pfn, nr))

@@ -195,6 +195,9 @@ void zone_take_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
 /* True if all of [pfn, pfn + nr) lies in free blocks of this zone. */
 bool zone_range_is_free_locked(struct zone *zone, u64 pfn, u64 nr);
 
+/* Wholly free pageblocks in a row just below pfn, where one begins; up to `most` are counted. */
+u64 zone_free_blocks_below_locked(struct zone *zone, u64 pfn, u64 most);
+
 /* Gives any range of pages back, merging. The pages are of this zone. */
 void zone_free_range_locked(struct zone *zone, u64 pfn, u64 nr);
 void zone_free_range(struct zone *zone, u64 pfn, u64 nr);

@@ -34,12 +34,10 @@ static bool has_plenty_warm(const struct zone *zone)
 /* Pageblocks at the end of the heap that are free, as far as a request for `need` can use them. */
 static u64 free_tail(struct zone *zone, u64 end, u64 need)
 {
-	u64 nr = 0;
+	u64 nr;
 
 	lock(&zone->lock, LOCK_ZONE);
-	while (nr < need - 1 && zone_range_is_free_locked(zone, end - (nr + 1) * PAGEBLOCK_PAGES,
-							  PAGEBLOCK_PAGES))
-		nr++;
+	nr = zone_free_blocks_below_locked(zone, end, need - 1);
 	unlock(&zone->lock, LOCK_ZONE);
 	return nr;
 }
