@@ -45,11 +45,3 @@ bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 	zone_take_free_range_locked(zone, pfn, nr);
 	return true;
 }
-
-bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
-{
-	if (!zone_take_range_locked(zone, pfn, nr))
-		return false;
-	zone_retype_locked(zone, pfn, nr, mt);
-	return true;
-}

@@ -142,6 +142,13 @@ static void search_areas(struct search *s, unsigned order)
 	}
 }
 
+/* Takes pages that are free; all pageblocks they lie in become mt's, with what is free there. */
+static void take_run(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt)
+{
+	zone_take_free_range_locked(zone, pfn, nr);
+	zone_retype_locked(zone, pfn, nr, mt);
+}
+
 u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 			    enum migratetype mt)
 {
@@ -158,9 +165,8 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 	}
 	if (!s.at)
 		return 0;
-	zone_take_free_range_locked(zone, s.at, nr);
 	/* Within a block of several pageblocks some may be another type's still. */
-	zone_retype_locked(zone, s.at, nr, mt);
+	take_run(zone, s.at, nr, mt);
 	return s.at;
 }
 
@@ -199,8 +205,10 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
 			u64 pfn = zone->area[order].list[(mt + t) % MIGRATE_PCPTYPES].first;
 
-			if (pfn && zone_take_pageblocks_locked(zone, pfn, nr, mt))
+			if (pfn) {
+				take_run(zone, pfn, nr, mt);
 				return pfn;
+			}
 		}
 	for (order = MIN(enough, (unsigned)NR_ORDERS); order-- > PAGEBLOCK_ORDER;)
 		for (t = 0; t < MIGRATE_PCPTYPES; t++) {
@@ -210,9 +218,10 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 				u64 at = round_up(pfn, (u64)1 << align_order);
 
 				if (at < pfn + ((u64)1 << order) &&
-				    zone_range_is_free_locked(zone, at, want) &&
-				    zone_take_pageblocks_locked(zone, at, nr, mt))
+				    zone_range_is_free_locked(zone, at, want)) {
+					take_run(zone, at, nr, mt);
 					return at;
+				}
 			}
 		}
 	return 0;

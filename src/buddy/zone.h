@@ -176,12 +176,6 @@ u64 zone_rmqueue_contig_locked(struct zone *zone, u64 nr, unsigned align_order,
 			       enum migratetype mt);
 
 /*
- * Takes [pfn, pfn + nr), free and beginning a pageblock; its pageblocks, the
- * last one's rest as well, become mt's.
- */
-bool zone_take_pageblocks_locked(struct zone *zone, u64 pfn, u64 nr, enum migratetype mt);
-
-/*
  * Pages [pfn, pfn + nr) were taken for mt: all pageblocks they lie in become
  * mt's, with what is free there.
  */
