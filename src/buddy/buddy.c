@@ -28,7 +28,7 @@ static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum mi
 		pfn_list_add_head(&area->list[mt], page, pfn);
 	else
 		pfn_list_add_tail(&area->list[mt], page, pfn);
-	__atomic_store_n(&area->nr_free[mt], area->nr_free[mt] + 1, __ATOMIC_RELAXED);
+	count_add(&area->nr_free[mt], 1);
 }
 
 static void del_page_from_free_list(struct zone *zone, u64 pfn)
@@ -40,7 +40,7 @@ static void del_page_from_free_list(struct zone *zone, u64 pfn)
 	bm_assert(page_kind(page) == PAGE_BUDDY);
 	pfn_list_del(&area->list[page->migratetype], pfn);
 	page_set_kind(page, PAGE_NONE);
-	__atomic_store_n(nr_free, *nr_free - 1, __ATOMIC_RELAXED);
+	count_sub(nr_free, 1);
 }
 
 static void move_to_free_list(struct zone *zone, u64 pfn, enum migratetype mt)
@@ -101,11 +101,11 @@ static void account_free(struct zone *zone, u64 pfn, u64 nr, bool free)
 		dirty_total += dirty;
 	}
 	if (free) {
-		__atomic_store_n(&zone->nr_free, zone->nr_free + nr, __ATOMIC_RELAXED);
-		__atomic_store_n(&zone->nr_dirty, zone->nr_dirty + dirty_total, __ATOMIC_RELAXED);
+		count_add(&zone->nr_free, nr);
+		count_add(&zone->nr_dirty, dirty_total);
 	} else {
-		__atomic_store_n(&zone->nr_free, zone->nr_free - nr, __ATOMIC_RELAXED);
-		__atomic_store_n(&zone->nr_dirty, zone->nr_dirty - dirty_total, __ATOMIC_RELAXED);
+		count_sub(&zone->nr_free, nr);
+		count_sub(&zone->nr_dirty, dirty_total);
 		zone->least_dirty = MIN(zone->least_dirty, zone->nr_dirty);
 	}
 }
@@ -431,8 +431,7 @@ void zone_add_blocks(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype
 {
 	lock(&zone->lock, LOCK_ZONE);
 	set_migratetype(pfn, nr_blocks << PAGEBLOCK_ORDER, mt);
-	__atomic_store_n(&zone->managed, zone->managed + (nr_blocks << PAGEBLOCK_ORDER),
-			 __ATOMIC_RELAXED);
+	count_add(&zone->managed, nr_blocks << PAGEBLOCK_ORDER);
 	zone_free_range_locked(zone, pfn, nr_blocks << PAGEBLOCK_ORDER);
 	unlock(&zone->lock, LOCK_ZONE);
 }

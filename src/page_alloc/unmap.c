@@ -39,7 +39,7 @@ static bool isolate_free_blocks(struct zone *zone, struct isolated *out)
 	if (found) {
 		for (at = out->pfn; at < out->pfn + out->nr; at += PAGEBLOCK_PAGES)
 			pfn_to_block(at)->migratetype = MIGRATE_ISOLATE;
-		__atomic_store_n(&zone->managed, zone->managed - out->nr, __ATOMIC_RELAXED);
+		count_sub(&zone->managed, out->nr);
 	}
 	unlock(&zone->lock, LOCK_ZONE);
 	return found;

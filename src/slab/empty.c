@@ -52,7 +52,7 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct 
 		return false;
 	}
 	__atomic_fetch_add(&empties->bytes, bytes, __ATOMIC_RELAXED);
-	__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
+	count_add(&node->nr_empty, 1);
 	return true;
 }
 
@@ -60,7 +60,7 @@ void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struc
 {
 	__atomic_fetch_sub(&shard_empties(shard, sc)->bytes, (u64)sc->nr_pages << PAGE_SHIFT,
 			   __ATOMIC_RELAXED);
-	__atomic_store_n(&node->nr_empty, node->nr_empty - 1, __ATOMIC_RELAXED);
+	count_sub(&node->nr_empty, 1);
 	node->empty_low = MIN(node->empty_low, node->nr_empty);
 	node->changes++;
 }

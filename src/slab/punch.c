@@ -352,8 +352,8 @@ void slab_punch_after_fork(void)
 			u64 pfn = isolated.pfn[i];
 
 			node->nr_free += sc->nr_objects;
-			node->nr_gone--;
-			__atomic_store_n(&node->nr_empty, node->nr_empty + 1, __ATOMIC_RELAXED);
+			count_sub(&node->nr_gone, 1);
+			count_add(&node->nr_empty, 1);
 			punch.shard->empty_packed.bytes += (u64)sc->nr_pages << PAGE_SHIFT;
 			pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 		}

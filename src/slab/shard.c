@@ -185,7 +185,7 @@ struct shard *shard_bind(void)
 			keep_blank_locked(fresh);
 		}
 	}
-	__atomic_store_n(&best->nr_threads, best->nr_threads + 1, __ATOMIC_RELAXED);
+	count_add(&best->nr_threads, 1);
 	unlock(&shards_lock, LOCK_SHARDS);
 	return best;
 }
@@ -193,7 +193,7 @@ struct shard *shard_bind(void)
 void shard_unbind(struct shard *shard)
 {
 	lock(&shards_lock, LOCK_SHARDS);
-	__atomic_store_n(&shard->nr_threads, shard->nr_threads - 1, __ATOMIC_RELAXED);
+	count_sub(&shard->nr_threads, 1);
 	unlock(&shards_lock, LOCK_SHARDS);
 }
 

@@ -395,7 +395,7 @@ bool slab_grow_single(void *p, unsigned class)
 			   size_classes[class].size - size_classes[tag_class(tag)].size,
 			   __ATOMIC_RELAXED);
 	lock(&node->lock, LOCK_NODE);
-	__atomic_store_n(&node->nr_gone, node->nr_gone + 1, __ATOMIC_RELAXED);
+	count_add(&node->nr_gone, 1);
 	unlock(&node->lock, LOCK_NODE);
 	return true;
 }
