@@ -77,8 +77,10 @@ static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
  * For a number with one writer at a time, under a lock or as its owner, that others read at any
  * moment, relaxed.
  */
-#define count_add(p, n) __atomic_store_n((p), *(p) + (n), __ATOMIC_RELAXED)
-#define count_sub(p, n) __atomic_store_n((p), *(p) - (n), __ATOMIC_RELAXED)
+#define count_read(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define count_set(p, n) __atomic_store_n((p), (n), __ATOMIC_RELAXED)
+#define count_add(p, n) count_set((p), *(p) + (n))
+#define count_sub(p, n) count_set((p), *(p) - (n))
 
 /* Floor of the binary logarithm; x must not be 0. */
 static inline unsigned ilog2(u64 x)

@@ -120,17 +120,17 @@ static inline bool zone_ages(const struct zone *zone)
 /* Its counts without the lock. */
 static inline u64 zone_managed(const struct zone *zone)
 {
-	return __atomic_load_n(&zone->managed, __ATOMIC_RELAXED);
+	return count_read(&zone->managed);
 }
 
 static inline u64 zone_nr_free(const struct zone *zone)
 {
-	return __atomic_load_n(&zone->nr_free, __ATOMIC_RELAXED);
+	return count_read(&zone->nr_free);
 }
 
 static inline u64 zone_nr_dirty(const struct zone *zone)
 {
-	return __atomic_load_n(&zone->nr_dirty, __ATOMIC_RELAXED);
+	return count_read(&zone->nr_dirty);
 }
 
 /* Pages that hold data: in use, or free and dirty. Unlocked, so close rather than exact. */

@@ -17,7 +17,7 @@ struct mem_map {
 	u64 record_bytes, record_room; /* handed out, and the most that there can be */
 	u64 hint;	/* no absent pageblock below this one, in pageblocks */
 	u64 end;	/* first pageblock never mapped */
-	u64 heap_bytes, meta_bytes, peak_bytes;
+	u64 heap_bytes, meta_bytes, peak_bytes; /* reports read them, relaxed */
 	u64 budget;
 	char *blocked;	/* where an array met another's mapping; told once, without the lock */
 	bool told;

@@ -33,7 +33,9 @@ static bool budget_allows(u64 bytes)
 
 static void note_peak(void)
 {
-	mem_map.peak_bytes = MAX(mem_map.peak_bytes, mem_map.heap_bytes + mem_map.meta_bytes);
+	u64 bytes = mem_map.heap_bytes + mem_map.meta_bytes;
+
+	count_set(&mem_map.peak_bytes, MAX(mem_map.peak_bytes, bytes));
 }
 
 /* Bytes the array must grow by at least to reach `end`. */
@@ -66,7 +68,7 @@ static bool array_grow(struct array *a, u64 end, u64 step, u64 *spare)
 	}
 	*spare -= MIN(*spare, len - need);
 	a->end += len;
-	mem_map.meta_bytes += len;
+	count_add(&mem_map.meta_bytes, len);
 	return true;
 }
 
@@ -145,7 +147,7 @@ static bool map_blocks(u64 block, u64 nr, enum pageblock_state state, u8 zone)
 	}
 	set_state(block, nr, state);
 	mem_map.end = end;
-	mem_map.heap_bytes += bytes;
+	count_add(&mem_map.heap_bytes, bytes);
 	note_peak();
 	__atomic_store_n(&window.span, blocks_bytes(end), __ATOMIC_RELEASE);
 	return true;
@@ -298,7 +300,7 @@ bool section_unmap(u64 pfn, u64 nr_blocks)
 	}
 	lock(&mem_map.lock, LOCK_SECTION);
 	set_state(block, nr_blocks, BLOCK_ABSENT);
-	mem_map.heap_bytes -= bytes;
+	count_sub(&mem_map.heap_bytes, bytes);
 	mem_map.hint = MIN(mem_map.hint, block);
 	unlock(&mem_map.lock, LOCK_SECTION);
 	return true;
@@ -317,33 +319,32 @@ bool memmap_charge_locked(u64 heap, u64 meta)
 		errno = ENOMEM;
 		return false;
 	}
-	mem_map.heap_bytes += heap;
-	mem_map.meta_bytes += meta;
+	count_add(&mem_map.heap_bytes, heap);
+	count_add(&mem_map.meta_bytes, meta);
 	note_peak();
 	return true;
 }
 
 void memmap_uncharge_locked(u64 heap, u64 meta)
 {
-	mem_map.heap_bytes -= heap;
-	mem_map.meta_bytes -= meta;
+	count_sub(&mem_map.heap_bytes, heap);
+	count_sub(&mem_map.meta_bytes, meta);
 }
 
 u64 memmap_heap_bytes(void)
 {
-	return __atomic_load_n(&mem_map.heap_bytes, __ATOMIC_RELAXED);
+	return count_read(&mem_map.heap_bytes);
 }
 
 u64 memmap_meta_bytes(void)
 {
-	return __atomic_load_n(&mem_map.meta_bytes, __ATOMIC_RELAXED);
+	return count_read(&mem_map.meta_bytes);
 }
 
 u64 memmap_peak_bytes(void)
 {
 	/* What was mapped at the start was no step of growth. */
-	return MAX(__atomic_load_n(&mem_map.peak_bytes, __ATOMIC_RELAXED),
-		   memmap_heap_bytes() + memmap_meta_bytes());
+	return MAX(count_read(&mem_map.peak_bytes), memmap_heap_bytes() + memmap_meta_bytes());
 }
 
 void memmap_lock_all(void)

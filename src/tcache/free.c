@@ -13,8 +13,8 @@ void tcache_flush_remote(struct tcache *tc, void (*send)(void **objects, unsigne
 	u32 n = tc->nr_remote;
 
 	__builtin_memcpy(all, tc->remote, n * sizeof(*all));
-	tc->nr_remote = 0;
-	tc->remote_bytes = 0;
+	count_set(&tc->nr_remote, 0);
+	count_set(&tc->remote_bytes, 0);
 	send(all, n);
 	stat_add(&tc->stats, flushes, 1);
 	stat_add(&tc->stats, objects_flushed, n);
@@ -26,11 +26,14 @@ void tcache_flush_remote(struct tcache *tc, void (*send)(void **objects, unsigne
  */
 static inline bool remote_push(struct tcache *tc, void *p, u16 tag)
 {
-	tc->remote[tc->nr_remote] = p;
-	tc->remote_bytes += size_classes[tag_class(tag)].size;
-	__atomic_store_n(&tc->nr_remote, tc->nr_remote + 1, __ATOMIC_RELEASE);
+	u32 n = tc->nr_remote;
+	size_t bytes = tc->remote_bytes + size_classes[tag_class(tag)].size;
+
+	tc->remote[n++] = p;
+	count_set(&tc->remote_bytes, bytes);
+	__atomic_store_n(&tc->nr_remote, n, __ATOMIC_RELEASE);
 	stat_add(&tc->stats, objects_remote, 1);
-	return likely(tc->nr_remote < REMOTE_MAX && tc->remote_bytes < REMOTE_BYTES);
+	return likely(n < REMOTE_MAX && bytes < REMOTE_BYTES);
 }
 
 static out_of_line void remote_full(struct tcache *tc)

@@ -46,11 +46,20 @@ static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 reclaim_nr;	/* the number of this reclaim; never 0 */
 static u32 nr_active;	/* caches that it found in use, its own included */
 
+static size_t remote_bytes(const struct tcache *tc)
+{
+	size_t bytes = 0;
+	u32 i;
+
+	for (i = 0; i < tc->nr_remote; i++)
+		bytes += size_classes[tag_class(tag_read(virt_to_pfn(tc->remote[i])))].size;
+	return bytes;
+}
+
 /* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
 static void close_gaps(struct tcache *tc)
 {
 	unsigned class;
-	u32 i;
 
 	for (class = 0; class < NR_SHEAVES; class++) {
 		u32 n = tc->stolen[class], used = sheaf_used(tc, class);
@@ -72,10 +81,7 @@ static void close_gaps(struct tcache *tc)
 		__atomic_store_n(&tc->remote_stolen, 0, __ATOMIC_RELEASE);
 		__builtin_memmove(tc->remote, tc->remote + n, left * sizeof(*tc->remote));
 		__atomic_store_n(&tc->nr_remote, left, __ATOMIC_RELEASE);
-		tc->remote_bytes = 0;
-		for (i = 0; i < left; i++)
-			tc->remote_bytes +=
-				size_classes[tag_class(tag_read(virt_to_pfn(tc->remote[i])))].size;
+		count_set(&tc->remote_bytes, remote_bytes(tc));
 	}
 }
 
@@ -298,7 +304,7 @@ static bool empty_sheaf(struct tcache *tc, unsigned class)
 		n = MIN(n, (u32)TAKE_MOST);
 		__builtin_memcpy(objects, tc->sheaf[class].bottom + tc->stolen[class],
 				 n * sizeof(*objects));
-		tc->stolen[class] = (u16)(tc->stolen[class] + n);
+		count_add(&tc->stolen[class], (u16)n);
 		unlock(&tc->seal_lock, LOCK_SEAL);
 		if (n)
 			slab_free(shard, class, objects, n);
@@ -316,7 +322,7 @@ static void empty_remote(struct tcache *tc)
 	if (!lock_sealed(tc))
 		return;
 	n = tc->remote_stolen ? 0 : __atomic_load_n(&tc->nr_remote, __ATOMIC_ACQUIRE);
-	tc->remote_stolen = (u16)n;
+	count_set(&tc->remote_stolen, (u16)n);
 	__builtin_memcpy(objects, tc->remote, n * sizeof(*objects));
 	unlock(&tc->seal_lock, LOCK_SEAL);
 	slab_free_mixed(objects, n);

@@ -15,8 +15,8 @@
  * calls that follow until it knows it (src/README.md has the figures).
  *
  * A struct tcache is its thread's alone to write, but for what seal_lock protects, and
- * `kept` and `tls` while it is sealed (idle.c). Other threads read top and stats for
- * reports (relaxed). Once made it is never unmapped: a thread that
+ * `kept` and `tls` while it is sealed (idle.c). Other threads read top, counts and stats
+ * for reports (relaxed). Once made it is never unmapped: a thread that
  * ends leaves it on a list for the next one. LOCK_THREADS protects the lists.
  */
 #ifndef BM_TCACHE_TCACHE_H

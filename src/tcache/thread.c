@@ -262,7 +262,7 @@ static void count_cached(const struct tcache *tc, struct cached_totals *cached)
 	for (class = 0; class < NR_SHEAVES; class++) {
 		u64 n = sheaf_used(tc, class);
 
-		n -= MIN(n, (u64)tc->stolen[class]);
+		n -= MIN(n, (u64)count_read(&tc->stolen[class]));
 		cached->objects += n;
 		cached->bytes += n * size_classes[class].size;
 	}
@@ -270,13 +270,13 @@ static void count_cached(const struct tcache *tc, struct cached_totals *cached)
 		if (!__atomic_load_n(&tc->kept[i], __ATOMIC_RELAXED))
 			continue;
 		cached->objects++;
-		cached->bytes += size_classes[tc->kept_class[i]].size;
+		cached->bytes += size_classes[count_read(&tc->kept_class[i])].size;
 	}
 	/* They are taken all or none. */
-	if (tc->remote_stolen)
+	if (count_read(&tc->remote_stolen))
 		return;
-	cached->objects += tc->nr_remote;
-	cached->bytes += tc->remote_bytes;
+	cached->objects += count_read(&tc->nr_remote);
+	cached->bytes += count_read(&tc->remote_bytes);
 }
 
 void tcache_totals(struct stats *total, struct cached_totals *cached)
