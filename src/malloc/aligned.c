@@ -14,7 +14,7 @@ static bool is_power_of_two(size_t n)
 void *memalign_of(struct shard *heap, size_t align, size_t size)
 {
 	if (align <= MIN_ALIGN)
-		return heap ? heap_alloc(heap, size) : do_malloc(size);
+		return malloc_of(heap, size);
 	if (unlikely(size > MAX_REQUEST || align > MAX_REQUEST)) {
 		errno = ENOMEM;
 		return NULL;

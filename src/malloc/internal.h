@@ -109,6 +109,12 @@ static fast_inline void *do_malloc(size_t size)
 	return tcache_alloc_small(tc, size);
 }
 
+/* The same out of the private shard, NULL: the thread's. */
+static fast_inline void *malloc_of(struct shard *heap, size_t size)
+{
+	return heap ? heap_alloc(heap, size) : do_malloc(size);
+}
+
 static fast_inline void do_free(void *p)
 {
 	tcache_free(current_tcache(), p);

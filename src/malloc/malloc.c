@@ -171,7 +171,7 @@ static void *alloc_new_place(struct shard *heap, u16 owner, size_t size)
 {
 	if (size > MAX_CLASS_SIZE)
 		return large_alloc_owned(owner, size, 0, GFP_ROOMY);
-	return heap ? heap_alloc(heap, size) : do_malloc(size);
+	return malloc_of(heap, size);
 }
 
 /*
@@ -203,7 +203,7 @@ out_of_line void *do_realloc(const char *call, struct shard *heap, void *p, size
 	size_t old;
 
 	if (!p)
-		return heap ? heap_alloc(heap, size) : do_malloc(size);
+		return malloc_of(heap, size);
 	if (!size) {
 		do_free(p);
 		return NULL;
