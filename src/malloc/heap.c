@@ -5,8 +5,6 @@
  */
 #include <buddymalloc/heap.h>
 
-#include <string.h>
-
 #include "base/stats.h"
 #include "base/report.h"
 #include "malloc/internal.h"
@@ -51,19 +49,7 @@ BM_EXPORT void *bm_heap_malloc(struct bm_heap *heap, size_t size)
 
 BM_EXPORT void *bm_heap_calloc(struct bm_heap *heap, size_t nr, size_t size)
 {
-	size_t bytes;
-	void *p;
-
-	if (__builtin_mul_overflow(nr, size, &bytes)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (bytes > MAX_PACKED_SIZE)
-		return alloc_of(heap_shard(heap), size_to_class_or_none(bytes), bytes, 0, true);
-	p = bm_heap_malloc(heap, bytes);
-	if (p)
-		memset(p, 0, bytes);
-	return p;
+	return calloc_of(heap_shard(heap), nr, size);
 }
 
 BM_EXPORT void *bm_heap_realloc(struct bm_heap *heap, void *p, size_t size)

@@ -115,6 +115,24 @@ static fast_inline void *malloc_of(struct shard *heap, size_t size)
 	return heap ? heap_alloc(heap, size) : do_malloc(size);
 }
 
+static fast_inline void *calloc_of(struct shard *heap, size_t nr, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (unlikely(__builtin_mul_overflow(nr, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	/* Of pages just taken those known to be zero need not be touched. */
+	if (unlikely(bytes > MAX_PACKED_SIZE))
+		return alloc_of(heap, size_to_class_or_none(bytes), bytes, 0, true);
+	p = malloc_of(heap, bytes);
+	if (likely(p))
+		__builtin_memset(p, 0, bytes);
+	return p;
+}
+
 static fast_inline void do_free(void *p)
 {
 	tcache_free(current_tcache(), p);

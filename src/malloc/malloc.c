@@ -58,20 +58,7 @@ BM_EXPORT void free(void *p)
 
 BM_EXPORT void *calloc(size_t nr, size_t size)
 {
-	size_t bytes;
-	void *p;
-
-	if (unlikely(__builtin_mul_overflow(nr, size, &bytes))) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	/* Of pages just taken those known to be zero need not be touched. */
-	if (unlikely(bytes > MAX_PACKED_SIZE))
-		return alloc_of(NULL, size_to_class_or_none(bytes), bytes, 0, true);
-	p = do_malloc(bytes);
-	if (likely(p))
-		memset(p, 0, bytes);
-	return p;
+	return calloc_of(NULL, nr, size);
 }
 
 /* Bytes of a live object or block, by the tag of its page. */
