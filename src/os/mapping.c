@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os/keep_errno.h"
 #include "os/os.h"
 #include "os/read_file.h"
 
@@ -264,20 +265,15 @@ void os_populate(void *addr, size_t len)
 	uintptr_t page = os_page_size();
 	uintptr_t from = (uintptr_t)addr & ~(page - 1);
 	uintptr_t to = ((uintptr_t)addr + len + page - 1) & ~(page - 1);
-	int saved = errno;
 
 	/* Refused before Linux 5.14: then the writes fault, as without. */
-	syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE);
-	errno = saved;
+	KEEPING_ERRNO(syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE));
 }
 
 void os_allow_huge_pages(void *addr, size_t len, bool allow)
 {
-	int saved = errno;
-
 	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
-	syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	errno = saved;
+	KEEPING_ERRNO(syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
 }
 
 bool os_huge_pages_unasked(void)

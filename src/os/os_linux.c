@@ -5,6 +5,7 @@
  * program may have interposed the wrapper (mmap and its kin): an interposer
  * that allocates would come back to us in the middle of our own work.
  */
+#include "os/keep_errno.h"
 #include "os/os.h"
 #include "os/read_file.h"
 
@@ -148,11 +149,7 @@ uint64_t os_first_touch_ns(void *addr)
 
 static bool usage_of(int who, struct rusage *usage)
 {
-	int saved = errno;
-	bool known = getrusage(who, usage) == 0;
-
-	errno = saved;
-	return known;
+	return KEEPING_ERRNO(getrusage(who, usage)) == 0;
 }
 
 uint64_t os_peak_rss(void)
@@ -270,18 +267,12 @@ int os_pid(void)
 
 void os_futex_wait(uint32_t *word, uint32_t expected)
 {
-	int saved = errno;
-
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
-	errno = saved;
+	KEEPING_ERRNO(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0));
 }
 
 void os_futex_wake(uint32_t *word, int nr)
 {
-	int saved = errno;
-
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
-	errno = saved;
+	KEEPING_ERRNO(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0));
 }
 
 bool os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
@@ -350,12 +341,8 @@ int os_tid(void)
 
 bool os_tid_is_gone(int tid)
 {
-	int saved = errno;
 	/* A sandbox may say no to everything: only this answer counts. */
-	bool gone = syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH;
-
-	errno = saved;
-	return gone;
+	return KEEPING_ERRNO(syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH);
 }
 
 /* Numbers from linux/membarrier.h, which headers before 4.14 do not have. */
@@ -366,10 +353,7 @@ static bool can_membarrier;
 
 void os_membarrier_init(void)
 {
-	int saved = errno;
-
-	can_membarrier = syscall(SYS_membarrier, MEMBARRIER_REGISTER_PRIVATE, 0, 0) == 0;
-	errno = saved;
+	can_membarrier = !KEEPING_ERRNO(syscall(SYS_membarrier, MEMBARRIER_REGISTER_PRIVATE, 0, 0));
 }
 
 bool os_can_membarrier(void)
@@ -379,11 +363,7 @@ bool os_can_membarrier(void)
 
 bool os_membarrier(void)
 {
-	int saved = errno;
-	bool done = syscall(SYS_membarrier, MEMBARRIER_PRIVATE, 0, 0) == 0;
-
-	errno = saved;
-	return done;
+	return !KEEPING_ERRNO(syscall(SYS_membarrier, MEMBARRIER_PRIVATE, 0, 0));
 }
 
 void os_yield(void)
@@ -404,10 +384,8 @@ void os_abort(void)
 void os_sleep_ms(unsigned ms)
 {
 	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
-	int saved = errno;
 
-	syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &ts, NULL);
-	errno = saved;
+	KEEPING_ERRNO(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &ts, NULL));
 }
 
 /* From linux/mempolicy.h, which not every system has. */
