@@ -132,61 +132,88 @@ static void usage(FILE *to)
 	      to);
 }
 
-int main(int argc, char **argv)
-{
-	char **patterns = argv + 1;
-	int nr_patterns = 0, nr_rows = 0, nr_ours = 1;
-	double scale = 1;
-	bool list = false;
+struct arguments {
+	char **patterns;	/* of rows; in argv */
+	char **theirs;		/* Google Benchmark's, argv[0] first, NULL last */
+	int nr_patterns, nr_theirs;
+	double scale;
+	bool list;
+};
 
-	/* Options of Google Benchmark stay in argv for it to read. */
-	char *theirs[argc + 1];
-	theirs[0] = argv[0];
+static double parse_scale(const char *text)
+{
+	char *end;
+	double scale = strtod(text, &end);
+
+	if (*end || !isfinite(scale) || scale <= 0) {
+		fprintf(stderr, "workloads: --scale wants a number above 0, not '%s'\n", text);
+		exit(2);
+	}
+	return scale;
+}
+
+/* Sorts argv, into args and, for Google Benchmark, into theirs. Ends the program if it is wrong. */
+static void parse_arguments(int argc, char **argv, struct arguments *args)
+{
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help")) {
 			usage(stdout);
-			return 0;
+			exit(0);
 		} else if (!strcmp(argv[i], "--list")) {
-			list = true;
+			args->list = true;
 		} else if (!strcmp(argv[i], "--scale") && i + 1 < argc) {
-			char *end;
-			scale = strtod(argv[++i], &end);
-			if (*end || !isfinite(scale) || scale <= 0) {
-				fprintf(stderr, "workloads: --scale wants a number above 0, not '%s'\n",
-					argv[i]);
-				return 2;
-			}
+			args->scale = parse_scale(argv[++i]);
 		} else if (!strncmp(argv[i], "--benchmark_", 12)) {
-			theirs[nr_ours++] = argv[i];
+			args->theirs[args->nr_theirs++] = argv[i];
 		} else if (argv[i][0] == '-') {
-			fprintf(stderr, "workloads: unknown option '%s'; see --help\n",
-				argv[i]);
-			return 2;
+			fprintf(stderr, "workloads: unknown option '%s'; see --help\n", argv[i]);
+			exit(2);
 		} else {
-			patterns[nr_patterns++] = argv[i];
+			args->patterns[args->nr_patterns++] = argv[i];
 		}
 	}
-	theirs[nr_ours] = NULL;
+	args->theirs[args->nr_theirs] = NULL;
+}
+
+static void register_row(const struct row *row, const struct arguments *args)
+{
+	int64_t passes = (int64_t)((double)row->passes * args->scale);
+
+	if (args->list)
+		printf("%s\t%s\t%s\n", row->name, row->metric == ROW_RSS ? "rss" : "time",
+		       row->about);
+	else
+		bench_register(row->name, row_run, row, passes > 0 ? passes : 1);
+}
+
+/* Those that are wanted, or a list of them; how many. */
+static int register_rows(const struct arguments *args)
+{
+	int nr = 0;
 
 	for (size_t g = 0; g < NR_GROUPS; g++)
-		for (const struct row *r = groups[g]; r->name; r++) {
-			int64_t passes = (int64_t)((double)r->passes * scale);
-			if (!wanted(r->name, patterns, nr_patterns))
+		for (const struct row *row = groups[g]; row->name; row++) {
+			if (!wanted(row->name, args->patterns, args->nr_patterns))
 				continue;
-			nr_rows++;
-			if (list)
-				printf("%s\t%s\t%s\n", r->name,
-				       r->metric == ROW_RSS ? "rss" : "time",
-				       r->about);
-			else
-				bench_register(r->name, row_run, r,
-					       passes > 0 ? passes : 1);
+			register_row(row, args);
+			nr++;
 		}
-	if (!nr_rows) {
+	return nr;
+}
+
+int main(int argc, char **argv)
+{
+	char *theirs[argc + 1];
+	struct arguments args = { .patterns = argv + 1, .theirs = theirs, .nr_theirs = 1,
+				  .scale = 1 };
+
+	theirs[0] = argv[0];
+	parse_arguments(argc, argv, &args);
+	if (!register_rows(&args)) {
 		fprintf(stderr, "workloads: no such row; see --list\n");
 		return 2;
 	}
-	if (list)
+	if (args.list)
 		return 0;
-	return bench_run(nr_ours, theirs) < 0 ? 2 : 0;
+	return bench_run(args.nr_theirs, theirs) < 0 ? 2 : 0;
 }
