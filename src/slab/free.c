@@ -276,7 +276,7 @@ static fast_inline unsigned free_batch(struct shard *shard, unsigned class, void
 		if (unlikely(before - 1 >= sc->nr_objects - run - 1)) {
 			u64 empty;
 
-			node->nr_free += done - counted;
+			count_add(&node->nr_free, done - counted);
 			counted = done;
 			empty = settle_slab(shard, class, page, before);
 			if (empty)
@@ -285,7 +285,7 @@ static fast_inline unsigned free_batch(struct shard *shard, unsigned class, void
 				break;
 		}
 	}
-	node->nr_free += done - counted;
+	count_add(&node->nr_free, done - counted);
 	node->changes++;
 	return done;
 }

@@ -23,7 +23,7 @@ static inline void node_forget_empty(struct shard *shard, struct cache_node *nod
 {
 	if (sc->nr_objects == 1)
 		__atomic_fetch_sub(&shard->single_bytes, sc->size, __ATOMIC_RELAXED);
-	node->nr_free -= sc->nr_objects;
+	count_sub(&node->nr_free, sc->nr_objects);
 	count_add(&node->nr_gone, 1);
 }
 

@@ -351,7 +351,7 @@ void slab_punch_after_fork(void)
 		for (i = 0; i < empty; i++) {
 			u64 pfn = isolated.pfn[i];
 
-			node->nr_free += sc->nr_objects;
+			count_add(&node->nr_free, sc->nr_objects);
 			count_sub(&node->nr_gone, 1);
 			count_add(&node->nr_empty, 1);
 			punch.shard->empty_packed.bytes += (u64)sc->nr_pages << PAGE_SHIFT;

@@ -79,7 +79,7 @@ static void publish_slab(struct shard *shard, unsigned class, u64 pfn)
 	}
 	lock(&node->lock, LOCK_NODE);
 	write_tags(pfn, &size_classes[class], tag);
-	node->nr_free += left;
+	count_add(&node->nr_free, left);
 	node->changes++;
 	pfn_list_add_tail(&node->partial, pfn_to_page(pfn), pfn);
 	unlock(&node->lock, LOCK_NODE);
@@ -231,7 +231,7 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 		if (!page->nr_free)
 			pfn_list_del(&node->partial, pfn);
 	}
-	node->nr_free -= n - left;
+	count_sub(&node->nr_free, n - left);
 	return n - left;
 }
 
@@ -326,7 +326,7 @@ static void *take_empty_single(struct shard *shard, unsigned class)
 		pfn_list_del(&node->partial, pfn);
 		pfn_to_page(pfn)->map[0] = 0;
 		pfn_to_page(pfn)->nr_free = 0;
-		node->nr_free--;
+		count_sub(&node->nr_free, 1);
 	}
 	unlock(&node->lock, LOCK_NODE);
 	return pfn ? pfn_to_virt(pfn) : NULL;
