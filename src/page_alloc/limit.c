@@ -220,6 +220,11 @@ static u64 mark_for(bm_gfp_t gfp)
 	return limit.min + reserve / 2 + (gfp & BM_GFP_DIRECT_RECLAIM ? 0 : reserve / 4);
 }
 
+bool limit_is_near(void)
+{
+	return pages_nr_backed() > __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED);
+}
+
 bool limit_has_room(u64 nr)
 {
 	return limit_allows(nr, 0);

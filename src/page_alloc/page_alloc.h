@@ -139,6 +139,9 @@ void reclaim_age(void);
  */
 cold_path void limit_init(void);
 
+/* Whether more is backed than a mark below a limit: who keeps memory for later keeps little then. */
+bool limit_is_near(void);
+
 /*
  * Whether nr pages that were given back may be backed again. Reclaims nothing, so locks
  * up to LOCK_NODE may be held.

@@ -31,7 +31,7 @@ const u16 size_to_sheaf[TABLE_MAX + 1] = {
 	STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48)
 };
 
-/* Bytes of free objects one thread may keep: less where many threads are active. */
+/* Bytes of free objects one thread may keep: less where many threads are active, or near a limit. */
 #define CAPACITY_MOST ((size_t)8 << 20)
 #define CAPACITY_LEAST ((size_t)512 << 10)
 #define CAPACITY_OF_ALL ((size_t)96 << 20)
@@ -275,7 +275,7 @@ static size_t capacity_bytes(void)
 	u32 active = __atomic_load_n(&threads_nr_active, __ATOMIC_RELAXED);
 	size_t share = CAPACITY_OF_ALL / MAX(active, 1u);
 
-	return MAX(CAPACITY_LEAST, MIN(CAPACITY_MOST, share));
+	return limit_is_near() ? CAPACITY_LEAST : MAX(CAPACITY_LEAST, MIN(CAPACITY_MOST, share));
 }
 
 /* Whether there is capacity for so many bytes more, of another sheaf's perhaps. */
@@ -320,9 +320,14 @@ static bool sheaf_grow(struct tcache *tc, unsigned class)
 	return true;
 }
 
-/* It ran empty, or overflowed: whether it is to be small this time. */
+/*
+ * It ran empty, or overflowed: whether it is to be small this time. Near a limit all are, until the
+ * thread has no more than it would have among many.
+ */
 static inline bool should_be_small(struct tcache *tc, unsigned class)
 {
+	if (unlikely(tc->capacity > CAPACITY_LEAST) && limit_is_near())
+		return true;
 	if (likely(!tc->small_for[class]))
 		return false;
 	tc->small_for[class]--;

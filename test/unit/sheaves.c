@@ -162,6 +162,22 @@ static void many_threads_cache_less(void)
 	tcache_check(this_tcache);
 }
 
+/* So it has where a limit is near, and more again when it is not. */
+static void near_a_limit_a_thread_caches_less(void)
+{
+	tcache_get();
+	assert_in_range(cached_after_all_classes(4), 4 << 20, 8 << 20);
+	options.soft_limit = 1 << 20;
+	limit_init();
+	cached_after_all_classes(8);
+	assert_true(this_tcache->capacity <= 512 << 10);
+	assert_true(cached().bytes <= 1 << 20);
+	tcache_check(this_tcache);
+	options.soft_limit = 0;
+	limit_init();
+	assert_in_range(cached_after_all_classes(4), 4 << 20, 8 << 20);
+}
+
 /* When all capacity is given out a class that comes into use gets its share in time. */
 static void capacity_moves_to_what_is_in_use(void)
 {
@@ -214,5 +230,5 @@ static void sheaves_out_of_use_are_emptied(void)
 UNIT_MAIN(CASE(places_are_far_apart), CASE(last_freed_is_handed_out_first), CASE(refills_go_upward),
 	  CASE(first_refill_is_small), CASE(sheaves_stay_close_for_a_while),
 	  CASE(the_newest_is_kept), CASE(batches_grow), CASE(cached_bytes_are_bounded),
-	  CASE(many_threads_cache_less), CASE(capacity_moves_to_what_is_in_use),
+	  CASE(many_threads_cache_less), CASE(near_a_limit_a_thread_caches_less), CASE(capacity_moves_to_what_is_in_use),
 	  CASE(sheaves_out_of_use_are_emptied))
