@@ -52,7 +52,7 @@ assert row["results"]["glibc"]["survived"]["samples"] == [0], row
 END
 bench/launch -m 1000000000 bench/cache 1 >"$out/launch"
 grep -q ' 0$' "$out/launch"
-bench/launch -m 100000 bench/cache 1 >"$out/launch"
+bench/launch -m 100000 bench/cache 64 >"$out/launch"
 grep -q ' 137$' "$out/launch"
 
 # Bad input is one line and exit status 2.

@@ -4,6 +4,8 @@ the group kill it?"""
 import contextlib
 import os
 import re
+import subprocess
+import time
 
 from .programs import Ended, Launched
 from .rows import Row
@@ -34,8 +36,34 @@ def parents():
                 yield folder, limit, swap
 
 
+def remove(group):
+    """Once it is empty: who was killed takes a while to go."""
+    for _ in range(100):
+        try:
+            os.rmdir(group)
+            return
+        except OSError:
+            time.sleep(0.1)
+
+
+def set_up(group, limit, swap, limit_bytes, launch):
+    """Whether the group has a limit and can be joined."""
+    if not os.path.exists(os.path.join(group, limit)):
+        return False
+    try:
+        write(os.path.join(group, limit), str(limit_bytes))
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        write(os.path.join(group, swap),
+              "0" if swap == "memory.swap.max" else str(limit_bytes))
+    tried = subprocess.run([launch, "-g", os.path.join(group, "cgroup.procs"), "true"],
+                           text=True, capture_output=True)
+    return tried.stdout.endswith(" 0\n")
+
+
 @contextlib.contextmanager
-def memory_group(limit_bytes):
+def memory_group(limit_bytes, launch):
     """The cgroup.procs of a new group with that limit and no swap; None where
     none can be made."""
     for parent, limit, swap in parents():
@@ -44,18 +72,12 @@ def memory_group(limit_bytes):
             os.mkdir(group)
         except OSError:
             continue
-        if not os.path.exists(os.path.join(group, limit)):
-            os.rmdir(group)  # its memory is not counted
-            continue
-        write(os.path.join(group, limit), str(limit_bytes))
-        with contextlib.suppress(OSError):
-            write(os.path.join(group, swap),
-                  "0" if swap == "memory.swap.max" else str(limit_bytes))
         try:
-            yield os.path.join(group, "cgroup.procs")
+            if set_up(group, limit, swap, limit_bytes, launch):
+                yield os.path.join(group, "cgroup.procs")
+                return
         finally:
-            os.rmdir(group)
-        return
+            remove(group)
     yield None
 
 
@@ -80,7 +102,7 @@ class Limited(Row):
                                    for name in ("launch", "cache"))
 
     def run(self, allocator):
-        with memory_group(self.limit) as procs:
+        with memory_group(self.limit, self.launch) as procs:
             if procs:
                 options, conf = ["-g", procs], "cgroup:any"
             else:

@@ -95,15 +95,13 @@ bool highmem_resize(u64 pfn, u64 nr)
 
 	if (nr > old && !limit_allows(nr - old, scope_gfp(BM_GFP_KERNEL)))
 		return false;
-	/* Where nothing may be unmapped it stays as it is, and counts. */
-	if (blocks < page->private && !scope_may_map())
-		return true;
 	if (blocks != page->private) {
 		if (resize_mapping(pfn, blocks))
 			page->private = blocks;
 		else if (blocks > page->private)
 			return false;
-		/* What the system does not unmap stays the block's, empty. */
+		/* What is not unmapped stays the block's. The system may refuse when it is empty;
+		 * where no system call may be made it holds data, and no limit counts that. */
 	}
 	pages_count_backed((long)(nr - old));
 	page->nr_pages = nr;

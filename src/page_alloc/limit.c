@@ -177,21 +177,26 @@ static bool give_back_unless_busy(void)
 	return true;
 }
 
-/* Where many threads run on few processors it takes long. It may also have ended in the midst. */
+/*
+ * Where many threads run on few processors it takes long. It may also have ended in the midst; or
+ * be about to say who it is, interrupted by a handler that comes here.
+ */
 #define WAIT_MOST_MS 1000
+#define WAIT_UNKNOWN_MS 10
 
 static void wait_for_giver(void)
 {
+	void *giver = __atomic_load_n(&limit.giver, __ATOMIC_RELAXED);
 	u32 giving = SOMEBODY_GIVES;
 
 	/* A signal's handler may have interrupted it, and a fork waits for nobody. */
-	if (lock_is_forking() ||
-	    __atomic_load_n(&limit.giver, __ATOMIC_RELAXED) == __builtin_thread_pointer())
+	if (lock_is_forking() || giver == __builtin_thread_pointer())
 		return;
 	if (__atomic_compare_exchange_n(&limit.giving, &giving, OTHERS_WAIT, false,
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
 	    giving == OTHERS_WAIT)
-		os_futex_wait_ms(&limit.giving, OTHERS_WAIT, WAIT_MOST_MS);
+		os_futex_wait_ms(&limit.giving, OTHERS_WAIT,
+				 giver ? WAIT_MOST_MS : WAIT_UNKNOWN_MS);
 }
 
 void limit_reinit(void)

@@ -325,9 +325,6 @@ u64 slab_punch(enum give how, u64 most)
 		if (!shard_is_private(shard))
 			given += punch_node(shard, at % NR_PACKED_CLASSES, how, most - given);
 	}
-	/* The last one may have more. */
-	if (i && given >= most)
-		punch.next--;
 	__atomic_store_n(&punch.busy, 0, __ATOMIC_RELEASE);
 	stat_add_shared(punched_pages, given);
 	return given;

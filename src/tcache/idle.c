@@ -45,6 +45,7 @@
 static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 reclaim_nr;	/* the number of this reclaim; never 0 */
 static u32 nr_active;	/* caches that it found in use, its own included */
+static u32 idle_turn;	/* of those worth it, where the next step of ageing begins */
 
 static size_t remote_bytes(const struct tcache *tc)
 {
@@ -379,25 +380,43 @@ static bool begin_reclaiming(enum give how)
 	return true;
 }
 
+/*
+ * Seals caches and lists them; how many. A step of ageing looks at all, for their activity, and
+ * takes a few, each time the next of those that are worth it.
+ */
+static unsigned seal_some(struct tcache *sealed[SEAL_MOST], enum give how)
+{
+	unsigned n = 0, worth = 0;
+	struct tcache *tc;
+
+	lock(&threads_lock, LOCK_THREADS);
+	for (tc = threads_live; tc && n < SEAL_MOST; tc = tc->next) {
+		if (!is_worth_sealing(tc, how))
+			continue;
+		if (how != GIVE_ALL && (worth++ < idle_turn || n == SEAL_IDLE_MOST))
+			continue;
+		if (try_seal(tc))
+			sealed[n++] = tc;
+	}
+	unlock(&threads_lock, LOCK_THREADS);
+	if (how != GIVE_ALL)
+		idle_turn = worth > idle_turn + SEAL_IDLE_MOST ? idle_turn + SEAL_IDLE_MOST : 0;
+	return n;
+}
+
 void tcache_shrink_idle(enum give how)
 {
 	struct tcache *sealed[SEAL_MOST];
-	unsigned most = how == GIVE_ALL ? SEAL_MOST : SEAL_IDLE_MOST, n, i;
+	unsigned n, i;
 
 	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(how))
 		return;
 	reclaim_nr = reclaim_nr == UINT32_MAX ? 1 : reclaim_nr + 1;
 	nr_active = 0;
 	do {
-		struct tcache *tc;
 		bool seen;
 
-		n = 0;
-		lock(&threads_lock, LOCK_THREADS);
-		for (tc = threads_live; tc && n < most; tc = tc->next)
-			if (is_worth_sealing(tc, how) && try_seal(tc))
-				sealed[n++] = tc;
-		unlock(&threads_lock, LOCK_THREADS);
+		n = seal_some(sealed, how);
 		if (!n)
 			break;
 		seen = os_membarrier();
@@ -407,9 +426,7 @@ void tcache_shrink_idle(enum give how)
 			else
 				give_back_cache(sealed[i]);
 		}
-	} while (n == most && how == GIVE_ALL);
-	/* Else the next step goes on with the others, and counts. */
-	if (n < most || how == GIVE_ALL)
-		__atomic_store_n(&threads_nr_active, nr_active, __ATOMIC_RELAXED);
+	} while (n == SEAL_MOST);
+	__atomic_store_n(&threads_nr_active, nr_active, __ATOMIC_RELAXED);
 	__atomic_store_n(&reclaiming, 0, __ATOMIC_RELEASE);
 }

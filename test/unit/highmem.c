@@ -79,24 +79,6 @@ static void highmem_blocks_are_resized(void)
 	assert_int_equal(pages_nr_backed(), 0);
 }
 
-/* Without system calls it keeps what it has, and is counted so. */
-static void no_block_shrinks_in_silence(void)
-{
-	u64 pfn;
-
-	pages_start();
-	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 2 * HUGE_PAGES, 0);
-	this_scope.flags = SCOPE_NOSYSCALL;
-	assert_true(resize_pages(pfn, HUGE_PAGES));
-	assert_int_equal(pfn_to_page(pfn)->nr_pages, 2 * HUGE_PAGES);
-	assert_int_equal(pages_nr_backed(), 2 * HUGE_PAGES);
-	this_scope.flags = 0;
-	assert_true(resize_pages(pfn, HUGE_PAGES));
-	assert_int_equal(pages_nr_backed(), HUGE_PAGES);
-	free_pages(pfn);
-	assert_int_equal(pages_nr_backed(), 0);
-}
-
 /* What cannot be unmapped is not lost: the zone has it. */
 static void highmem_blocks_that_cannot_go(void)
 {
@@ -147,6 +129,6 @@ static void huge_blocks_of_the_zone_and_aligned_ones(void)
 	free_pages(pfn);
 }
 
-UNIT_MAIN(CASE(highmem_blocks), CASE(highmem_blocks_are_resized), CASE(no_block_shrinks_in_silence),
+UNIT_MAIN(CASE(highmem_blocks), CASE(highmem_blocks_are_resized),
 	  CASE(highmem_blocks_that_cannot_go), CASE(highmem_blocks_that_cannot_go_and_hold_data),
 	  CASE(huge_blocks_of_the_zone_and_aligned_ones))
