@@ -48,9 +48,9 @@ void unlock_slow(struct lock *l);
  * parent before unlocking, is true only for the outermost one.
  *
  * In a process of one thread (`alone`; lock_fork_is_alone) no lock is taken, and lock_fork_done is
- * false: from the second fork on nothing is written, which would cost parent and child a copy of each page with a
- * lock. But when a signal's handler forks in the midst of the allocator, the locks that are
- * held pass for taken, and all is as above.
+ * false: from the second fork on nothing is written, which would cost parent and child a copy of
+ * each page with a lock. But when a signal's handler forks in the midst of the allocator, the locks
+ * that are held pass for taken, and all is as above.
  */
 bool lock_fork_begin(bool alone);
 bool lock_fork_is_alone(void);

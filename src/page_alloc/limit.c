@@ -149,15 +149,17 @@ static u64 retry_after(u64 backed)
 
 static void give_back_everything(void)
 {
-	u64 before = pages_nr_backed(), after;
+	u64 before = pages_nr_backed(), after, above, below;
 
 	stat_add_shared(direct_reclaims, 1);
 	reclaim_trim(0);
 	after = pages_nr_backed();
+	above = after + retry_after(after);
+	below = after - after / LESS_FRACTION;
 	/* In vain, or nearly: wait until there is more. */
-	if (before < after + retry_after(after)) {
-		__atomic_store_n(&limit.retry_above, after + retry_after(after), __ATOMIC_RELAXED);
-		__atomic_store_n(&limit.retry_below, after - after / LESS_FRACTION, __ATOMIC_RELAXED);
+	if (before < above) {
+		__atomic_store_n(&limit.retry_above, above, __ATOMIC_RELAXED);
+		__atomic_store_n(&limit.retry_below, below, __ATOMIC_RELAXED);
 	}
 }
 

@@ -139,7 +139,7 @@ void reclaim_age(void);
  */
 cold_path void limit_init(void);
 
-/* Whether more is backed than a mark below a limit: who keeps memory for later keeps little then. */
+/* Whether more is backed than a mark below a limit: who keeps memory for later keeps little. */
 bool limit_is_near(void);
 
 /*

@@ -31,7 +31,7 @@ const u16 size_to_sheaf[TABLE_MAX + 1] = {
 	STEPS_16(0), STEPS_16(16), STEPS_16(32), STEPS_16(48)
 };
 
-/* Bytes of free objects one thread may keep: less where many threads are active, or near a limit. */
+/* Bytes of free objects one thread may keep: less where many are active, or near a limit. */
 #define CAPACITY_MOST ((size_t)8 << 20)
 #define CAPACITY_LEAST ((size_t)512 << 10)
 #define CAPACITY_OF_ALL ((size_t)96 << 20)

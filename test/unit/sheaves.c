@@ -230,5 +230,5 @@ static void sheaves_out_of_use_are_emptied(void)
 UNIT_MAIN(CASE(places_are_far_apart), CASE(last_freed_is_handed_out_first), CASE(refills_go_upward),
 	  CASE(first_refill_is_small), CASE(sheaves_stay_close_for_a_while),
 	  CASE(the_newest_is_kept), CASE(batches_grow), CASE(cached_bytes_are_bounded),
-	  CASE(many_threads_cache_less), CASE(near_a_limit_a_thread_caches_less), CASE(capacity_moves_to_what_is_in_use),
-	  CASE(sheaves_out_of_use_are_emptied))
+	  CASE(many_threads_cache_less), CASE(near_a_limit_a_thread_caches_less),
+	  CASE(capacity_moves_to_what_is_in_use), CASE(sheaves_out_of_use_are_emptied))
