@@ -11,7 +11,7 @@ from .programs import Ended, Launched
 from .rows import Row
 
 CACHE_MIB = 128
-# Of what the cache holds. A limit in pages, and of the whole process.
+# Of the whole process, over what the cache holds.
 LIMITS = (1.3, 2, 3)
 
 

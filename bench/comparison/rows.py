@@ -11,11 +11,12 @@ class RowFailed(Exception):
 
 
 class Row:
-    """A row has a name, a kind (workload, program, instructions), the figure
-    that ranks allocators (metric) and run(allocator) -> {figure: number}.
+    """A row has a name, a kind (workload, program, limited, instructions), the
+    figure that ranks allocators (metric) and run(allocator) -> {figure: number}.
 
     Figures: wall_ns and cpu_ns (per operation for workloads, in all for
-    programs), rss_peak, rss_freed, rss_trimmed (bytes), faults, instructions.
+    programs), rss_peak, rss_freed, rss_trimmed (bytes), faults, survived,
+    instructions.
     """
 
     kind = "workload"

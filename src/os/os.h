@@ -248,9 +248,7 @@ void os_sleep_ms(unsigned ms);
  */
 uint64_t os_node_mask(void);
 
-/*
- * Distances of a node to all, 10 of it to itself. Reads two files: for start only.
- */
+/* Distances of a node to all, 10 of it to itself. Reads two files: for start only. */
 #define OS_NODES 64
 void os_node_distances(unsigned from, unsigned distance[OS_NODES]);
 

@@ -38,6 +38,15 @@ static u64 take_clean(unsigned nr_blocks)
 	return pfn;
 }
 
+/* Gives back, near the limit, and meanwhile does that. */
+static void give_near_the_limit(void (*meanwhile)(void))
+{
+	start(LIMIT_BLOCKS * 7 / 8, 8);
+	unit_at_purge(meanwhile);
+	take_clean(10);
+	assert_null(fake_on_purge);
+}
+
 static pthread_t other;
 static u32 other_is_done; /* acquire/release */
 
@@ -64,12 +73,9 @@ static void until_it_waits(void)
 /* One gives back; the others would be faster than it. */
 static void near_the_limit_others_wait(void)
 {
-	u64 before;
+	u64 before = fake.now_ms;
 
-	start(LIMIT_BLOCKS * 7 / 8, 8);
-	before = fake.now_ms;
-	unit_at_purge(until_it_waits);
-	take_clean(10);
+	give_near_the_limit(until_it_waits);
 	pthread_join(other, NULL);
 	assert_true(other_is_done);
 	/* It was woken, nobody's time passed. */
@@ -101,22 +107,16 @@ static void take_as_a_handler(void)
 /* A signal's handler that interrupts who gives would wait for itself. */
 static void nobody_waits_for_himself(void)
 {
-	start(LIMIT_BLOCKS * 7 / 8, 8);
-	unit_at_purge(take_as_a_handler);
-	take_clean(10);
-	assert_null(fake_on_purge);
+	give_near_the_limit(take_as_a_handler);
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT), 0);
 }
 
 /* Who gives may have ended in the midst of it. */
 static void nobody_waits_for_ever(void)
 {
-	u64 before;
+	u64 before = fake.now_ms;
 
-	start(LIMIT_BLOCKS * 7 / 8, 8);
-	before = fake.now_ms;
-	unit_at_purge(until_it_is_done);
-	take_clean(10);
+	give_near_the_limit(until_it_is_done);
 	assert_in_range(fake.now_ms - before, 100, 2000);
 }
 
@@ -142,10 +142,7 @@ static void let_another_fork(void)
 
 static void a_child_does_not_wait(void)
 {
-	start(LIMIT_BLOCKS * 7 / 8, 8);
-	unit_at_purge(let_another_fork);
-	take_clean(10);
-	assert_null(fake_on_purge);
+	give_near_the_limit(let_another_fork);
 }
 
 /* After a vain try the next waits for a quarter of what is left to the limit. */
