@@ -195,9 +195,11 @@ static void idle_pass(void *ctx)
  * replace a third of what is alive. The heap should neither grow from phase to
  * phase (compare rss_middle) nor hold much more than the pages that contain a
  * live object (live_pages). The hours take a second or two, which leaves memory no
- * time to age: what time alone brings back shows in rss_rest, after two seconds more.
+ * time to age: what time alone brings back shows in rss_rest, after two seconds more,
+ * and with a pause after each phase, as a server has that is not always busy.
  */
 #define SERVER_PHASES 100
+#define SERVER_PAUSE_MS 50
 
 /*
  * One phase: half of its objects have nearly one size. `first`: it fills all slots, else it
@@ -243,14 +245,15 @@ static uint64_t live_pages(const struct heap *h, const uint32_t *size)
 	return pages * 4096;
 }
 
-static void server_pass(void *ctx)
+static void serve(struct heap *h, long pause_ms)
 {
-	struct heap *h = ctx;
 	uint32_t *size = bench_map(h->count * sizeof(*size));
 	uint64_t live = 0;
 
 	for (int phase = 0; phase < SERVER_PHASES; phase++) {
 		server_phase(h, !phase, phase ? h->count / 3 : h->count, size, &live);
+		if (pause_ms)
+			nap_ms(pause_ms);
 		if (phase == SERVER_PHASES / 2)
 			row_report_rss("rss_middle", process_rss_bytes());
 	}
@@ -259,6 +262,16 @@ static void server_pass(void *ctx)
 	row_report_rss("rss_rest", process_rss_bytes());
 	row_report_rss("live_pages", live_pages(h, size));
 	bench_unmap(size, h->count * sizeof(*size));
+}
+
+static void server_pass(void *ctx)
+{
+	serve(ctx, 0);
+}
+
+static void server_paced_pass(void *ctx)
+{
+	serve(ctx, SERVER_PAUSE_MS);
 }
 
 /*
@@ -299,6 +312,8 @@ const struct row rows_memory[] = {
 	       idle, 1),
 	MEMORY("server", "RSS after 100 phases of changing sizes, 100 000 objects",
 	       server, 100000),
+	MEMORY("server-paced", "the same with 50 ms of rest after each phase",
+	       server_paced, 100000),
 	MEMORY("phases", "RSS 2 s after 20 phases that each replace all of 100 000 objects",
 	       phases, 100000),
 	{ .name = NULL },

@@ -15,9 +15,10 @@
  * Who looks moves the slabs it has seen to the end of the list. So a list of any
  * length is seen in parts, and whole when the first of them is at the front again.
  *
- * Ageing gives those that have had as many free objects for half of decay_ms: free pages stay
- * about as long on average. (What had lain idle for one step went at first: where sizes change fast
- * each page given so costs half a fault and half a call.)
+ * Ageing gives those that nothing was taken from for decay_ms. That objects come back does not
+ * count: what is left of a size when others came into fashion loses one now and then, and is never
+ * used otherwise. (What had lain idle for one step went at first: where sizes change fast each page
+ * given so costs half a fault and half a call.)
  *
  * State: `punch` belongs to the one thread that set busy; isolated pfns are
  * written under their node's lock, so that a fork finds them true.
@@ -36,21 +37,17 @@
 static struct {
 	u32 busy;	/* acquire/release */
 	u32 turn;	/* changes whenever slabs are put back; relaxed atomic */
-	u16 now, idle;	/* the time's lowest bits, and half of decay_ms, in parts of that */
+	u32 now_ms;	/* the time's lowest bits */
 	unsigned class;
 	struct shard *shard;
 	unsigned nr;	/* isolated ones */
 	unsigned next;	/* of all nodes, the one where ageing goes on */
 } punch;
 
-/* Parts of decay_ms in which slabs' idle time is counted. */
-#define DECAY_PARTS 32
-
 /* page->private of a slab, when a walk has seen it. */
 struct seen {
 	u32 pass;	/* the last one that did; 0: none has */
-	u16 nr_free;
-	u16 since;	/* the time from which on it has had so many */
+	u32 since_ms;	/* nothing was taken from it from then on */
 };
 
 /* Apart from it, as each child of fork looks whether punch.busy is set. */
@@ -135,8 +132,8 @@ void slab_unpunch(u64 pfn, const struct size_class *sc)
 }
 
 /*
- * Notes that this walk sees the slab, and whether nobody touched it for a while; false when it
- * has seen it before.
+ * Notes that this walk sees the slab, and whether nothing was taken from it for decay_ms; false
+ * when it has seen it before.
  */
 static bool note_seen(struct page *page, u32 pass, bool *idle)
 {
@@ -146,9 +143,10 @@ static bool note_seen(struct page *page, u32 pass, bool *idle)
 	__builtin_memcpy(&seen, &page->private, sizeof(seen));
 	if (seen.pass == pass)
 		return false;
-	if (!seen.pass || seen.nr_free != page->nr_free)
-		seen = (struct seen){ .nr_free = page->nr_free, .since = punch.now };
-	*idle = seen.pass && (u16)(punch.now - seen.since) >= punch.idle;
+	if (!seen.pass || (page->flags & SLAB_TAKEN))
+		seen = (struct seen){ .since_ms = punch.now_ms };
+	page->flags &= (u8)~SLAB_TAKEN;
+	*idle = seen.pass && punch.now_ms - seen.since_ms >= (u64)options.decay_ms;
 	seen.pass = pass;
 	__builtin_memcpy(&page->private, &seen, sizeof(seen));
 	return true;
@@ -300,15 +298,6 @@ static bool begin_punch(enum give how)
 	return true;
 }
 
-/* (With decay_ms:-1 time stands still.) */
-static void look_at_clock(void)
-{
-	u64 decay_ms = (u64)options.decay_ms, part_ms = MAX(decay_ms / DECAY_PARTS, (u64)1);
-
-	punch.now = (u16)(os_now_ms() / part_ms);
-	punch.idle = (u16)(decay_ms / 2 / part_ms);
-}
-
 u64 slab_punch(enum give how, u64 most)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE) * NR_PACKED_CLASSES, i;
@@ -316,7 +305,7 @@ u64 slab_punch(enum give how, u64 most)
 
 	if (!begin_punch(how))
 		return 0;
-	look_at_clock();
+	punch.now_ms = (u32)os_now_ms();
 	for (i = 0; i < nr && given < most; i++) {
 		unsigned at = punch.next++ % nr;
 		struct shard *shard = shards[at / NR_PACKED_CLASSES];

@@ -247,10 +247,9 @@ void slab_shrink(enum give how);
 
 /*
  * Gives the pages of partial slabs that hold no live object back to the system:
- * all of them, or with GIVE_IDLE those of slabs that had as many free objects half of
- * decay_ms ago, a bounded number of slabs at a time; no further slab once `most` pages are
- * given. Pages given. One thread at a time; others return at once, or with GIVE_ALL wait
- * for a while.
+ * all of them, or with GIVE_IDLE those of slabs that nothing was taken from for decay_ms, a
+ * bounded number of slabs at a time; no further slab once `most` pages are given. Pages
+ * given. One thread at a time; others return at once, or with GIVE_ALL wait for a while.
  */
 u64 slab_punch(enum give how, u64 most);
 
