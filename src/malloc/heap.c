@@ -5,10 +5,9 @@
  */
 #include <buddymalloc/heap.h>
 
-#include "base/stats.h"
 #include "base/report.h"
+#include "base/stats.h"
 #include "malloc/internal.h"
-#include "page_alloc/scope.h"
 
 /* The shard itself; never looked into. */
 static inline struct shard *heap_shard(struct bm_heap *heap)

@@ -9,7 +9,6 @@
  * Whoever gives pages back comes here, with no lock held. Two threads may tell the system different
  * things of one pageblock; whichever is heard last costs at most what this file saves.
  */
-#include "os/os.h"
 #include "page_alloc/internal.h"
 
 /* Pageblocks of the zone that may be told of one by one. */
