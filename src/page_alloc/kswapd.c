@@ -34,6 +34,13 @@ static struct {
 	int pid;	/* of the process that started it; written then */
 } kswapd;
 
+/* Changes the state; false, and it stays as it is, when that is not `from` any more. */
+static bool word_turns(u32 from, u32 to)
+{
+	return __atomic_compare_exchange_n(&kswapd.word, &from, to, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
+}
+
 bool kswapd_is_running(void)
 {
 	return __atomic_load_n(&kswapd.running, __ATOMIC_RELAXED);
@@ -41,14 +48,11 @@ bool kswapd_is_running(void)
 
 void kswapd_wake(void)
 {
-	u32 expected = KSWAPD_ASLEEP;
-
 	/* After what the caller freed, as it looks at that once more after the word. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (likely(__atomic_load_n(&kswapd.word, __ATOMIC_RELAXED) != KSWAPD_ASLEEP))
 		return;
-	if (__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
-					__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+	if (word_turns(KSWAPD_ASLEEP, KSWAPD_AWAKE)) {
 		stat_add_shared(kswapd_wakes, 1);
 		os_futex_wake(&kswapd.word, 1);
 	}
@@ -57,18 +61,13 @@ void kswapd_wake(void)
 /* Sleeps until a slow path wakes it, unless memory came since there were `dirty` pages. */
 static void kswapd_try_to_sleep(u64 dirty)
 {
-	u32 expected = KSWAPD_AWAKE;
-
-	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_ASLEEP, false,
-					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	if (!word_turns(KSWAPD_AWAKE, KSWAPD_ASLEEP))
 		return;
 	/* Set the word, then read the count; who frees does it in the other order. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (reclaim_nr_dirty() == dirty)
 		os_futex_wait_ms(&kswapd.word, KSWAPD_ASLEEP, SLEEP_MS);
-	expected = KSWAPD_ASLEEP;
-	__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
-				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	word_turns(KSWAPD_ASLEEP, KSWAPD_AWAKE);
 }
 
 /* Until the next step is due; longer when `quiet`. False when it is time to stop. */
@@ -84,16 +83,12 @@ static bool kswapd_sleep(u64 step_ms, bool quiet, u64 dirty)
 /* The same, but an event of the system's ends it, and is answered. */
 static bool kswapd_watch(u64 step_ms, bool quiet)
 {
-	u32 expected = KSWAPD_AWAKE;
 	bool pressure;
 
-	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_WATCHING, false,
-					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	if (!word_turns(KSWAPD_AWAKE, KSWAPD_WATCHING))
 		return false;
 	pressure = os_pressure_wait(quiet ? WATCH_MS : MIN(step_ms, (u64)WATCH_MS));
-	expected = KSWAPD_WATCHING;
-	if (!__atomic_compare_exchange_n(&kswapd.word, &expected, KSWAPD_AWAKE, false,
-					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	if (!word_turns(KSWAPD_WATCHING, KSWAPD_AWAKE))
 		return false;
 	if (pressure) {
 		stat_add_shared(pressure_events, 1);
