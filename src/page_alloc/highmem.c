@@ -11,16 +11,10 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 
-static u64 blocks_for(u64 nr)
-{
-	return round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
-}
-
 u64 highmem_alloc(const struct alloc_context *ac)
 {
 	u64 blocks = blocks_for(ac->nr), room = 0;
-	u64 align = ac->align_order > PAGEBLOCK_ORDER ?
-			    (u64)1 << (ac->align_order - PAGEBLOCK_ORDER) : 1;
+	u64 align = align_blocks(ac);
 	struct zone *zone = ac->preferred;
 	struct page *page;
 	u64 pfn;

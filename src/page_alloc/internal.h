@@ -40,6 +40,17 @@ struct alloc_context {
 	struct zone *preferred;	/* the first of the zonelist that may; the one that grows */
 };
 
+/* Pageblocks that hold so many pages; and to how many what is mapped for the request is aligned. */
+static inline u64 blocks_for(u64 nr)
+{
+	return round_up(nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
+}
+
+static inline u64 align_blocks(const struct alloc_context *ac)
+{
+	return (u64)1 << (MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER) - PAGEBLOCK_ORDER);
+}
+
 /* One walk over the zonelist; the pfn of a block taken off the free lists, or 0. */
 u64 get_page_from_freelist(const struct alloc_context *ac, unsigned alloc_flags);
 /* True when taking nr pages leaves the zone above the mark. */

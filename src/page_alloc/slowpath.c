@@ -55,7 +55,7 @@ static bool grow_behind_tail(const struct alloc_context *ac, u64 need, u64 share
 	struct zone *zone = ac->preferred;
 
 	if (zone->type != ZONE_NORMAL || need < TAIL_LEAST || need <= share ||
-	    ac->align_order > PAGEBLOCK_ORDER)
+	    align_blocks(ac) > 1)
 		return false;
 	tail = free_tail(zone, end, need);
 	return tail && zone_grow_at(zone, end, MAX(need - tail, share), ac->mt);
@@ -75,9 +75,7 @@ static bool try_grow(const struct alloc_context *ac)
 {
 	struct zone *zone = ac->preferred;
 	u64 managed = zone_managed(zone) >> PAGEBLOCK_ORDER;
-	unsigned align_order = MAX(ac->align_order, (unsigned)PAGEBLOCK_ORDER);
-	u64 align = (u64)1 << (align_order - PAGEBLOCK_ORDER);
-	u64 need = round_up(ac->nr, (u64)PAGEBLOCK_PAGES) >> PAGEBLOCK_ORDER;
+	u64 need = blocks_for(ac->nr), align = align_blocks(ac);
 	u64 pfn, share, want;
 
 	/* Locked memory is dear: no more of it than needed. */
