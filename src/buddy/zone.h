@@ -35,7 +35,7 @@ enum migratetype {
 	MIGRATE_MOVABLE,	/* large blocks: freed soon, and whole */
 	MIGRATE_RECLAIMABLE,	/* caches that a shrinker can empty */
 	MIGRATE_PCPTYPES,
-	MIGRATE_ISOLATE = MIGRATE_PCPTYPES,	/* taken out of use by reclaim */
+	MIGRATE_ISOLATE = MIGRATE_PCPTYPES,	/* on its way to the system; no free block is */
 	NR_MIGRATETYPES
 };
 

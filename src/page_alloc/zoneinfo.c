@@ -23,8 +23,8 @@ static void report_zone(int fd, const struct zone *zone, u64 managed)
 /* Free blocks of a migratetype, from order 0 on; nothing where there is none. */
 static void report_free_blocks(int fd, const struct zone *zone, enum migratetype mt)
 {
-	static const char *const names[NR_MIGRATETYPES] = { "unmovable", "movable", "reclaimable",
-							    "isolated" };
+	static const char *const names[MIGRATE_PCPTYPES] = { "unmovable", "movable",
+							     "reclaimable" };
 	char counts[NR_ORDERS * sizeof(" 4294967295")];
 	unsigned order;
 	bool any = false;
@@ -51,7 +51,7 @@ void page_alloc_report(int fd)
 		if (!managed)
 			continue;
 		report_zone(fd, zone_table[i], managed);
-		for (mt = 0; mt < NR_MIGRATETYPES; mt++)
+		for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
 			report_free_blocks(fd, zone_table[i], mt);
 	}
 }
