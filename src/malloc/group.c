@@ -108,8 +108,8 @@ BM_EXPORT void bm_group_leave(bm_scope_t scope)
 }
 
 /*
- * What a group caches: nothing but what this thread has in its sheaves, as
- * private shards keep no empty slab.
+ * A group caches nothing but what its threads have in their sheaves: private shards keep no empty
+ * slab. Only the caller's sheaves can go, as no cache is sealed while it serves a group.
  */
 void owner_reclaim(u16 owner)
 {

@@ -9,7 +9,7 @@
 #include "base/stats.h"
 #include "malloc/internal.h"
 
-/* The shard itself; never looked into. */
+/* A heap is its private shard, under a name into which programs cannot look. */
 static inline struct shard *heap_shard(struct bm_heap *heap)
 {
 	return (struct shard *)(void *)heap;

@@ -12,9 +12,9 @@
  *
  * Addresses below 4 GiB, for who must have such (BM_GFP_DMA32), lie outside the
  * window. Their pfns follow the window's, from window.low on, and the three
- * arrays have room for them; only tags and struct pages are found in the same
- * way, so pfn_to_addr and addr_to_pfn serve where such pages may come. malloc's
- * own blocks are never among them.
+ * arrays have room for them, so that all that describes such a page is found in the
+ * same way. Only its address is not: pfn_to_addr and addr_to_pfn serve where such pages
+ * may come. malloc's own blocks are never among them.
  *
  * Records are what the layers above know things by: thread caches, shards, groups, nodes.
  * They lie here because no object does: whatever a program writes beyond one, it
@@ -328,14 +328,14 @@ static inline u64 section_map(u64 nr_blocks, u64 align, enum pageblock_state sta
 }
 
 /*
- * Extends the heap by nr_blocks pageblocks right behind pfn `at` if nothing lies
- * there; false otherwise. For blocks that grow in place.
+ * Extends the heap by the nr_blocks pageblocks that begin at pfn `at`, if nothing lies
+ * there; false otherwise. For blocks that grow in place, and heaps behind their end.
  */
 bool section_map_at(u64 at, u64 nr_blocks, enum pageblock_state state, u8 zone);
 
 /*
- * As section_map with BLOCK_PRESENT, below 4 GiB: nr_blocks and align at most a GiB of
- * pageblocks. The place is random as far as other mappings leave a choice.
+ * As section_map with BLOCK_PRESENT, below 4 GiB. The place is random as far as other
+ * mappings leave a choice.
  */
 u64 section_map_low(u64 nr_blocks, u64 align, u8 zone);
 

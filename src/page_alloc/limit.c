@@ -265,6 +265,9 @@ static bool reclaim_below(u64 need, u64 most, u64 excess)
 	return pages_nr_backed() + need <= most;
 }
 
+/* Pages that a request above the low mark gives back beside what it takes, and a quarter of it. */
+#define GIVE_MORE 32
+
 /* What an allowed request gives back because it passes the soft or the low mark. */
 static void give_for_allowed(u64 want, u64 need, bm_gfp_t gfp)
 {
@@ -278,9 +281,9 @@ static void give_for_allowed(u64 want, u64 need, bm_gfp_t gfp)
 	}
 	if (want <= limit.low)
 		return;
-	/* A little more than is taken, so that we come back above low. */
+	/* A little more than is taken, so that we come back below the mark. */
 	if (may_reclaim)
-		reclaim_purge(need + need / 4 + 32);
+		reclaim_purge(need + need / 4 + GIVE_MORE);
 	else if (gfp & BM_GFP_KSWAPD_RECLAIM)
 		reclaim_wake();
 }
