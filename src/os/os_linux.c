@@ -225,12 +225,9 @@ static struct stat kept_stat;
 
 void os_keep_stderr(void)
 {
-	/* High, where programs that count on low numbers do not meet it. */
-	enum { LEAST = 500 };
-
 	if (kept_fd >= 0 || fstat(2, &kept_stat) != 0)
 		return;
-	kept_fd = fcntl(2, F_DUPFD_CLOEXEC, LEAST);
+	kept_fd = duplicate_high(2);
 }
 
 void os_forget_stderr(void)

@@ -37,9 +37,6 @@
 /* The threshold's share of the window, in hundredths of a percent. */
 #define AVERAGE_LEAST 750
 
-/* Where programs that count on low numbers do not meet it. */
-#define FD_LEAST 500
-
 static struct {
 	const char *file;
 	char path[OS_PATH_MOST]; /* what file may point to: the environment may be written over */
@@ -58,7 +55,7 @@ static void set_trigger(const char *file)
 		return;
 	/* With its end, as the kernel wants it. */
 	if (write(fd, trigger, sizeof(trigger)) == (ssize_t)sizeof(trigger)) {
-		high = fcntl(fd, F_DUPFD_CLOEXEC, FD_LEAST);
+		high = duplicate_high(fd);
 		if (high >= 0 && fstat(high, &watch.stat) == 0)
 			watch.fd = high;
 		else if (high >= 0)

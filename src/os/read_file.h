@@ -31,6 +31,17 @@ static inline int read_file(const char *path, char *buf, size_t room)
 	return error;
 }
 
+/*
+ * Another descriptor of the same file, closed on exec, where programs that count on low numbers do
+ * not meet it; -1 if there is none.
+ */
+static inline int duplicate_high(int fd)
+{
+	enum { LEAST = 500 };
+
+	return fcntl(fd, F_DUPFD_CLOEXEC, LEAST);
+}
+
 /* Whether it is that file still: a program may close it, and open another by its number. */
 static inline bool is_still(int fd, const struct stat *was)
 {
