@@ -339,31 +339,33 @@ static bool is_elf(const char *path)
 	return yes;
 }
 
+/* The library that the user names; an absolute path. */
+static char *given_library(const char *given)
+{
+	char *path, *directory;
+
+	if (access(given, R_OK))
+		die(STATUS_OWN_ERROR, "library '%s' of BUDDYMALLOC_LIB: %s", given,
+		    strerror(errno));
+	if (!is_elf(given))
+		die(STATUS_OWN_ERROR, "'%s' of BUDDYMALLOC_LIB is no library: not an ELF file",
+		    given);
+	if (given[0] == '/')
+		return format_string("%s", given);
+	/* The program may change its directory before it starts others. */
+	directory = getcwd(NULL, 0);
+	if (!directory)
+		die(STATUS_OWN_ERROR, "cannot tell the current directory: %s", strerror(errno));
+	path = format_string("%s/%s", directory, given);
+	free(directory);
+	return path;
+}
+
+/* The library that the command was built or installed with. */
 static char *find_library(void)
 {
-	const char *given = getenv("BUDDYMALLOC_LIB");
-	char *path = NULL, *folder, *directory;
+	char *path = NULL, *folder = own_folder(), *directory;
 
-	if (given && *given) {
-		if (access(given, R_OK))
-			die(STATUS_OWN_ERROR, "library '%s' of BUDDYMALLOC_LIB: %s", given,
-			    strerror(errno));
-		if (!is_elf(given))
-			die(STATUS_OWN_ERROR,
-			    "'%s' of BUDDYMALLOC_LIB is no library: not an ELF file", given);
-		if (given[0] == '/')
-			return format_string("%s", given);
-		/* The program may change its directory before it starts others. */
-		directory = getcwd(NULL, 0);
-		if (!directory)
-			die(STATUS_OWN_ERROR, "cannot tell the current directory: %s",
-			    strerror(errno));
-		path = format_string("%s/%s", directory, given);
-		free(directory);
-		return path;
-	}
-
-	folder = own_folder();
 	if (folder) {
 		/* Not installed: libtool leaves the library here in the build tree. */
 		directory = format_string("%s/.libs", folder);
@@ -445,6 +447,7 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, VERSION },
 		{ 0 }
 	};
+	const char *given = getenv("BUDDYMALLOC_LIB");
 	int option, which;
 
 	/* "+": what follows PROGRAM is the program's. ":": the complaints are ours. */
@@ -472,6 +475,6 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		die(STATUS_OWN_ERROR, "no PROGRAM to run; see buddymalloc --help");
-	preload(find_library());
+	preload(given && *given ? given_library(given) : find_library());
 	run(argv + optind);
 }
