@@ -184,27 +184,28 @@ static bool report_path(char *out, size_t room)
 	return true;
 }
 
-void print_report(void)
+/* Where stats_file says; -1 after a complaint. */
+static int open_report(void)
 {
 	char path[OPTION_STR_MAX + 64];
-	int fd;
+	int fd = -1;
 
-	if (!options.stats_file[0]) {
-		fd = os_stderr();
-		if (fd < 0)
-			return;
-	} else {
-		fd = -1;
-		if (report_path(path, sizeof(path)))
-			fd = os_open_report(path);
-		else
-			errno = ENAMETOOLONG;
-		if (fd < 0) {
-			report("stats_file: no report, '%s' cannot be written: %s",
-			       options.stats_file, strerrordesc_np(errno));
-			return;
-		}
-	}
+	if (report_path(path, sizeof(path)))
+		fd = os_open_report(path);
+	else
+		errno = ENAMETOOLONG;
+	if (fd < 0)
+		report("stats_file: no report, '%s' cannot be written: %s", options.stats_file,
+		       strerrordesc_np(errno));
+	return fd;
+}
+
+void print_report(void)
+{
+	int fd = options.stats_file[0] ? open_report() : os_stderr();
+
+	if (fd < 0)
+		return;
 	report_to(fd, "report of pid %d (%s)", os_pid(), program_invocation_short_name);
 	report_figures(fd);
 	if (options.stats_file[0])
