@@ -69,8 +69,18 @@ static void redirect(int fd, const char *file, int flags)
 	close(opened);
 }
 
-struct files {
+/* What is to be run, and how; as the options say. */
+struct task {
 	const char *preload, *in, *out, *err, *group;
+	long times, most; /* most: pages that may be resident; 0: any number */
+	char **argv;
+};
+
+/* All runs together. */
+struct cost {
+	uint64_t wall_ns, cpu_ns, faults;
+	long peak_kib;
+	int status;
 };
 
 static void join_group(const char *procs)
@@ -83,18 +93,18 @@ static void join_group(const char *procs)
 	close(fd);
 }
 
-static _Noreturn void run_child(const struct files *files, char **argv)
+static _Noreturn void run_child(const struct task *task)
 {
-	if (files->group)
-		join_group(files->group);
-	redirect(0, files->in, O_RDONLY);
-	redirect(1, files->out, O_WRONLY | O_CREAT | O_TRUNC);
-	if (files->err)
-		redirect(2, files->err, O_WRONLY | O_CREAT | O_APPEND);
-	if (files->preload)
-		setenv("LD_PRELOAD", files->preload, 1);
-	execvp(argv[0], argv);
-	fprintf(stderr, "launch: %s: %s\n", argv[0], strerror(errno));
+	if (task->group)
+		join_group(task->group);
+	redirect(0, task->in, O_RDONLY);
+	redirect(1, task->out, O_WRONLY | O_CREAT | O_TRUNC);
+	if (task->err)
+		redirect(2, task->err, O_WRONLY | O_CREAT | O_APPEND);
+	if (task->preload)
+		setenv("LD_PRELOAD", task->preload, 1);
+	execvp(task->argv[0], task->argv);
+	fprintf(stderr, "launch: %s: %s\n", task->argv[0], strerror(errno));
 	_exit(127);
 }
 
@@ -128,60 +138,73 @@ static void kill_above(pid_t pid, long pages)
 	}
 }
 
-int main(int argc, char **argv)
+static _Noreturn void usage(void)
 {
-	struct files files = { NULL, "/dev/null", "/dev/null", NULL, NULL };
-	struct sigaction action = { .sa_handler = hand_on };
-	uint64_t wall = 0, cpu = 0, faults = 0;
-	long times = 1, peak_kib = 0, most = 0;
-	int status = 0, c;
+	fputs("usage: launch [-p LIBRARY] [-n TIMES] [-i FILE] [-o FILE] [-e FILE]"
+	      " [-g FILE | -m BYTES] PROGRAM [ARG...]\n", stderr);
+	exit(2);
+}
+
+static void read_arguments(int argc, char **argv, struct task *task)
+{
+	int c;
 
 	while ((c = getopt(argc, argv, "+p:n:i:o:e:g:m:")) != -1) {
 		switch (c) {
-		case 'p': files.preload = optarg; break;
-		case 'n': times = atol(optarg); break;
-		case 'i': files.in = optarg; break;
-		case 'o': files.out = optarg; break;
-		case 'e': files.err = optarg; break;
-		case 'g': files.group = optarg; break;
-		case 'm': most = atol(optarg) / sysconf(_SC_PAGESIZE); break;
-		default: return 2;
+		case 'p': task->preload = optarg; break;
+		case 'n': task->times = atol(optarg); break;
+		case 'i': task->in = optarg; break;
+		case 'o': task->out = optarg; break;
+		case 'e': task->err = optarg; break;
+		case 'g': task->group = optarg; break;
+		case 'm': task->most = atol(optarg) / sysconf(_SC_PAGESIZE); break;
+		default: exit(2);
 		}
 	}
-	if (optind == argc || times < 1) {
-		fputs("usage: launch [-p LIBRARY] [-n TIMES] [-i FILE] [-o FILE] [-e FILE]"
-		      " [-g FILE | -m BYTES] PROGRAM [ARG...]\n", stderr);
-		return 2;
-	}
+	if (optind == argc || task->times < 1)
+		usage();
+	task->argv = argv + optind;
+}
+
+static void run_once(const struct task *task, struct cost *cost)
+{
+	struct rusage usage;
+	uint64_t start = now_ns();
+	int ended;
+
+	child = fork();
+	if (child < 0)
+		die("fork");
+	if (child == 0)
+		run_child(task);
+	if (task->most)
+		kill_above(child, task->most);
+	while (wait4(child, &ended, 0, &usage) < 0)
+		if (errno != EINTR)
+			die("wait4");
+	cost->wall_ns += now_ns() - start;
+	cost->cpu_ns += timeval_ns(usage.ru_utime) + timeval_ns(usage.ru_stime);
+	cost->faults += (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+	if (usage.ru_maxrss > cost->peak_kib)
+		cost->peak_kib = usage.ru_maxrss;
+	if (WIFSIGNALED(ended))
+		cost->status = 128 + WTERMSIG(ended);
+	else if (WEXITSTATUS(ended))
+		cost->status = WEXITSTATUS(ended);
+}
+
+int main(int argc, char **argv)
+{
+	struct task task = { .in = "/dev/null", .out = "/dev/null", .times = 1 };
+	struct sigaction action = { .sa_handler = hand_on };
+	struct cost cost = { 0 };
+
+	read_arguments(argc, argv, &task);
 	sigaction(SIGTERM, &action, NULL);
-
-	for (long i = 0; i < times; i++) {
-		struct rusage usage;
-		uint64_t start = now_ns();
-		int ended;
-
-		child = fork();
-		if (child < 0)
-			die("fork");
-		if (child == 0)
-			run_child(&files, argv + optind);
-		if (most)
-			kill_above(child, most);
-		while (wait4(child, &ended, 0, &usage) < 0)
-			if (errno != EINTR)
-				die("wait4");
-		wall += now_ns() - start;
-		cpu += timeval_ns(usage.ru_utime) + timeval_ns(usage.ru_stime);
-		faults += (uint64_t)(usage.ru_minflt + usage.ru_majflt);
-		if (usage.ru_maxrss > peak_kib)
-			peak_kib = usage.ru_maxrss;
-		if (WIFSIGNALED(ended))
-			status = 128 + WTERMSIG(ended);
-		else if (WEXITSTATUS(ended))
-			status = WEXITSTATUS(ended);
-	}
-	printf("%llu %llu %ld %llu %d\n", (unsigned long long)wall,
-	       (unsigned long long)cpu, peak_kib, (unsigned long long)faults,
-	       status);
+	for (long i = 0; i < task.times; i++)
+		run_once(&task, &cost);
+	printf("%llu %llu %ld %llu %d\n", (unsigned long long)cost.wall_ns,
+	       (unsigned long long)cost.cpu_ns, cost.peak_kib, (unsigned long long)cost.faults,
+	       cost.status);
 	return 0;
 }
