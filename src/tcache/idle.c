@@ -57,7 +57,7 @@ static size_t remote_bytes(const struct tcache *tc)
 	return bytes;
 }
 
-/* Moves what is left of a sealed cache to where it belongs. seal_lock held, or alone. */
+/* Moves what is left of a sealed cache to where it belongs. seal_lock held. */
 static void close_gaps(struct tcache *tc)
 {
 	unsigned class;
@@ -117,20 +117,14 @@ void tcache_forbid_seal_for_good(struct tcache *tc)
 	tcache_forbid_seal(tc);
 }
 
-/* The cache has no thread any more. seal_lock held, or alone. */
-static void forget_thread(struct tcache *tc)
+void tcache_unseal_gone(struct tcache *tc)
 {
+	lock(&tc->seal_lock, LOCK_SEAL);
 	if (tc->sealed)
 		close_gaps(tc);
 	tc->sealed = 0;
 	tc->tls = NULL;
 	tc->busy = 0;
-}
-
-void tcache_unseal_gone(struct tcache *tc)
-{
-	lock(&tc->seal_lock, LOCK_SEAL);
-	forget_thread(tc);
 	unlock(&tc->seal_lock, LOCK_SEAL);
 }
 
@@ -139,22 +133,13 @@ void idle_after_fork(void)
 	word_reinit(&reclaiming);
 }
 
-void tcache_unseal_in_child(struct tcache *tc, bool mine)
+void tcache_note_thread(struct tcache *tc)
 {
-	lock_reinit(&tc->seal_lock);
-	if (mine) {
-		tc->in_child = true;
-		/*
-		 * If it is sealed it stays so until its next slow path: a signal's handler may have
-		 * called fork in the midst of a pop, which would bring back what was taken.
-		 */
-		if (options.idle_reclaim) {
-			tc->pid = os_pid();
-			tc->tid = os_tid();
-		}
-		return;
+	/* System calls that a filter may not let a new thread make. */
+	if (options.idle_reclaim) {
+		tc->pid = os_pid();
+		tc->tid = os_tid();
 	}
-	forget_thread(tc);
 }
 
 static bool caches_nothing(const struct tcache *tc)

@@ -23,9 +23,10 @@ static inline void sheaf_set_top(struct tcache *tc, size_t class, void **top)
 /* idle.c */
 /* Gives the calling thread its own cache back, if that is sealed. */
 void tcache_unseal(struct tcache *tc);
-/* In a child after fork; then for the cache of the thread that forked (mine), and all others. */
+/* The calling thread is the cache's: by this others find out whether it is gone. */
+void tcache_note_thread(struct tcache *tc);
+/* In a child after fork. */
 void idle_after_fork(void);
-void tcache_unseal_in_child(struct tcache *tc, bool mine);
 /* The thread is gone without a word: tls points into memory that may not be there. */
 void tcache_unseal_gone(struct tcache *tc);
 
@@ -125,7 +126,7 @@ void tcache_retire_locked(struct tcache *tc);
 
 /* orphan.c */
 extern struct tcache *orphans HIDDEN;	/* not emptied yet; LOCK_THREADS */
-/* LOCK_THREADS held: the cache of a thread that is gone will be reaped with those. */
+/* LOCK_THREADS held, or alone: the cache of a thread that is gone will be reaped with those. */
 void tcache_orphan(struct tcache *tc);
 
 /* spare.c. LOCK_THREADS held: a cache that had a thread before, its struct as it was left; NULL. */

@@ -19,18 +19,23 @@ struct tcache *orphans;
 #define REAP_AFTER 64
 static u32 reap_after;
 
-/* LOCK_THREADS held, or alone. */
-static void make_orphan(struct tcache *tc)
+void tcache_orphan(struct tcache *tc)
 {
+	tcache_unseal_gone(tc);
 	tcache_unlink_locked(tc);
 	tc->next_free = orphans;
 	__atomic_store_n(&orphans, tc, __ATOMIC_RELEASE);
 }
 
-void tcache_orphan(struct tcache *tc)
+/*
+ * The cache of the thread that forked. If it is sealed it stays so until its next slow path: a
+ * signal's handler may have called fork in the midst of a pop, which would bring back what was
+ * taken.
+ */
+static void own_in_child(struct tcache *tc)
 {
-	tcache_unseal_gone(tc);
-	make_orphan(tc);
+	tc->in_child = true;
+	tcache_note_thread(tc);
 }
 
 void tcache_after_fork(void)
@@ -50,12 +55,11 @@ void tcache_after_fork(void)
 	 */
 	for (tc = threads_live; tc; tc = next) {
 		next = tc->next;
-		if (tc == home_tcache) {
-			tcache_unseal_in_child(tc, true);
-			continue;
-		}
-		tcache_unseal_in_child(tc, false);
-		make_orphan(tc);
+		lock_reinit(&tc->seal_lock);
+		if (tc == home_tcache)
+			own_in_child(tc);
+		else
+			tcache_orphan(tc);
 	}
 	/* For these, and for the background thread, which late_in_child starts. */
 	if (orphans || options.background_thread)

@@ -124,11 +124,7 @@ static void tcache_setup(struct tcache *tc)
 	tc->busy = 0;
 	tc->tls = NULL;
 	tc->sealable = false;
-	/* System calls that a filter may not let a new thread make. */
-	if (options.idle_reclaim) {
-		tc->pid = os_pid();
-		tc->tid = os_tid();
-	}
+	tcache_note_thread(tc);
 	sheaf_setup(tc);
 }
 
