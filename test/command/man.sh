@@ -69,9 +69,8 @@ if ! printf '.TH X 1\n' | groff -ww -mandoc -T utf8 -z >"$scratch/groff" 2>&1 ||
 	echo 'skipped: the pages are complete; no working groff to check their form with'
 	exit 77
 fi
-for page in "$library" "$command_page" "$(page bm_alloc_pages.3)" "$(page bm_gfp.7)" \
-	"$(page bm_group_create.3)" "$(page bm_heap_create.3)" "$(page bm_malloc.3)" "$(page bm_reclaim.3)" \
-	"$(page bm_trace_set.3)"; do
+# shellcheck disable=SC2086 # several files
+for page in "$library" "$command_page" "$(page bm_gfp.7)" $pages; do
 	is "warnings of $page" \
 		"$(groff -ww -mandoc -K utf8 -T utf8 -z "$page" 2>&1)" ''
 	is "text left for the generator in $page" "$(grep @ "$page")" ''
