@@ -5,9 +5,7 @@ bm_interface_mans = man/bm_alloc_pages.3 man/bm_gfp.7 man/bm_group_create.3 \
 	man/bm_heap_create.3 man/bm_malloc.3 man/bm_reclaim.3 man/bm_trace_set.3
 bm_mans = man/buddymalloc.1 man/libbuddymalloc.7 $(bm_interface_mans)
 dist_man_MANS += $(bm_mans)
-EXTRA_DIST += man/buddymalloc.1.in man/libbuddymalloc.7.in man/bm_alloc_pages.3.in \
-	man/bm_gfp.7.in man/bm_group_create.3.in man/bm_heap_create.3.in man/bm_malloc.3.in \
-	man/bm_reclaim.3.in man/bm_trace_set.3.in man/tables.awk
+EXTRA_DIST += $(bm_mans:=.in) man/tables.awk
 MAINTAINERCLEANFILES += $(bm_mans)
 
 bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \

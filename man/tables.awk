@@ -1,10 +1,10 @@
-# Writes a manual page from its .in file: a line @OPTIONS@ becomes the table of
-# src/base/options.def, a line @FIGURES@ that of src/base/figures.def, @COUNTERS@ that of
-# src/base/stats.def, a line
-# @EXAMPLE FILE@ the program of that name, @VERSION@ the version, @DATE@ its date. The page
-# can so never say other than the code.
+# Writes a manual page from its .in file, so that it can never say other than the code. A line
+# @OPTIONS@ becomes the table of src/base/options.def, @FIGURES@ that of src/base/figures.def,
+# @COUNTERS@ that of src/base/stats.def, @EXAMPLE FILE@ the program of that name in the folder of
+# examples. @VERSION@ is the version, @DATE@ its date.
 #
-#   awk -v version=V -v date=D -v options=FILE -v stats=FILE -v figures=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
+#   awk -v version=V -v date=D -v options=FILE -v stats=FILE -v figures=FILE \
+#       -v examples=FOLDER -f tables.awk PAGE.in >PAGE
 #
 # A table line that is not understood stops the build: the forms are at the head of
 # those files, and a new one needs its line here.
