@@ -72,7 +72,7 @@ static inline void touch(void *p)
 	*(volatile uint64_t *)p = (uint64_t)(uintptr_t)p;
 }
 
-/* One word in every 4 KiB: the smallest use of the whole block. */
+/* A byte in every 4 KiB, and the last: the smallest use of the whole block. */
 static inline void touch_pages(void *p, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i += 4096)

@@ -113,7 +113,7 @@ static void append_pass(void *ctx)
 	free(p);
 }
 
-/* Arrays that grow by half, all at once and in turns, from 64 B to 256 KiB. */
+/* Arrays that grow by half, in turns, from 64 B to 208 KiB. */
 static void vectors_pass(void *ctx)
 {
 	struct large *l = ctx;
@@ -133,7 +133,7 @@ static void vectors_pass(void *ctx)
 	}
 }
 
-/* Zeroed memory, all of it read and some written. */
+/* Zeroed memory, of which each page is written to. */
 static void calloc_pass(void *ctx)
 {
 	struct large *l = ctx;
@@ -195,7 +195,7 @@ const struct row rows_large[] = {
 	      1024),
 	LARGE("realloc/append-64k", "one block to 64 KiB by 32 B", append, 0, 0,
 	      5000, 2048),
-	LARGE("realloc/vectors", "100 arrays by half each, 64 B to 256 KiB",
+	LARGE("realloc/vectors", "100 arrays by half each, 64 B to 208 KiB",
 	      vectors, 100, 0, 30, 2000),
 	LARGE("calloc/128", "1 000 slots in turn, 128 B", calloc, 1000, 128, 1000,
 	      10000),

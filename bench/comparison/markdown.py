@@ -12,7 +12,7 @@ FAMILIES = {
     "mix": "mixed sizes and lifetimes",
     "data": "trees, hash tables and lists: built, walked, dropped",
     "thread": "threads: own work, hand-over, storms of short ones",
-    "large": "64 KiB to 25 MiB",
+    "large": "16 KiB to 25 MiB",
     "realloc": "growing blocks",
     "calloc": "cleared blocks",
     "aligned": "aligned blocks",
