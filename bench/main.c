@@ -59,6 +59,14 @@ void *bench_malloc(size_t size)
 	return p;
 }
 
+void *bench_realloc(void *p, size_t size)
+{
+	p = realloc(p, size);
+	if (!p)
+		bench_die("realloc");
+	return p;
+}
+
 pthread_t bench_thread(void *(*fn)(void *), void *arg)
 {
 	pthread_t thread;

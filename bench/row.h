@@ -55,9 +55,10 @@ void row_report_rss(const char *name, uint64_t bytes);
 void *bench_map(size_t bytes);
 void bench_unmap(void *p, size_t bytes);
 
-/* malloc that ends the program when there is no memory: a workload has no
- * use for half of its objects, and the driver reports the row as failed. */
+/* These end the program when there is no memory: a workload has no use for
+ * half of its objects, and the driver reports the row as failed. */
 void *bench_malloc(size_t size);
+void *bench_realloc(void *p, size_t size);
 _Noreturn void bench_die(const char *what);
 
 pthread_t bench_thread(void *(*fn)(void *), void *arg);

@@ -89,9 +89,7 @@ static void grow_pass(void *ctx)
 
 	for (int64_t i = 0; i < l->ops; i++) {
 		size_t old = (size_t)i * GROW_STEP;
-		p = realloc(p, old + GROW_STEP);
-		if (!p)
-			bench_die("realloc");
+		p = bench_realloc(p, old + GROW_STEP);
 		touch_pages(p + old, GROW_STEP);
 	}
 	free(p);
@@ -107,7 +105,7 @@ static void append_pass(void *ctx)
 
 	for (int64_t i = 0; i < l->ops; i++) {
 		size_t old = (size_t)i * APPEND_STEP;
-		p = realloc(p, old + APPEND_STEP);
+		p = bench_realloc(p, old + APPEND_STEP);
 		memset(p + old, 'x', APPEND_STEP);
 	}
 	free(p);
@@ -122,7 +120,7 @@ static void vectors_pass(void *ctx)
 	for (int64_t step = 0; step < l->ops / l->slots; step++) {
 		size_t grown = size + size / 2;
 		for (uint32_t k = 0; k < l->slots; k++) {
-			l->slot[k] = realloc(l->slot[k], grown);
+			l->slot[k] = bench_realloc(l->slot[k], grown);
 			touch_pages((char *)l->slot[k] + size, grown - size);
 		}
 		size = grown;
