@@ -213,6 +213,15 @@ static void aligned_sections_leave_gaps_for_others(void)
 	check_memmap();
 }
 
+/* What is in use within an aligned place: the next one is tried, not what lies behind it. */
+static void aligned_sections_go_on_at_aligned_places(void)
+{
+	start();
+	assert_true(section_map_at((FIRST_BLOCK + 1) << PAGEBLOCK_ORDER, 1, BLOCK_PRESENT, 0));
+	assert_int_equal(section_map(2, 4, BLOCK_PRESENT, 0) >> PAGEBLOCK_ORDER, FIRST_BLOCK + 4);
+	check_memmap();
+}
+
 static void foreign_mappings_are_holes(void)
 {
 	u64 a, b, calls;
@@ -532,6 +541,7 @@ UNIT_MAIN(CASE(window_fits_every_address_space),
 	  CASE(a_place_lost_meanwhile_is_told),
 	  CASE(sections_grow_upward),
 	  CASE(aligned_sections_leave_gaps_for_others),
+	  CASE(aligned_sections_go_on_at_aligned_places),
 	  CASE(foreign_mappings_are_holes),
 	  CASE(a_foreign_mapping_in_the_way_of_the_tables),
 	  CASE(section_map_at_extends_or_refuses),
