@@ -318,7 +318,9 @@ static void finish_in_child(void)
 {
 	lock_reinit(&fork_locks[0]);
 	lock_reinit(&fork_locks[1]);
+	assert_int_equal(locks_held, 2);
 	lock_fork_child();
+	assert_int_equal(locks_held, 0);
 	use_all_ranks();
 }
 
