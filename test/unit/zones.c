@@ -305,7 +305,7 @@ static void child_forgets_locked_pages(void)
 /* The search below 4 GiB begins in the midst of it: what lies across its beginning is found too. */
 static void a_low_place_across_the_start_of_the_search(void)
 {
-	u64 first, end = LOW_PAGES >> PAGEBLOCK_ORDER;
+	u64 first, calls, end = LOW_PAGES >> PAGEBLOCK_ORDER;
 
 	pages_start();
 	first = section_map_low(1, 1, 1);
@@ -316,6 +316,11 @@ static void a_low_place_across_the_start_of_the_search(void)
 	fake_foreign((void *)((first + 2) * PAGEBLOCK_SIZE), (end - first - 2) * PAGEBLOCK_SIZE);
 	assert_int_equal(section_map_low(2, 1, 1),
 			 window.low + (first << PAGEBLOCK_ORDER));
+	/* What is taken is noted: the system is not asked again. */
+	assert_int_equal(section_map_low(1, 1, 1), 0);
+	calls = fake_calls(FAKE_MAP);
+	assert_int_equal(section_map_low(1, 1, 1), 0);
+	assert_int_equal(fake_calls(FAKE_MAP), calls);
 }
 
 /*
