@@ -108,6 +108,9 @@ static bool is_mapped(void *addr, size_t len)
 	return syscall(SYS_madvise, addr, len, MADV_NORMAL) == 0;
 }
 
+/* How long a mapping that was lost is tried for. */
+#define RENEW_MOST_MS 1000
+
 /*
  * What was unmapped, once there is memory for the kernel's own needs again. Beyond the limit
  * of mappings the kernel says ENOMEM before it looks at the place.
@@ -116,7 +119,7 @@ static enum os_renewed map_again(void *addr, size_t len)
 {
 	unsigned ms;
 
-	for (ms = 0; ms < 1000; ms++) {
+	for (ms = 0; ms < RENEW_MOST_MS; ms++) {
 		if (os_map_at(addr, len))
 			return OS_RENEWED;
 		if (errno == EEXIST || is_mapped(addr, len))
@@ -187,6 +190,7 @@ static int try_source_stays(void)
 {
 	size_t page = os_page_size();
 	void *from = map_a_page(), *to;
+	const size_t mask_bytes = 8; /* as the kernel has it */
 	int stays = -1;
 
 	if (from == MAP_FAILED)
@@ -195,7 +199,7 @@ static int try_source_stays(void)
 			     NULL);
 	if (to == MAP_FAILED)
 		stays = errno == ENOMEM ? 0 : -1;
-	else if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, from, NULL, 8) == 0)
+	else if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, from, NULL, mask_bytes) == 0)
 		stays = 1;
 	if (to != MAP_FAILED)
 		os_unmap(to, page);

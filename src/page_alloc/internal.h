@@ -30,7 +30,7 @@ enum alloc_flags {
 struct alloc_context {
 	bm_gfp_t gfp;
 	u64 nr;			/* pages */
-	bool roomy;		/* where the longest run of warm pages begins, and for no price */
+	bool roomy;		/* where the longest warm run begins, if any; no reclaim for it */
 	unsigned order;		/* of the block to look for; > MAX_ORDER: contiguous run */
 	unsigned align_order;
 	enum migratetype mt;
