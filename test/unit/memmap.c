@@ -100,6 +100,9 @@ static void taken_places_are_avoided(void)
 		assert_ptr_not_equal(pfn_to_virt(0), first_choice);
 		/* What the attempt had mapped already is given back. */
 		check_place(TIB);
+		/* And forgotten: a heap at another place can grow. */
+		assert_false(section_map_at(window.limit >> PAGE_SHIFT, 1, BLOCK_PRESENT, 0));
+		assert_string_equal(fake_output(), "");
 	}
 }
 
