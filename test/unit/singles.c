@@ -120,5 +120,19 @@ static void kept_singles_stay_bounded(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* A fork may have come between an object and its bytes: they are counted anew before any goes. */
+static void kept_bytes_are_counted_anew(void)
+{
+	void *p = cache_alloc(NR_SHEAVES);
+
+	this_tcache->kept_bytes = KEPT_BYTES;
+	cache_free(p);
+	assert_int_equal(cached().objects, 1);
+	assert_int_equal(this_tcache->kept_bytes, size_classes[NR_SHEAVES].size);
+	tcache_flush(this_tcache);
+	slabs_check_gone(shards[0]);
+}
+
 UNIT_MAIN(CASE(single_object_may_be_the_first_call), CASE(single_objects_are_kept),
-	  CASE(kept_singles_are_bounded), CASE(kept_singles_stay_bounded))
+	  CASE(kept_singles_are_bounded), CASE(kept_singles_stay_bounded),
+	  CASE(kept_bytes_are_counted_anew))
