@@ -135,6 +135,29 @@ static void a_sleeping_thread_keeps_one_of_each_class(void)
 	all_is_gone();
 }
 
+static void take_one(void)
+{
+	objects[0] = cache_alloc(0);
+}
+
+static void give_it_to_its_own_cache(void)
+{
+	cache_free(objects[0]);
+	assert_ptr_equal(this_tcache, home_tcache);
+}
+
+/* Not only an allocation does, though a thread's first frees want no cache. */
+static void a_free_takes_the_cache_back(void)
+{
+	start();
+	helper_does(allocate_and_give);
+	helper_does(take_one);
+	tcache_shrink_idle(GIVE_ALL);
+	helper_does(give_it_to_its_own_cache);
+	helper_ends();
+	all_is_gone();
+}
+
 static void give_single(void)
 {
 	cache_free(cache_alloc(NR_SHEAVES + 1));
@@ -599,7 +622,7 @@ static void working_threads_lose_nothing(void)
 	all_is_gone();
 }
 
-UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class),
+UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class), CASE(a_free_takes_the_cache_back),
 	  CASE(a_single_object_is_taken_too),
 	  CASE(a_sealed_thread_may_end),
 	  CASE(a_thread_that_is_gone_leaves_nothing),
