@@ -357,6 +357,26 @@ static void what_was_given_in_part_is_small(void)
 	assert_int_equal(fake_calls(FAKE_SMALL), small);
 }
 
+/* Whatever is mapped there next was never given back in part. */
+static void parts_that_are_unmapped_count_no_more(void)
+{
+	u64 block[16];
+	unsigned i;
+
+	start(option_thp_always, 0, false);
+	for (i = 0; i < 16; i++)
+		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
+	for (i = 0; i < 16; i += 2)
+		free_pages(block[i]);
+	reclaim_trim(0);
+	assert_int_equal(zone_table[0]->nr_split, 2);
+	for (i = 1; i < 16; i += 2)
+		free_pages(block[i]);
+	shrink_all();
+	assert_true(zones_unmap_free() >= 2 * PAGEBLOCK_PAGES);
+	assert_int_equal(zone_table[0]->nr_split, 0);
+}
+
 /* Each is a mapping of its own, perhaps: of many the whole heap is told. */
 static void many_parts_are_told_together(void)
 {
@@ -482,7 +502,8 @@ UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
 	  CASE(told_again_when_renewed), CASE(told_again_when_moved), CASE(what_was_told_moves_along),
-	  CASE(what_was_given_in_part_is_small), CASE(many_parts_are_told_together),
+	  CASE(what_was_given_in_part_is_small), CASE(parts_that_are_unmapped_count_no_more),
+	  CASE(many_parts_are_told_together),
 	  CASE(a_zone_below_is_told_too), CASE(what_was_moved_away_is_small),
 	  CASE(hot_huge_pages_stay_whole),
 	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one),
