@@ -35,7 +35,7 @@ static struct {
 } kswapd;
 
 /* Changes the state; false, and it stays as it is, when that is not `from` any more. */
-static bool word_turns(u32 from, u32 to)
+static bool try_turn(u32 from, u32 to)
 {
 	return __atomic_compare_exchange_n(&kswapd.word, &from, to, false, __ATOMIC_RELAXED,
 					   __ATOMIC_RELAXED);
@@ -52,7 +52,7 @@ void kswapd_wake(void)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (likely(__atomic_load_n(&kswapd.word, __ATOMIC_RELAXED) != KSWAPD_ASLEEP))
 		return;
-	if (word_turns(KSWAPD_ASLEEP, KSWAPD_AWAKE)) {
+	if (try_turn(KSWAPD_ASLEEP, KSWAPD_AWAKE)) {
 		stat_add_shared(kswapd_wakes, 1);
 		os_futex_wake(&kswapd.word, 1);
 	}
@@ -61,13 +61,13 @@ void kswapd_wake(void)
 /* Sleeps until a slow path wakes it, unless memory came since there were `dirty` pages. */
 static void kswapd_try_to_sleep(u64 dirty)
 {
-	if (!word_turns(KSWAPD_AWAKE, KSWAPD_ASLEEP))
+	if (!try_turn(KSWAPD_AWAKE, KSWAPD_ASLEEP))
 		return;
 	/* Set the word, then read the count; who frees does it in the other order. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (reclaim_nr_dirty() == dirty)
 		os_futex_wait_ms(&kswapd.word, KSWAPD_ASLEEP, SLEEP_MS);
-	word_turns(KSWAPD_ASLEEP, KSWAPD_AWAKE);
+	try_turn(KSWAPD_ASLEEP, KSWAPD_AWAKE);
 }
 
 /* Until the next step is due; longer when `quiet`. False when it is time to stop. */
@@ -85,10 +85,10 @@ static bool kswapd_watch(u64 step_ms, bool quiet)
 {
 	bool pressure;
 
-	if (!word_turns(KSWAPD_AWAKE, KSWAPD_WATCHING))
+	if (!try_turn(KSWAPD_AWAKE, KSWAPD_WATCHING))
 		return false;
 	pressure = os_pressure_wait(quiet ? WATCH_MS : MIN(step_ms, (u64)WATCH_MS));
-	if (!word_turns(KSWAPD_WATCHING, KSWAPD_AWAKE))
+	if (!try_turn(KSWAPD_WATCHING, KSWAPD_AWAKE))
 		return false;
 	if (pressure) {
 		stat_add_shared(pressure_events, 1);
