@@ -96,6 +96,7 @@ enum pageblock_state {
 	BLOCK_FOREIGN,	/* somebody else's mapping lies there */
 	BLOCK_PRESENT,	/* belongs to a zone */
 	BLOCK_HIGHMEM,	/* part of a block that is mapped for itself */
+	BLOCK_LEAVING,	/* was a zone's, and is being unmapped; set under that zone's lock */
 };
 
 /* Which list of pageblocks with dirty free pages it is on, see buddy/lru.h. */

@@ -82,11 +82,7 @@ void pages_keep(u64 pfn, u64 nr);
 /* clear.c. Pages that their new owner is to find zero; system calls as the scope allows. */
 void pages_zero(u64 pfn, u64 nr);
 
-/* in_flight.c: between these two a thread has free pages in its hands that others do not see. */
-void in_flight_begin(void);
-/* Not `found`: there were none, or the system refused. */
-void in_flight_end(bool found);
-/* How often pages have arrived: to be noted before a look for them. */
+/* in_flight.c. How often pages have arrived: to be noted before a look for them. */
 u32 in_flight_arrivals(void);
 /*
  * Whether that is `seen` no more, so that another look is worth while. As long as some

@@ -111,6 +111,13 @@ struct shrinker {
 /* Those there are, in the order that they run in. At start, while there is one thread. */
 void set_shrinkers(const struct shrinker *list, unsigned nr);
 
+/*
+ * in_flight.c: between these two a thread has free pages in its hands that others do not see; who
+ * is refused memory waits for it. Not `found`: there were none, or the system refused.
+ */
+void in_flight_begin(void);
+void in_flight_end(bool found);
+
 /* Runs the shrinkers, drains the pcp lists. */
 void shrink_all(void);
 

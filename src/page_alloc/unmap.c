@@ -6,8 +6,10 @@
  * hard_limit, RLIMIT_AS and RLIMIT_DATA for another zone or for one long run.
  *
  * While a pageblock is on its way it belongs to nobody: its pages look
- * allocated and its type is MIGRATE_ISOLATE. No lock is held over munmap. A child of fork
- * that another thread made meanwhile does without it.
+ * allocated, its type is MIGRATE_ISOLATE, and its state BLOCK_LEAVING, so that who holds the
+ * zone's lock and looks at a neighbour does not take it for the zone's when it has become
+ * another's. No lock is held over munmap. A child of fork that another thread made meanwhile does
+ * without it.
  */
 #include <errno.h>
 #include <string.h>
@@ -37,8 +39,12 @@ static bool isolate_free_blocks(struct zone *zone, struct isolated *out)
 			found = out->pfn && zone_take_range_locked(zone, out->pfn, out->nr);
 		}
 	if (found) {
-		for (at = out->pfn; at < out->pfn + out->nr; at += PAGEBLOCK_PAGES)
-			pfn_to_block(at)->migratetype = MIGRATE_ISOLATE;
+		for (at = out->pfn; at < out->pfn + out->nr; at += PAGEBLOCK_PAGES) {
+			struct pageblock *block = pfn_to_block(at);
+
+			block->migratetype = MIGRATE_ISOLATE;
+			__atomic_store_n(&block->state, BLOCK_LEAVING, __ATOMIC_RELEASE);
+		}
 		count_sub(&zone->managed, out->nr);
 	}
 	unlock(&zone->lock, LOCK_ZONE);
@@ -69,6 +75,7 @@ static bool unmap_isolated(const struct isolated *run)
 	if (section_unmap(run->pfn, run->nr >> PAGEBLOCK_ORDER))
 		return true;
 	pages_keep(run->pfn, run->nr);
+	section_adopt(run->pfn, run->nr >> PAGEBLOCK_ORDER);
 	return false;
 }
 

@@ -71,12 +71,16 @@ static void halve_budget(struct empties *empties)
 			 __atomic_load_n(&empties->budget, __ATOMIC_RELAXED) / 2, __ATOMIC_RELAXED);
 }
 
-/* Takes up to `most` empty slabs of a node off its list, in one walk, and releases them. */
-static void shrink_node(struct shard *shard, unsigned class, u32 most)
+/*
+ * Takes up to `most` empty slabs of a node off its list, in one walk, and releases them. False if
+ * there was none.
+ */
+static bool shrink_node(struct shard *shard, unsigned class, u32 most)
 {
 	const struct size_class *sc = &size_classes[class];
 	struct cache_node *node = &shard->nodes[class];
 	u64 pfn, prev, taken = 0;
+	bool found;
 
 	lock(&node->lock, LOCK_NODE);
 	for (pfn = node->partial.last; pfn && most && node->nr_empty; pfn = prev) {
@@ -93,18 +97,23 @@ static void shrink_node(struct shard *shard, unsigned class, u32 most)
 		most--;
 	}
 	unlock(&node->lock, LOCK_NODE);
+	found = taken;
 	for (; taken; taken = prev) {
 		prev = pfn_to_page(taken)->next;
 		slab_release(&taken, 1, class);
 	}
+	return found;
 }
 
 void slab_shrink(enum give how)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s, class;
+	bool found = false;
 
+	/* What we hold is on no list, and counts as backed: at a limit others wait for it. */
+	in_flight_begin();
 	for (s = 0; s < nr; s++) {
-		slab_shrink_transfer(shards[s], how);
+		found |= slab_shrink_transfer(shards[s], how);
 		halve_budget(&shards[s]->empty_packed);
 		halve_budget(&shards[s]->empty_single);
 		for (class = 0; class < NR_CLASSES; class++) {
@@ -118,7 +127,8 @@ void slab_shrink(enum give how)
 			idle = how == GIVE_ALL ? node->nr_empty : node->empty_low;
 			node->empty_low = node->nr_empty - MIN(idle, node->nr_empty);
 			unlock(&node->lock, LOCK_NODE);
-			shrink_node(shards[s], class, idle);
+			found |= shrink_node(shards[s], class, idle);
 		}
 	}
+	in_flight_end(found);
 }

@@ -49,9 +49,9 @@ void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struc
 
 /*
  * transfer.c: what waits for the shard's threads goes to its slabs: all, or what did so since the
- * last call.
+ * last call. False if that is nothing.
  */
-void slab_shrink_transfer(struct shard *shard, enum give how);
+bool slab_shrink_transfer(struct shard *shard, enum give how);
 
 /*
  * punch.c: objects of a slab with pages given back were taken: those pages hold
@@ -60,10 +60,12 @@ void slab_shrink_transfer(struct shard *shard, enum give how);
 void slab_unpunch(u64 pfn, const struct size_class *sc);
 
 /*
- * Slabs that another thread punches are on no list for a moment. Waits until
- * those of now are back: true when it is worth another look.
+ * Slabs that another thread punches are on no list for a moment. Their turn is noted before a look
+ * for objects that found none; the wait is until those of then are back. True when it is worth
+ * another look.
  */
-bool slab_punch_wait(void);
+u32 slab_punch_turn(void);
+bool slab_punch_wait(u32 turn);
 
 /* How often who is in need does so: others may always be at it. */
 #define PUNCH_WAITS 8

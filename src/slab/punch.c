@@ -36,7 +36,7 @@
 
 static struct {
 	u32 busy;	/* acquire/release */
-	u32 turn;	/* changes whenever slabs are put back; relaxed atomic */
+	u32 turn;	/* changes whenever slabs are put back; atomic: release, acquire */
 	u32 now_ms;	/* the time's lowest bits */
 	unsigned class;
 	struct shard *shard;
@@ -261,7 +261,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		lock(&node->lock, LOCK_NODE);
 		empty = put_back_isolated(node, sc);
 		unlock(&node->lock, LOCK_NODE);
-		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&punch.turn, 1, __ATOMIC_RELEASE);
 		slab_release(isolated.pfn, empty, class);
 	} while (how != GIVE_IDLE && more && given < most);
 	if (how != GIVE_IDLE && !found)
@@ -272,17 +272,20 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 /* A system call for each of 64 slabs takes far less. */
 #define WAIT_MOST_MS 50
 
-bool slab_punch_wait(void)
+u32 slab_punch_turn(void)
 {
-	u32 turn = __atomic_load_n(&punch.turn, __ATOMIC_RELAXED);
+	return __atomic_load_n(&punch.turn, __ATOMIC_ACQUIRE);
+}
+
+bool slab_punch_wait(u32 turn)
+{
 	unsigned ms;
 
 	if (!__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
-		return false;
+		return slab_punch_turn() != turn;
 	for (ms = 0; ms < WAIT_MOST_MS; ms++) {
 		os_sleep_ms(1);
-		if (__atomic_load_n(&punch.turn, __ATOMIC_RELAXED) != turn ||
-		    !__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
+		if (slab_punch_turn() != turn || !__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
 			return true;
 	}
 	return false;
@@ -293,7 +296,8 @@ static bool begin_punch(enum give how)
 	unsigned tries = how == GIVE_ALL && !lock_is_forking() ? PUNCH_WAITS : 0;
 
 	while (__atomic_exchange_n(&punch.busy, 1, __ATOMIC_ACQUIRE))
-		if (!tries-- || !slab_punch_wait())
+		if (!tries-- || (!slab_punch_wait(slab_punch_turn()) &&
+				 __atomic_load_n(&punch.busy, __ATOMIC_RELAXED)))
 			return false;
 	return true;
 }

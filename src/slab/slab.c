@@ -289,10 +289,13 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
  */
 static cold_path unsigned alloc_again(struct shard *shard, unsigned class, void **out, unsigned n)
 {
-	unsigned got = alloc_partial(shard, class, out, n), waits = PUNCH_WAITS;
+	unsigned waits = PUNCH_WAITS, got;
+	u32 turn;
 
-	while (!got && waits-- && scope_may_map() && slab_punch_wait())
+	do {
+		turn = slab_punch_turn();
 		got = alloc_partial(shard, class, out, n);
+	} while (!got && waits-- && scope_may_map() && slab_punch_wait(turn));
 	return got;
 }
 

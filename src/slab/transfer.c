@@ -178,14 +178,15 @@ unsigned slab_take_transferred(struct shard *shard, void **out, unsigned most)
 	return n;
 }
 
-void slab_shrink_transfer(struct shard *shard, enum give how)
+bool slab_shrink_transfer(struct shard *shard, enum give how)
 {
 	void *objects[64]; /* the stack may be the smallest a thread can have */
 	struct transfer *t = &shard->transfer;
 	unsigned idle, n;
+	bool found = false;
 
 	if (!slab_has_transferred(shard))
-		return;
+		return false;
 	lock(&t->lock, LOCK_TRANSFER);
 	idle = how == GIVE_ALL ? t->nr : t->low;
 	t->low = t->nr - idle;
@@ -195,7 +196,9 @@ void slab_shrink_transfer(struct shard *shard, enum give how)
 		if (!n)
 			break;
 		slab_free_mixed(objects, n);
+		found = true;
 	}
+	return found;
 }
 
 void slab_forsake(struct shard *shard)

@@ -91,7 +91,12 @@ static bool is_mapped(struct range r)
 
 bool fake_is_mapped(const void *addr, size_t len)
 {
-	return is_mapped((struct range){ (uintptr_t)addr, (uintptr_t)addr + len });
+	bool known;
+
+	pthread_mutex_lock(&fake_mutex);
+	known = is_mapped((struct range){ (uintptr_t)addr, (uintptr_t)addr + len });
+	pthread_mutex_unlock(&fake_mutex);
+	return known;
 }
 
 uint64_t fake_mapped_bytes(void)
@@ -221,13 +226,8 @@ void fake_unmap(void *addr, size_t len)
 
 bool os_purge(void *addr, size_t len)
 {
-	struct range r = checked_range("os_purge", addr, len);
-	bool known;
-
-	pthread_mutex_lock(&fake_mutex);
-	known = is_mapped(r);
-	pthread_mutex_unlock(&fake_mutex);
-	if (!known)
+	checked_range("os_purge", addr, len);
+	if (!fake_is_mapped(addr, len))
 		fake_misuse("os_purge(%p, %#zx): not mapped", addr, len);
 	if (fake_enter(FAKE_PURGE)) {
 		errno = EINVAL;

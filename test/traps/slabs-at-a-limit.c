@@ -7,6 +7,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +152,51 @@ static void success_keeps_errno(void)
 	}
 }
 
+static _Atomic bool trimming = true;
+
+static void *trim(void *unused)
+{
+	while (trimming)
+		malloc_trim(0);
+	return unused;
+}
+
+/*
+ * Whoever trims holds empty slabs for a moment, on no list: they are no reason to fail. On one
+ * processor the moment is long when it ends the thread's turn.
+ */
+static void a_trim_takes_nothing_away(void)
+{
+	enum { NR = 1004, PART = 128, SIZE = 64 << 10, ROUNDS = 60000 };
+	static char *p[NR];
+	uint64_t seed = 7;
+	pthread_t thread;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	for (int i = 0; i < NR; i++) {
+		p[i] = malloc(SIZE);
+		CHECK(p[i]);
+		memset(p[i], 1, SIZE);
+	}
+	CHECK(pthread_create(&thread, NULL, trim, NULL) == 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		size_t from = random_below(&seed, NR - PART);
+
+		for (size_t i = from; i < from + PART; i++)
+			free(p[i]);
+		for (size_t i = from; i < from + PART; i++) {
+			p[i] = malloc(SIZE);
+			CHECK(p[i], "round %d", round);
+			p[i][0] = 1;
+		}
+	}
+	trimming = false;
+	pthread_join(thread, NULL);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "punched_slabs_count", .run = punched_slabs_count, .conf = "hard_limit:64M" },
 	{ .name = "warm_objects_are_found", .run = warm_objects_are_found,
@@ -157,6 +205,8 @@ static const struct trap_case cases[] = {
 	  .conf = "hard_limit:64M" },
 	{ .name = "one_object_needs_little_room", .run = one_object_needs_little_room,
 	  .conf = "hard_limit:64M" },
+	{ .name = "a_trim_takes_nothing_away", .run = a_trim_takes_nothing_away,
+	  .conf = "hard_limit:64M", .seconds = 120 },
 	{ .name = "success_keeps_errno", .run = success_keeps_errno, .conf = "hard_limit:40M" },
 };
 
