@@ -23,6 +23,14 @@ static struct {
 	u64 given_ms;	/* when the last of them went */
 } drop = { .most = DROP_LEAST };
 
+/* Pages that, while nothing is taken, the next call which can is to age: there may be few. */
+#define DROP_MUCH (((u64)1 << 20) >> PAGE_SHIFT)
+
+bool drop_is_much(void)
+{
+	return __atomic_load_n(&drop.pages, __ATOMIC_RELAXED) >= DROP_MUCH;
+}
+
 void drop_uncount(u64 given)
 {
 	u64 pages = __atomic_load_n(&drop.pages, __ATOMIC_RELAXED);

@@ -139,6 +139,11 @@ u64 reclaim_purge(u64 nr);
  * frees, of refills.
  */
 void reclaim_age(void);
+/*
+ * Whether much came to the zones since some was taken: a program that rests makes few calls on
+ * which ageing could ride, so that none of them is to be left out.
+ */
+bool drop_is_much(void);
 
 /*
  * Takes soft_limit and hard_limit from the options, and the control group's limit

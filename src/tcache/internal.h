@@ -79,7 +79,7 @@ void tcache_drop_kept(struct tcache *tc);
  */
 void *tcache_take_kept(struct tcache *tc, unsigned i, unsigned *class);
 
-/* Refills, and frees of single objects, between two looks at the clock. */
+/* Refills, and frees of single objects, between two looks at the clock, unless drop_is_much. */
 #define AGE_EVERY 16
 
 /* free.c */

@@ -374,6 +374,8 @@ static void *refill_live(struct tcache *tc, unsigned class)
 		tc->age_in = AGE_EVERY;
 		reclaim_age();
 		begin_looks(tc);
+	} else if (unlikely(drop_is_much())) {
+		reclaim_age();
 	}
 	look_at_next(tc, class);
 	small = should_be_small(tc, class);

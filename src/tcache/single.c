@@ -76,6 +76,13 @@ static void *kept_take_best(struct tcache *tc, unsigned class)
 	return p;
 }
 
+/* A program may do no more than free such objects and take them again. */
+static cold_path void age_now(struct tcache *tc)
+{
+	tc->age_in = AGE_EVERY;
+	reclaim_age();
+}
+
 static out_of_line void *alloc_single_slow(struct tcache *tc, unsigned class, bool *zeroed)
 {
 	void *p;
@@ -91,6 +98,9 @@ static out_of_line void *alloc_single_slow(struct tcache *tc, unsigned class, bo
 	}
 	p = kept_take_best(tc, class);
 	if (!p) {
+		/* Before pages are taken, after which it passes for none. */
+		if (unlikely(drop_is_much()))
+			age_now(tc);
 		p = slab_alloc_single(tcache_shard(tc), class, zeroed);
 		stat_add(&tc->stats, objects_refilled, p != NULL);
 	}
@@ -188,13 +198,6 @@ static out_of_line void free_single_slow(struct tcache *tc, void *p, unsigned cl
 	errno = saved;
 }
 
-/* A program may do no more than free such objects and take them again. */
-static cold_path void age_now(struct tcache *tc)
-{
-	tc->age_in = AGE_EVERY;
-	reclaim_age();
-}
-
 void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 {
 	u32 before;
@@ -204,7 +207,7 @@ void tcache_free_single(struct tcache *tc, void *p, unsigned class)
 		if (likely(kept_has_room(tc, tc->kept_last, class) && !is_kept(tc, p))) {
 			kept_put(tc, tc->kept_last, p, class);
 			tcache_leave(tc, before);
-			if (unlikely(!--tc->age_in))
+			if (unlikely(!--tc->age_in || drop_is_much()))
 				age_now(tc);
 			return;
 		}

@@ -133,6 +133,46 @@ static void kept_bytes_are_counted_anew(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* 4 MiB come to the zone, and lie there for a while. */
+static void drop_and_rest(void)
+{
+	u64 pfn;
+
+	options.decay_ms = 1000;
+	pfn = alloc_pages(BM_GFP_KERNEL, PAGEBLOCK_ORDER + 1);
+	assert_true(pfn);
+	free_pages(pfn);
+	reclaim_age();
+	fake.now_ms += 5000;
+}
+
+/* A program that dropped much, and rests, makes few calls: the first that comes here ages it. */
+static void what_was_dropped_ages_at_the_next_call(void)
+{
+	void *kept, *single, *small;
+	u64 before;
+
+	/* The thread's first free is not as the later ones. */
+	cache_free(cache_alloc(NR_SHEAVES));
+	kept = cache_alloc(NR_SHEAVES);
+	drop_and_rest();
+	before = fake_purged_bytes();
+	cache_free(kept);
+	assert_true(fake_purged_bytes() >= before + PAGEBLOCK_SIZE);
+
+	drop_and_rest();
+	before = fake_purged_bytes();
+	single = cache_alloc(KEPT_CLASS_MOST + 1);
+	assert_true(fake_purged_bytes() >= before + PAGEBLOCK_SIZE / 2);
+
+	drop_and_rest();
+	before = fake_purged_bytes();
+	small = cache_alloc(0);
+	assert_true(fake_purged_bytes() >= before + PAGEBLOCK_SIZE / 2);
+	cache_free(small);
+	cache_free(single);
+}
+
 UNIT_MAIN(CASE(single_object_may_be_the_first_call), CASE(single_objects_are_kept),
 	  CASE(kept_singles_are_bounded), CASE(kept_singles_stay_bounded),
-	  CASE(kept_bytes_are_counted_anew))
+	  CASE(kept_bytes_are_counted_anew), CASE(what_was_dropped_ages_at_the_next_call))
