@@ -126,7 +126,8 @@ struct pageblock {
 	u32 stamp;		/* tick when it came to the list's end; zone lock */
 	/* enum thp; relaxed atomic, see page_alloc/thp.c. Some processors exchange no bytes. */
 	u32 thp;
-	u8 state;		/* enum pageblock_state; section lock, stored last (release) */
+	u8 state;		/* enum pageblock_state; section lock, stored last (release);
+				 * from BLOCK_PRESENT to BLOCK_LEAVING zone lock */
 	u8 migratetype;		/* zone lock */
 	u8 zone;		/* index of the zone; written once, by growth */
 	u8 lru;			/* enum lru; zone lock */

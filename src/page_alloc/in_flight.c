@@ -1,7 +1,7 @@
 /*
  * rank 4: free pages in the hands of a thread, on no list where others would see them: while
- * it purges or unmaps them, takes them from empty slabs, or has mapped them for a zone. A thread that seeks pages waits for
- * those before it takes a refusal for true.
+ * it purges or unmaps them, takes them from empty slabs, or has mapped them for a zone. A thread
+ * that seeks pages waits for those before it takes a refusal for true.
  *
  * State. underway: threads that hold such pages. arrivals: raised when one of them gives some
  * to a zone, or when the last one comes with none while somebody waits. waiters: threads

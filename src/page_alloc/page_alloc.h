@@ -95,6 +95,13 @@ void pages_moved_to(u64 to, u64 from, u64 nr);
  */
 bool pages_renew(u64 pfn, u64 nr);
 
+/*
+ * in_flight.c: between these two a thread has free pages in its hands that others do not see; who
+ * is refused memory waits for it. Not `found`: there were none, or the system refused.
+ */
+void in_flight_begin(void);
+void in_flight_end(bool found);
+
 /* reclaim.c */
 
 /* How a layer above that hoards memory gives it back. Called with no lock held. */
@@ -110,13 +117,6 @@ struct shrinker {
 
 /* Those there are, in the order that they run in. At start, while there is one thread. */
 void set_shrinkers(const struct shrinker *list, unsigned nr);
-
-/*
- * in_flight.c: between these two a thread has free pages in its hands that others do not see; who
- * is refused memory waits for it. Not `found`: there were none, or the system refused.
- */
-void in_flight_begin(void);
-void in_flight_end(bool found);
 
 /* Runs the shrinkers, drains the pcp lists. */
 void shrink_all(void);
@@ -140,7 +140,7 @@ u64 reclaim_purge(u64 nr);
  */
 void reclaim_age(void);
 /*
- * Whether much came to the zones since some was taken: a program that rests makes few calls on
+ * drop.c: whether much came to the zones since some was taken: a program that rests makes few calls on
  * which ageing could ride, so that none of them is to be left out.
  */
 bool drop_is_much(void);

@@ -225,7 +225,8 @@ static unsigned take_partial(struct shard *shard, unsigned class, void **out, un
 			if (!got && left == n && may_back_objects(page, sc, 1))
 				got = take_objects(pfn, sc, out + (left - 1), 1);
 		}
-		page->flags |= SLAB_TAKEN;
+		if (likely(got))
+			page->flags |= SLAB_TAKEN;
 		left -= got;
 		if (before == sc->nr_objects && page->nr_free < before)
 			slab_unkeep_empty(shard, node, sc);

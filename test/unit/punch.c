@@ -300,6 +300,22 @@ static void a_slab_that_becomes_empty_meanwhile_goes(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* Who found no object, noted the turn before, and looks late: what was off the list is back. */
+static void who_looked_meanwhile_looks_again(void)
+{
+	u32 turn;
+
+	start();
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	turn = slab_punch_turn();
+	assert_false(slab_punch_wait(turn));
+	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
+	assert_true(slab_punch_wait(turn));
+	assert_false(slab_punch_wait(slab_punch_turn()));
+	slabs_check(shards[0]);
+}
+
 /* A fork just then: the child keeps the slab, empty, and counts it. */
 static void an_empty_slab_in_the_child(void)
 {
@@ -573,7 +589,7 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(in_whole_pages_of_the_system),
 	  CASE(idle_slabs_are_punched_by_ageing), CASE(all_have_their_turn),
 	  CASE(huge_pages_stay_whole_while_busy),
-	  CASE(a_slab_that_becomes_empty_meanwhile_goes),
+	  CASE(a_slab_that_becomes_empty_meanwhile_goes), CASE(who_looked_meanwhile_looks_again),
 	  CASE(a_child_keeps_a_slab_that_became_empty),
 	  CASE(what_is_freed_meanwhile_stays_for_now),
 	  CASE(slabs_of_heaps_are_not_looked_at),

@@ -431,6 +431,31 @@ static void a_record_finds_room(void)
 	pages_check(0);
 }
 
+static u64 leaving;
+
+static void none_takes_it_for_the_zones(void)
+{
+	assert_false(block_is_of(pfn_to_block(leaving), zone_table[0]->index));
+}
+
+/* Who looks at a neighbour under the zone's lock must not: it may be another zone's by then. */
+static void what_leaves_is_no_zones(void)
+{
+	u64 nr = 4 * PAGEBLOCK_PAGES;
+
+	pages_start();
+	leaving = get(BM_GFP_KERNEL, nr);
+	free_pages(leaving);
+	shrink_all();
+	assert_true(block_is_of(pfn_to_block(leaving), zone_table[0]->index));
+	unit_at_purge(none_takes_it_for_the_zones);
+	/* Refused, it is again. */
+	fake_fail(FAKE_UNMAP, 1, 1);
+	zones_unmap_free();
+	assert_true(block_is_of(pfn_to_block(leaving), zone_table[0]->index));
+	pages_check(0);
+}
+
 /*
  * Whoever maps a pageblock expects its struct pages to be zero. An emulator may say that it
  * cleared those of what was unmapped, and not have done so.
@@ -464,4 +489,4 @@ UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(refusals_from_there_on_are_survived),
 	  CASE(highmem_refused),
 	  CASE(a_record_finds_room),
-	  CASE(struct_pages_of_what_went_are_zero))
+	  CASE(what_leaves_is_no_zones), CASE(struct_pages_of_what_went_are_zero))

@@ -331,6 +331,18 @@ static void what_was_told_moves_along(void)
 	assert_int_equal(pfn_to_block(to + 2 * PAGEBLOCK_PAGES)->thp, THP_DEFAULT);
 }
 
+/* Two pageblocks of which every other of 16 parts went to the system. */
+static void give_every_other(u64 *block)
+{
+	unsigned i;
+
+	for (i = 0; i < 16; i++)
+		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
+	for (i = 0; i < 16; i += 2)
+		free_pages(block[i]);
+	reclaim_trim(0);
+}
+
 /* Of a pageblock given back in part the system is told to use no huge page, until all was given. */
 static void what_was_given_in_part_is_small(void)
 {
@@ -338,11 +350,7 @@ static void what_was_given_in_part_is_small(void)
 	unsigned i;
 
 	start(option_thp_always, 0, false);
-	for (i = 0; i < 16; i++)
-		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
-	for (i = 0; i < 16; i += 2)
-		free_pages(block[i]);
-	reclaim_trim(0);
+	give_every_other(block);
 	assert_int_equal(pfn_to_block(block[0])->thp, THP_SPLIT);
 	assert_int_equal(pfn_to_block(block[15])->thp, THP_SPLIT);
 	small = fake_calls(FAKE_SMALL);
@@ -364,11 +372,7 @@ static void parts_that_are_unmapped_count_no_more(void)
 	unsigned i;
 
 	start(option_thp_always, 0, false);
-	for (i = 0; i < 16; i++)
-		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
-	for (i = 0; i < 16; i += 2)
-		free_pages(block[i]);
-	reclaim_trim(0);
+	give_every_other(block);
 	assert_int_equal(zone_table[0]->nr_split, 2);
 	for (i = 1; i < 16; i += 2)
 		free_pages(block[i]);
