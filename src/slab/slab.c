@@ -112,44 +112,66 @@ void slab_release(const u64 *pfns, unsigned n, unsigned class)
 }
 
 /*
- * Takes up to n objects, lowest address first, into out[n-1], out[n-2], ...;
- * the number taken.
+ * The objects of one word of a map, the first of which would be at `base`, run by run: into the
+ * places from `to` down to out, as far as these go; the lowest one used.
+ */
+static out_of_line void **take_runs(u64 *map, char *base, size_t size, void **out, void **to)
+{
+	u64 bits = *map;
+
+	do {
+		unsigned from, run = first_bit_run(bits, &from);
+		char *at = base + from * size;
+
+		run = (unsigned)MIN((size_t)run, (size_t)(to - out));
+		bits &= ~bit_run(from, run);
+		for (; run >= 4; run -= 4, at += 4 * size) {
+			to -= 4;
+			to[3] = at;
+			to[2] = at + size;
+			to[1] = at + 2 * size;
+			to[0] = at + 3 * size;
+		}
+		for (; run; run--, at += size)
+			*--to = at;
+	} while (bits && to > out);
+	*map = bits;
+	return to;
+}
+
+/*
+ * Takes up to n objects, one at least, lowest address first, into out[n-1], out[n-2], ...; the
+ * number taken. Where a word begins with a run of 16, as in young slabs, it is taken run by run,
+ * else bit by bit: the lengths of short runs are what no processor foretells.
  */
 static unsigned take_objects(u64 pfn, const struct size_class *sc, void **out, unsigned n)
 {
 	struct page *page = pfn_to_page(pfn);
 	char *base = pfn_to_virt(pfn);
 	const size_t size = sc->size;
-	unsigned want = n, w;
+	void **to = out + n;
+	unsigned w;
 
-	for (w = 0; w < ARRAY_SIZE(page->map) && n; w++) {
+	for (w = 0; w < ARRAY_SIZE(page->map) && to > out; w++, base += 64 * size) {
 		u64 bits = page->map[w];
 
-		/* Run by run: in a young slab a word is one run. */
-		while (bits && n) {
-			unsigned from, run = first_bit_run(bits, &from);
-			char *at = base + (size_t)(w * 64 + from) * size;
-			void **to = out + n;
-
-			run = MIN(run, n);
-			n -= run;
-			bits &= ~bit_run(from, run);
-			for (; run >= 4; run -= 4, at += 4 * size) {
-				to -= 4;
-				to[3] = at;
-				to[2] = at + size;
-				to[1] = at + 2 * size;
-				to[0] = at + 3 * size;
-			}
-			for (; run; run--, at += size)
-				*--to = at;
+		if (!bits)
+			continue;
+		if (!(u16)~(bits >> __builtin_ctzll(bits))) {
+			to = take_runs(&page->map[w], base, size, out, to);
+			continue;
 		}
+		do {
+			*--to = base + (u64)__builtin_ctzll(bits) * size;
+			bits &= bits - 1;
+		} while (bits && to > out);
 		page->map[w] = bits;
 	}
-	page->nr_free = (u16)(page->nr_free - (want - n));
+	n -= (unsigned)(to - out);
+	page->nr_free = (u16)(page->nr_free - n);
 	if (unlikely(page->nr_clean))
 		slab_unpunch(pfn, sc);
-	return want - n;
+	return n;
 }
 
 /*
