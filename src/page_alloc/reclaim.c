@@ -243,7 +243,7 @@ static u64 decay_step(u64 steps, bool in_background)
 	}
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
-	shrink_layers_above(GIVE_IDLE);
+	shrink_layers_above(is_pause(steps) ? GIVE_AGED : GIVE_IDLE);
 	drain_zones();
 	decay_pass(steps, in_background);
 	if (is_pause(steps))

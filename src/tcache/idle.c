@@ -36,14 +36,12 @@
 /* Objects taken from a sheaf at once. */
 #define TAKE_MOST 64
 
-/* Ageing's looks at a cache without a change after which it is idle: a decay time. */
-#define IDLE_LOOKS DECAY_STEPS
-
 /* Who is in need waits so long for another thread that takes from idle caches. */
 #define WAIT_MOST_MS 50
 
 static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 reclaim_nr;	/* the number of this reclaim; never 0 */
+static u64 reclaim_ms;	/* when it began */
 static u32 nr_active;	/* caches that it found in use, its own included */
 static u32 idle_turn;	/* of those worth it, where the next step of ageing begins */
 
@@ -169,18 +167,16 @@ static u64 fingerprint(const struct tcache *tc)
 	return sum;
 }
 
+/* By the clock, not by looks: a program that does little makes few. */
 static bool stayed_idle(struct tcache *tc)
 {
 	u64 now = fingerprint(tc);
 
 	if (now != tc->idle_mark) {
 		tc->idle_mark = now;
-		tc->idle_looks = 0;
-		return false;
+		tc->idle_since_ms = reclaim_ms;
 	}
-	if (tc->idle_looks < IDLE_LOOKS)
-		tc->idle_looks++;
-	return tc->idle_looks == IDLE_LOOKS;
+	return reclaim_ms - tc->idle_since_ms >= (u64)MAX(options.decay_ms, 1);
 }
 
 /*
@@ -378,13 +374,13 @@ static unsigned seal_some(struct tcache *sealed[SEAL_MOST], enum give how)
 	for (tc = threads_live; tc && n < SEAL_MOST; tc = tc->next) {
 		if (!is_worth_sealing(tc, how))
 			continue;
-		if (how != GIVE_ALL && (worth++ < idle_turn || n == SEAL_IDLE_MOST))
+		if (how == GIVE_IDLE && (worth++ < idle_turn || n == SEAL_IDLE_MOST))
 			continue;
 		if (try_seal(tc))
 			sealed[n++] = tc;
 	}
 	unlock(&threads_lock, LOCK_THREADS);
-	if (how != GIVE_ALL)
+	if (how == GIVE_IDLE)
 		idle_turn = worth > idle_turn + SEAL_IDLE_MOST ? idle_turn + SEAL_IDLE_MOST : 0;
 	return n;
 }
@@ -397,6 +393,7 @@ void tcache_shrink_idle(enum give how)
 	if (!options.idle_reclaim || !os_can_membarrier() || !begin_reclaiming(how))
 		return;
 	reclaim_nr = reclaim_nr == UINT32_MAX ? 1 : reclaim_nr + 1;
+	reclaim_ms = os_now_ms();
 	nr_active = 0;
 	do {
 		bool seen;

@@ -108,8 +108,8 @@ struct tcache {
 	/* See idle.c. */
 	u32 sealed;			/* number of the reclaim that sealed it, or 0; seal_lock */
 	u32 seen_by_reclaim;		/* the last that looked at it; LOCK_THREADS */
-	u32 idle_looks;			/* of ageing, without a change between; LOCK_THREADS */
-	u64 idle_mark;			/* what it looked like; LOCK_THREADS */
+	u64 idle_mark;			/* what ageing found it like; LOCK_THREADS */
+	u64 idle_since_ms;		/* without a change between its looks; LOCK_THREADS */
 	int pid, tid;			/* with idle_reclaim; written before it is linked */
 	bool reaped;			/* an orphan that somebody empties; LOCK_THREADS */
 	bool leaving;			/* a spare one whose sheaves are given back; LOCK_THREADS */
@@ -277,7 +277,10 @@ extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */
 void tcache_forbid_seal(struct tcache *tc);
 /* And never again: the thread is ending, and its thread-local memory with it. */
 void tcache_forbid_seal_for_good(struct tcache *tc);
-/* Frees what the caches of other threads hold: of all, or of those idle for a while. */
+/*
+ * Frees what the caches of other threads hold: of all, or of those unchanged for decay_ms, with
+ * GIVE_IDLE of a few of these.
+ */
 void tcache_shrink_idle(enum give how);
 
 /*

@@ -227,6 +227,12 @@ static void a_thread_that_is_gone_leaves_nothing(void)
 	all_is_gone();
 }
 
+static void look_after(u64 ms, enum give how)
+{
+	fake.now_ms += ms;
+	tcache_shrink_idle(how);
+}
+
 static void *leave_with_little(void *tid)
 {
 	*(int *)tid = os_tid();
@@ -248,7 +254,7 @@ static void a_thread_that_is_gone_with_little_leaves_nothing(void)
 		gone(leave_with_little);
 		assert_int_equal(cached().objects, 1);
 		for (looks = 0; cached().threads > before; looks++)
-			tcache_shrink_idle(how);
+			look_after(1, how);
 		assert_true(how == GIVE_ALL ? looks == 1 : looks <= 200);
 		/* Until it is reaped it is cached still. */
 		assert_int_equal(cached().objects, 1);
@@ -322,28 +328,39 @@ static void strangers_objects_go_home(void)
 	all_is_gone();
 }
 
-/* Ageing takes from a thread after ten looks without a change. */
+/* While a step is made: no refill of the test's own is to age. */
+#define IDLE_MS 1000
+
+static void age_after(u64 ms, enum give how)
+{
+	options.decay_ms = IDLE_MS;
+	look_after(ms, how);
+	options.decay_ms = -1;
+}
+
+/* Ageing takes from a thread whose cache did not change for decay_ms, however often it looks. */
 static void ageing_waits(void)
 {
 	unsigned i;
 
 	start();
 	helper_does(allocate_and_give);
-	for (i = 0; i < 10; i++)
-		tcache_shrink_idle(GIVE_IDLE);
+	for (i = 0; i < 50; i++)
+		age_after(1, GIVE_IDLE);
+	age_after(IDLE_MS - 50, GIVE_AGED);
 	assert_int_equal(events().objects_reclaimed, 0);
 	helper_does(allocate);
-	for (i = 0; i < 10; i++)
-		tcache_shrink_idle(GIVE_IDLE);
+	age_after(1, GIVE_IDLE);
+	age_after(IDLE_MS - 1, GIVE_IDLE);
 	assert_int_equal(events().objects_reclaimed, 0);
-	tcache_shrink_idle(GIVE_IDLE);
+	age_after(1, GIVE_IDLE);
 	assert_int_not_equal(events().objects_reclaimed, 0);
 	helper_does(give);
 	helper_ends();
 	all_is_gone();
 }
 
-/* One step of it takes from few, lest it take long; the next goes on with the others. */
+/* One step takes from few, lest it take long; the next goes on with the others. */
 #define SLEEPERS 20
 
 static pthread_barrier_t sleepers;
@@ -360,33 +377,58 @@ static void *allocate_and_sleep(void *unused)
 	return unused;
 }
 
-static void ageing_takes_from_few_at_once(void)
+static void sleepers_begin(pthread_t thread[SLEEPERS])
 {
-	pthread_t thread[SLEEPERS];
-	u64 all, left, before;
-	unsigned i, steps = 0;
+	unsigned i;
 
 	start();
 	pthread_barrier_init(&sleepers, NULL, SLEEPERS + 1);
 	for (i = 0; i < SLEEPERS; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, allocate_and_sleep, NULL), 0);
 	pthread_barrier_wait(&sleepers);
-	all = cached().objects;
-	for (i = 0; i < 10; i++)
-		tcache_shrink_idle(GIVE_IDLE);
-	assert_int_equal(cached().objects, all);
-	for (left = all; left > SLEEPERS; left = cached().objects) {
-		before = left;
-		tcache_shrink_idle(GIVE_IDLE);
-		assert_in_range(before - cached().objects, 1, all / 2);
-		steps++;
-	}
-	assert_in_range(steps, 3, SLEEPERS);
+	age_after(0, GIVE_IDLE);
+	fake.now_ms += IDLE_MS;
+}
+
+static void sleepers_end(const pthread_t thread[SLEEPERS])
+{
+	unsigned i;
+
 	pthread_barrier_wait(&sleepers);
 	for (i = 0; i < SLEEPERS; i++)
 		pthread_join(thread[i], NULL);
 	helper_ends();
 	all_is_gone();
+}
+
+static void ageing_takes_from_few_at_once(void)
+{
+	pthread_t thread[SLEEPERS];
+	u64 all, left, before;
+	unsigned steps = 0;
+
+	sleepers_begin(thread);
+	all = cached().objects;
+	for (left = all; left > SLEEPERS; left = cached().objects) {
+		before = left;
+		age_after(0, GIVE_IDLE);
+		assert_in_range(before - cached().objects, 1, all / 2);
+		steps++;
+	}
+	assert_in_range(steps, 3, SLEEPERS);
+	sleepers_end(thread);
+}
+
+/* After a pause one call takes from all. */
+static void a_pause_takes_from_all(void)
+{
+	pthread_t thread[SLEEPERS];
+
+	sleepers_begin(thread);
+	assert_true(cached().objects > SLEEPERS);
+	age_after(0, GIVE_AGED);
+	assert_int_equal(cached().objects, SLEEPERS);
+	sleepers_end(thread);
 }
 
 static void without_membarrier_all_stays(void)
@@ -629,7 +671,7 @@ UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class), CASE(a_free_takes_the
 	  CASE(a_thread_that_is_gone_with_little_leaves_nothing),
 	  CASE(the_child_of_vfork_takes_nobody_for_gone),
 	  CASE(strangers_objects_go_home),
-	  CASE(ageing_waits), CASE(ageing_takes_from_few_at_once),
+	  CASE(ageing_waits), CASE(ageing_takes_from_few_at_once), CASE(a_pause_takes_from_all),
 	  CASE(without_membarrier_all_stays),
 	  CASE(a_sealed_thread_may_fork),
 	  CASE(a_thread_in_a_heap_is_left_alone),
