@@ -144,10 +144,11 @@ void thp_given(u64 pfn, u64 nr);
 void thp_forget_split(u64 pfn, u64 nr);
 
 /*
- * purge.c. Gives up to nr dirty free pages back, oldest first; pages given. But with GIVE_ALL:
- * what the system refused lately is not tried, nor a hot huge page broken up for a little.
+ * purge.c. Gives up to nr dirty free pages back, oldest first, of those that lie `least` or more
+ * in a row; pages given. But with GIVE_ALL: what the system refused lately is not tried, nor a hot
+ * huge page broken up for a little.
  */
-u64 zones_purge(u64 nr, enum give how);
+u64 zones_purge(u64 nr, u64 least, enum give how);
 /* Ageing tries again what was refused. */
 void purge_retry(void);
 /* In a child after fork: what other threads were giving back comes back. */
@@ -174,6 +175,8 @@ void drop_pages_taken(u64 nr);
 void drop_pages_came(u64 nr);
 /* So many dropped ones wait no more: they were given back. */
 void drop_uncount(u64 given);
+/* In a child after fork. */
+void drop_reinit(void);
 
 /* kswapd.c: whether slow paths may leave ageing to it. */
 bool kswapd_is_running(void);

@@ -64,22 +64,22 @@ static bool whole_block_dirty_free(const struct zone *zone, u64 pfn)
 	       pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
 }
 
-/* Appends [from, to), cut to whole pages of the system, if anything is left. */
-static void add_range(struct dirty_range *ranges, unsigned *nr, u64 from, u64 to)
+/* Appends [from, to), cut to whole pages of the system, if `least` pages are left. */
+static void add_range(struct dirty_range *ranges, unsigned *nr, u64 from, u64 to, u64 least)
 {
 	u64 unit = system_page_pages();
 
 	from = round_up(from, unit);
 	to = round_down(to, unit);
-	if (from < to && *nr < MAX_RANGES)
+	if (from + least <= to && *nr < MAX_RANGES)
 		ranges[(*nr)++] = (struct dirty_range){ (u32)from, (u32)(to - from) };
 }
 
 /*
- * Finds the ranges of the pageblock at pfn, all of them; where whole pageblocks follow, one range
- * of up to `most` pages. Zone lock held.
+ * Finds the ranges of the pageblock at pfn, all of `least` pages and more; where whole pageblocks
+ * follow, one range of up to `most` pages. Zone lock held.
  */
-static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 most,
+static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 least, u64 most,
 				  struct dirty_range *ranges)
 {
 	u64 end = pfn + PAGEBLOCK_PAGES, start = 0, at;
@@ -103,12 +103,12 @@ static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 most,
 			if (!start)
 				start = at;
 		} else if (start) {
-			add_range(ranges, &nr, start, at);
+			add_range(ranges, &nr, start, at, least);
 			start = 0;
 		}
 	}
 	if (start)
-		add_range(ranges, &nr, start, end);
+		add_range(ranges, &nr, start, end, least);
 	return nr;
 }
 
@@ -189,8 +189,8 @@ static u64 give_range(u64 pfn, u64 nr, enum give how)
  * Takes what is dirty in the oldest pageblock, if that is older than `before`, out of the zone's
  * hands. False when it has nothing to give; `more` says whether there was such a pageblock.
  */
-static bool take_oldest(struct zone *zone, u32 before, u64 most, enum give how, struct purge *p,
-			bool *more)
+static bool take_oldest(struct zone *zone, u32 before, u64 least, u64 most, enum give how,
+			struct purge *p, bool *more)
 {
 	struct pageblock *block;
 	u64 pfn;
@@ -206,9 +206,10 @@ static bool take_oldest(struct zone *zone, u32 before, u64 most, enum give how, 
 		lru_rotate(zone, block);
 		goto out;
 	}
-	p->nr = find_dirty_ranges(zone, pfn, most, p->ranges);
-	if (p->nr) {
+	p->nr = find_dirty_ranges(zone, pfn, least, most, p->ranges);
+	if (p->nr)
 		purge_begin_locked(zone, p);
+	if (p->nr || least > 1) {
 		lru_rotate(zone, block);
 	} else {
 		/* Of larger pages of the system none may be free as a whole. */
@@ -220,13 +221,14 @@ out:
 }
 
 /* Gives it to the system; pages given. */
-static u64 purge_oldest(struct zone *zone, u32 before, u64 most, enum give how, bool *more)
+static u64 purge_oldest(struct zone *zone, u32 before, u64 least, u64 most, enum give how,
+			bool *more)
 {
 	struct purge p;
 	u64 purged = 0;
 	unsigned i;
 
-	if (!take_oldest(zone, before, most, how, &p, more))
+	if (!take_oldest(zone, before, least, most, how, &p, more))
 		return 0;
 	for (i = 0; i < p.nr && (how == GIVE_ALL || purged || i < REFUSALS_MOST); i++) {
 		/* Not the same ones each time. */
@@ -254,7 +256,7 @@ static u32 next_tick(struct zone *zone, enum give how)
 	return tick;
 }
 
-u64 zones_purge(u64 nr, enum give how)
+u64 zones_purge(u64 nr, u64 least, enum give how)
 {
 	u64 purged = 0;
 	unsigned i;
@@ -266,7 +268,7 @@ u64 zones_purge(u64 nr, enum give how)
 		bool more = zone_ages(zone);
 
 		while (more && purged < nr)
-			purged += purge_oldest(zone, tick, nr - purged, how, &more);
+			purged += purge_oldest(zone, tick, least, nr - purged, how, &more);
 	}
 	return purged;
 }

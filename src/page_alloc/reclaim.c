@@ -274,7 +274,7 @@ static void purge_rest(u64 most)
 
 	if (!want)
 		return;
-	purged = zones_purge(want, GIVE_AGED);
+	purged = zones_purge(want, 1, GIVE_AGED);
 	drop_uncount(purged);
 	/* What goes lazily comes back without a fault, as a rule. */
 	if (options.free != option_free_lazy)
@@ -358,7 +358,7 @@ static void age_at_once(void)
 		purge_retry();
 	}
 	if (may_go)
-		zones_purge(may_go, GIVE_AGED);
+		zones_purge(may_go, 1, GIVE_AGED);
 	errno = saved;
 }
 
@@ -397,6 +397,7 @@ void reclaim_set_floor(u64 bytes)
 void reclaim_reinit(void)
 {
 	word_reinit(&decay.busy);
+	drop_reinit();
 }
 
 void reclaim_for_growth(u64 nr)
@@ -405,12 +406,12 @@ void reclaim_for_growth(u64 nr)
 
 	/* Nobody is in need: what the system refused is not tried again. */
 	if (may_go)
-		zones_purge(may_go, GIVE_AGED);
+		zones_purge(may_go, 1, GIVE_AGED);
 }
 
 u64 reclaim_purge(u64 nr)
 {
-	u64 given = zones_purge(nr, GIVE_ALL);
+	u64 given = zones_purge(nr, 1, GIVE_ALL);
 
 	drop_uncount(given);
 	return given;
