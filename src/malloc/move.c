@@ -26,7 +26,7 @@
 
 /* From here on page tables are moved instead of bytes; and of a piece. */
 #define MOVE_LEAST ((size_t)1 << 20)
-#define PIECE_LEAST ((size_t)64 << 10)
+#define MOVE_PIECE_LEAST ((size_t)64 << 10)
 
 #define SCARS_MOST 64
 #define SCARS_KEPT 32
@@ -97,7 +97,7 @@ static enum os_moved move_piece(u64 to, u64 from, u64 nr)
 	size_t bytes = nr << PAGE_SHIFT;
 	enum os_moved how = OS_NOT_MOVED;
 
-	if (bytes >= PIECE_LEAST)
+	if (bytes >= MOVE_PIECE_LEAST)
 		how = os_move_pages(pfn_to_virt(to), pfn_to_virt(from), bytes);
 	if (how == OS_MOVED) {
 		pages_moved_to(to, from, nr);

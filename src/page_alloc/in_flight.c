@@ -55,7 +55,7 @@ u32 in_flight_arrivals(void)
 }
 
 /* A thread that ended by the bare system call in the midst of it never arrives. */
-#define WAIT_MOST_MS 50
+#define ARRIVAL_MOST_MS 50
 
 bool in_flight_wait(u32 seen)
 {
@@ -67,7 +67,7 @@ bool in_flight_wait(u32 seen)
 	if (lock_is_forking())
 		return false;
 	now = os_now_ms();
-	end = now + WAIT_MOST_MS;
+	end = now + ARRIVAL_MOST_MS;
 	__atomic_fetch_add(&waiters, 1, __ATOMIC_SEQ_CST);
 	/* Whoever is the last after this look sees that somebody waits. A signal ends no wait. */
 	while (now < end && in_flight_arrivals() == seen &&

@@ -183,8 +183,8 @@ static bool give_back_unless_busy(void)
  * Where many threads run on few processors it takes long. It may also have ended in the midst; or
  * be about to say who it is, interrupted by a handler that comes here.
  */
-#define WAIT_MOST_MS 1000
-#define WAIT_UNKNOWN_MS 10
+#define GIVER_MOST_MS 1000
+#define GIVER_UNKNOWN_MS 10
 
 static void wait_for_giver(void)
 {
@@ -198,7 +198,7 @@ static void wait_for_giver(void)
 					__ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
 	    giving == OTHERS_WAIT)
 		os_futex_wait_ms(&limit.giving, OTHERS_WAIT,
-				 giver ? WAIT_MOST_MS : WAIT_UNKNOWN_MS);
+				 giver ? GIVER_MOST_MS : GIVER_UNKNOWN_MS);
 }
 
 void limit_reinit(void)

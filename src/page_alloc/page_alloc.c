@@ -250,13 +250,13 @@ static out_of_line void give_in_exchange(u64 pfn, const struct alloc_context *ac
 }
 
 /* How long who must not fail waits for others to free, growing. */
-#define WAIT_FIRST_MS 1
-#define WAIT_MOST_MS 100
+#define NOFAIL_FIRST_MS 1
+#define NOFAIL_MOST_MS 100
 
 /* Nothing could be had: who must not fail tries again, the others are told. */
 static cold_path u64 alloc_failed(const struct alloc_context *ac)
 {
-	unsigned wait = WAIT_FIRST_MS;
+	unsigned wait = NOFAIL_FIRST_MS;
 	int saved = errno;
 	u64 pfn = 0;
 
@@ -269,7 +269,7 @@ static cold_path u64 alloc_failed(const struct alloc_context *ac)
 	while (!pfn) {
 		stat_add_shared(nofail_waits, 1);
 		os_sleep_ms(wait);
-		wait = MIN(wait * 2, (unsigned)WAIT_MOST_MS);
+		wait = MIN(wait * 2, (unsigned)NOFAIL_MOST_MS);
 		pfn = take_block(ac);
 	}
 	errno = saved;

@@ -161,7 +161,7 @@ static void purge_end(struct zone *zone, struct purge *p, bool refused)
 }
 
 /* Pages by which it is told what of a range is refused, when somebody is in need. */
-#define PIECE_LEAST 16
+#define REFUSED_LEAST 16
 
 /*
  * Gives the range back; pages given. One locked page makes the system refuse all that is
@@ -174,7 +174,7 @@ static u64 give_range(u64 pfn, u64 nr, enum give how)
 	if (given || !pages_nr_dirty(pfn, nr))
 		return given;
 	half = round_up(nr / 2, system_page_pages());
-	if (nr <= (how == GIVE_ALL ? PIECE_LEAST : (u64)PAGEBLOCK_PAGES) || half >= nr) {
+	if (nr <= (how == GIVE_ALL ? REFUSED_LEAST : (u64)PAGEBLOCK_PAGES) || half >= nr) {
 		/* The refusal may have come halfway. */
 		pages_poison(pfn, nr);
 		return 0;

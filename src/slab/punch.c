@@ -270,7 +270,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 }
 
 /* A system call for each of 64 slabs takes far less. */
-#define WAIT_MOST_MS 50
+#define PUNCH_MOST_MS 50
 
 u32 slab_punch_turn(void)
 {
@@ -283,7 +283,7 @@ bool slab_punch_wait(u32 turn)
 
 	if (!__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
 		return slab_punch_turn() != turn;
-	for (ms = 0; ms < WAIT_MOST_MS; ms++) {
+	for (ms = 0; ms < PUNCH_MOST_MS; ms++) {
 		os_sleep_ms(1);
 		if (slab_punch_turn() != turn || !__atomic_load_n(&punch.busy, __ATOMIC_ACQUIRE))
 			return true;

@@ -37,7 +37,7 @@
 #define TAKE_MOST 64
 
 /* Who is in need waits so long for another thread that takes from idle caches. */
-#define WAIT_MOST_MS 50
+#define TAKER_MOST_MS 50
 
 static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 reclaim_nr;	/* the number of this reclaim; never 0 */
@@ -354,7 +354,7 @@ static bool begin_reclaiming(enum give how)
 	unsigned ms = 0;
 
 	while (__atomic_exchange_n(&reclaiming, 1, __ATOMIC_ACQUIRE)) {
-		if (how != GIVE_ALL || lock_is_forking() || ms++ == WAIT_MOST_MS)
+		if (how != GIVE_ALL || lock_is_forking() || ms++ == TAKER_MOST_MS)
 			return false;
 		os_sleep_ms(1);
 	}

@@ -37,7 +37,7 @@ static char main_room[MAIN_BYTES + PAGE_SIZE] BULKY;
 static bool main_taken;
 
 /* When there was no memory for a cache, the next try is so much later. */
-#define RETRY_MS 10
+#define NO_CACHE_MS 10
 
 /* A new one; NULL without memory, and for a while after that. */
 static struct tcache *make_cache(void)
@@ -50,7 +50,7 @@ static struct tcache *make_cache(void)
 		return NULL;
 	tc = alloc_record(tcache_bytes());
 	if (unlikely(!tc && scope_may_map()))
-		__atomic_store_n(&retry_at, os_now_ms() + RETRY_MS, __ATOMIC_RELAXED);
+		__atomic_store_n(&retry_at, os_now_ms() + NO_CACHE_MS, __ATOMIC_RELAXED);
 	return tc;
 }
 
