@@ -31,6 +31,6 @@ BM_EXPORT __attribute__((weak)) int __register_atfork(fork_handler prepare, fork
 	}
 	if (unlikely(!fn))
 		return 0;
-	watch_fork(fn);
+	register_fork(fn);
 	return fn(prepare, parent, child, dso);
 }

@@ -146,7 +146,7 @@ static void thread_exits(void *arg)
 	tcache_exit(tc);
 }
 
-cold_path void watch_fork(register_atfork_fn fn)
+cold_path void register_fork(register_atfork_fn fn)
 {
 	static u32 done;
 
@@ -159,7 +159,7 @@ cold_path void watch_fork(register_atfork_fn fn)
 		pthread_atfork(prepare_fork, parent_after_fork, child_after_fork);
 }
 
-static bool watch_exit(struct tcache *tc)
+static bool register_exit(struct tcache *tc)
 {
 	tc->exit_passes = 0;
 	/* The key is made early, so its slot lies in the thread's own block and
@@ -170,7 +170,7 @@ static bool watch_exit(struct tcache *tc)
 const struct tcache_hooks tcache_hooks = {
 	.free_other = free_other,
 	.bringup = bringup,
-	.watch_exit = watch_exit,
+	.register_exit = register_exit,
 	.late_in_child = kswapd_start,
 };
 
@@ -211,7 +211,7 @@ void bringup(void)
 		return;
 	/* These may allocate, and then find everything in place. */
 	have_exit_key = pthread_key_create(&exit_key, thread_exits) == 0;
-	watch_fork(NULL);
+	register_fork(NULL);
 	if (options_read)
 		ask_system();
 }
@@ -226,7 +226,7 @@ static cold_path void start_library(int argc, char **argv, char **env)
 {
 	(void)argc;
 	(void)argv;
-	watch_fork(NULL); /* first, as it writes: a page read before would be faulted twice */
+	register_fork(NULL); /* first, as it writes: a page read before would be faulted twice */
 	if (!options_read) {
 		read_options(env);
 		/* Whatever was set up before goes by the options from here on. */

@@ -171,7 +171,7 @@ static inline void ensure_up(void)
  */
 typedef void (*fork_handler)(void);
 typedef int (*register_atfork_fn)(fork_handler, fork_handler, fork_handler, void *dso);
-void watch_fork(register_atfork_fn fn);
+void register_fork(register_atfork_fn fn);
 
 /* next.c: the C library's function where `ours` has the same name; NULL: it has none. */
 void *next_function(const char *name, const void *ours);

@@ -267,7 +267,7 @@ static fast_inline size_t tcache_object_size(const struct tcache *tc, const void
 struct tcache_hooks {
 	void (*free_other)(void *p);	/* NULL, large, foreign, invalid */
 	void (*bringup)(void);		/* before the first cache is made */
-	bool (*watch_exit)(struct tcache *tc); /* arranges for tcache_exit(tc) at thread exit */
+	bool (*register_exit)(struct tcache *tc); /* tcache_exit(tc) is called at thread exit */
 	void (*late_in_child)(void);	/* or NULL; see tcache_late_in_child */
 };
 extern const struct tcache_hooks tcache_hooks; /* defined by rank 7 */

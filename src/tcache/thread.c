@@ -145,7 +145,7 @@ static cold_path struct tcache *first_cache(void)
 	stat_add(&tc->stats, threads_created, 1);
 	this_tcache = home_tcache = tc;
 	/* May allocate: the cache is in place. */
-	if (!tcache_hooks.watch_exit(tc)) {
+	if (!tcache_hooks.register_exit(tc)) {
 		report_verbose("a thread's exit cannot be watched; what it caches stays with it");
 		return tc;
 	}

@@ -17,7 +17,7 @@ static void first_call_makes_the_cache(void)
 	assert_ptr_not_equal(this_tcache, &tcache_boot);
 	assert_int_equal(this_tcache->state, TCACHE_LIVE);
 	assert_int_equal(nr_bringups, 1);
-	assert_int_equal(nr_watched, 1);
+	assert_int_equal(nr_exits, 1);
 	assert_int_equal(events().threads_created, 1);
 	assert_int_equal(cached().threads, 1);
 	assert_int_equal(tag_read(virt_to_pfn(p)), this_tcache->tag_base + 3);
@@ -284,7 +284,7 @@ static void thread_exit_gives_everything_back(void)
 static void exit_that_cannot_be_watched(void)
 {
 	options.verbose = true;
-	refuse_to_watch = true;
+	refuse_exit = true;
 	assert_non_null(cache_alloc(0));
 	unit_said("buddymalloc: a thread's exit cannot be watched; what it caches stays with it\n");
 	assert_int_equal(this_tcache->state, TCACHE_LIVE);

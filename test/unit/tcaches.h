@@ -9,9 +9,9 @@
 #include "tcache/internal.h"
 
 /* What rank 7 would do. */
-static unsigned nr_bringups, nr_watched;
+static unsigned nr_bringups, nr_exits;
 static void *last_other;
-static bool refuse_to_watch;
+static bool refuse_exit;
 
 static void note_other(void *p)
 {
@@ -33,17 +33,17 @@ static void bring_up(void)
 	unlock(&bringup_lock, LOCK_BRINGUP);
 }
 
-static bool watch(struct tcache *tc)
+static bool register_exit(struct tcache *tc)
 {
 	assert_ptr_equal(tc, this_tcache);
-	__atomic_fetch_add(&nr_watched, 1, __ATOMIC_RELAXED);
-	return !refuse_to_watch;
+	__atomic_fetch_add(&nr_exits, 1, __ATOMIC_RELAXED);
+	return !refuse_exit;
 }
 
 const struct tcache_hooks tcache_hooks = {
 	.free_other = note_other,
 	.bringup = bring_up,
-	.watch_exit = watch,
+	.register_exit = register_exit,
 };
 
 static inline void *cache_alloc(unsigned class)
