@@ -16,7 +16,7 @@
 #include "malloc/internal.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
-#include "page_alloc/watch.h"
+#include "page_alloc/poison.h"
 
 static struct lock bringup_lock;
 static u32 up;			/* 1 when the layers below may be used; acquire/release */
@@ -203,7 +203,7 @@ void bringup(void)
 		shards_init(os_nr_cpus());
 		sheaves_init();
 		set_shrinkers(shrinkers, ARRAY_SIZE(shrinkers));
-		page_watch_update();
+		page_detour_update();
 		__atomic_store_n(&up, 1, __ATOMIC_RELEASE);
 	}
 	unlock(&bringup_lock, LOCK_BRINGUP);
@@ -232,7 +232,7 @@ static cold_path void start_library(int argc, char **argv, char **env)
 		/* Whatever was set up before goes by the options from here on. */
 		if (__atomic_load_n(&up, __ATOMIC_ACQUIRE)) {
 			memmap_set_budget();
-			page_watch_update();
+			page_detour_update();
 			zones_set_reserves();
 			if (options.hardened)
 				tcache_set_direct(this_tcache);

@@ -2,7 +2,7 @@
 #include "base/report.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
-#include "page_alloc/watch.h"
+#include "page_alloc/poison.h"
 
 u64 pages_give_back(u64 pfn, u64 nr, enum give how)
 {

@@ -3,8 +3,8 @@
 #include "base/trace.h"
 #include "buddy/pcp.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/poison.h"
 #include "page_alloc/scope.h"
-#include "page_alloc/watch.h"
 
 void split_pages(u64 pfn)
 {
@@ -43,7 +43,7 @@ static void free_at_once(u64 pfn, u64 nr)
 }
 
 /* True when the block has been freed already. */
-static cold_path bool watch_free(u64 pfn, u64 nr)
+static cold_path bool free_by_detour(u64 pfn, u64 nr)
 {
 	bm_trace_fn hook = __atomic_load_n(&trace_hook, __ATOMIC_ACQUIRE);
 
@@ -65,7 +65,7 @@ void free_pages(u64 pfn)
 	unsigned order;
 
 	PROBE(mm_page_free, pfn, nr, page->owner, 0);
-	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)) && watch_free(pfn, nr))
+	if (unlikely(__atomic_load_n(&page_detour, __ATOMIC_RELAXED)) && free_by_detour(pfn, nr))
 		return;
 	page_disown(page, nr);
 	if (unlikely(page_kind(page) == PAGE_HIGHMEM)) {

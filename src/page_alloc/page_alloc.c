@@ -15,8 +15,8 @@
 #include "buddy/pcp.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/poison.h"
 #include "page_alloc/scope.h"
-#include "page_alloc/watch.h"
 
 static enum migratetype gfp_migratetype(bm_gfp_t gfp)
 {
@@ -166,7 +166,7 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 {
 	struct page *page = pfn_to_page(pfn);
 
-	if (unlikely(__atomic_load_n(&page_watch, __ATOMIC_RELAXED)))
+	if (unlikely(__atomic_load_n(&page_detour, __ATOMIC_RELAXED)))
 		pages_check_poison(pfn, ac->nr);
 	if (ac->nr >= PAGEBLOCK_PAGES / 2)
 		page->private = pages_nr_dirty(pfn, ac->nr);
@@ -336,7 +336,7 @@ static inline bool all_dirty(u64 pfn, u64 nr)
 	return !(~(word >> pfn % 64) & (~(u64)0 >> (64 - nr)));
 }
 
-/* What is left of prep_new_page for warm pages that nobody watches. */
+/* What is left of prep_new_page for warm pages that make no detour. */
 static inline u64 hand_over_warm(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
 {
 	struct page *page = pfn_to_page(pfn);
@@ -372,7 +372,7 @@ static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned or
 				  BM_GFP_ZERO;
 	u64 pfn;
 
-	if (unlikely(gfp & uncommon || __atomic_load_n(&page_watch, __ATOMIC_RELAXED) ||
+	if (unlikely(gfp & uncommon || __atomic_load_n(&page_detour, __ATOMIC_RELAXED) ||
 		     order > ORDER_OF_A_WORD || nr != (u64)1 << order || !(nodemask >> node & 1)))
 		return alloc_pages_full(node, gfp, nr, order, nodemask);
 	pfn = pcp_take(nodes[node]->zones[ZONE_NORMAL], order, gfp_migratetype(gfp));

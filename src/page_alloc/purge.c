@@ -11,8 +11,8 @@
 #include "buddy/lru.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/poison.h"
 #include "page_alloc/scope.h"
-#include "page_alloc/watch.h"
 
 /* A range of free dirty pages, off the free lists while it is purged. */
 struct dirty_range {

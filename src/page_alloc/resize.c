@@ -1,8 +1,8 @@
 /* rank 4: blocks that grow and shrink where they are. */
 #include "base/trace.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/poison.h"
 #include "page_alloc/scope.h"
-#include "page_alloc/watch.h"
 
 static void shrink_block(u64 pfn, u64 nr)
 {

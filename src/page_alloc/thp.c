@@ -19,7 +19,7 @@
 #include "base/options.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
-#include "page_alloc/watch.h"
+#include "page_alloc/poison.h"
 
 /* Pages in use, and pages of a zone, from which on it grows by huge ones. */
 #define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)

@@ -5,7 +5,7 @@
 
 #include "base/options.h"
 #include "base/stats.h"
-#include "page_alloc/watch.h"
+#include "page_alloc/poison.h"
 
 #define DECAY_MS 1000
 
@@ -231,7 +231,7 @@ static void decay_0_leaves_nothing_in_lists(void)
 	unit_needs_pages_of(4096);
 	options.decay_ms = 0;
 	pages_start();
-	page_watch_update();
+	page_detour_update();
 	for (order = 0; order <= MAX_ORDER; order++) {
 		free_pages(alloc_pages(BM_GFP_KERNEL, order));
 		assert_int_equal(pages_nr_backed(), 0);
@@ -495,7 +495,7 @@ static void poison_begins_later(void)
 	pages_start();
 	free_nr(1000);
 	options.page_poison = true;
-	page_watch_update();
+	page_detour_update();
 	free_nr(1000);
 	assert_string_equal(fake_output(), "");
 	pages_check(0);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/options.h"
-#include "page_alloc/watch.h"
+#include "page_alloc/poison.h"
 
 #define NR_THREADS 3
 
@@ -444,7 +444,7 @@ static void start_giving_at_once(void)
 {
 	options.decay_ms = 0;
 	cache_free(cache_alloc(0));
-	page_watch_update();
+	page_detour_update();
 }
 
 static void a_fork_while_a_sheaf_is_flushed(void)

@@ -3,7 +3,7 @@
 
 #include "base/stats.h"
 #include "page_alloc/internal.h"
-#include "page_alloc/watch.h"
+#include "page_alloc/poison.h"
 
 #define MIB ((u64)1 << 20)
 #define MOVABLE (BM_GFP_KERNEL | BM_GFP_MOVABLE)
@@ -83,7 +83,7 @@ static void the_first_one_is_poisoned(void)
 {
 	start(option_thp_auto, 0, false);
 	options.page_poison = true;
-	page_watch_update();
+	page_detour_update();
 	fake.touch_ns = 300000;
 	grow_to(64 * MIB);
 	assert_int_equal(pfn_to_block(alloc_pages_exact(MOVABLE, 2048, 0))->thp, THP_HUGE);

@@ -1,17 +1,17 @@
 /*
  * rank 4: who wants to see every block of pages: tracing, the page_poison option,
  * and decay_ms:0, which leaves none in the lists of the CPUs. All cost the common
- * path one test together: page_watch.
+ * path one test together: whether each block makes a detour.
  */
-#ifndef BM_PAGE_ALLOC_WATCH_H
-#define BM_PAGE_ALLOC_WATCH_H
+#ifndef BM_PAGE_ALLOC_POISON_H
+#define BM_PAGE_ALLOC_POISON_H
 
 #include "base/types.h"
 
-extern bool page_watch HIDDEN; /* relaxed atomic */
+extern bool page_detour HIDDEN; /* relaxed atomic */
 
 /* After trace_hook or an option of these changed. */
-void page_watch_update(void);
+void page_detour_update(void);
 
 /* Fills pages that are about to be free, as far as they may hold data. */
 void pages_poison(u64 pfn, u64 nr);

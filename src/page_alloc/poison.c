@@ -1,5 +1,5 @@
-/* rank 4: page poisoning; see watch.h. */
-#include "page_alloc/watch.h"
+/* rank 4: page poisoning; see poison.h. */
+#include "page_alloc/poison.h"
 
 #include <string.h>
 
@@ -11,13 +11,13 @@
 /* The kernel's PAGE_POISON: no pointer, no text, no small number. */
 #define POISON 0xaa
 
-bool page_watch;
+bool page_detour;
 static bool poisoning; /* written at start, when there is one thread */
 
-void page_watch_update(void)
+void page_detour_update(void)
 {
 	bm_trace_fn hook;
-	bool watch;
+	bool detour;
 
 	if (options.page_poison && !poisoning) {
 		/* What was freed before has no poison: it becomes zero. */
@@ -28,9 +28,9 @@ void page_watch_update(void)
 	/* Two threads may set the hook together: the last word is that of who saw the last hook. */
 	do {
 		hook = __atomic_load_n(&trace_hook, __ATOMIC_SEQ_CST);
-		watch = poisoning || !options.decay_ms || hook;
-		if (__atomic_load_n(&page_watch, __ATOMIC_SEQ_CST) != watch)
-			__atomic_store_n(&page_watch, watch, __ATOMIC_SEQ_CST);
+		detour = poisoning || !options.decay_ms || hook;
+		if (__atomic_load_n(&page_detour, __ATOMIC_SEQ_CST) != detour)
+			__atomic_store_n(&page_detour, detour, __ATOMIC_SEQ_CST);
 	} while (__atomic_load_n(&trace_hook, __ATOMIC_SEQ_CST) != hook);
 }
 
