@@ -98,7 +98,7 @@ static inline void throw_by_hand(void)
  * What catches a bad_alloc brings all of this along.
  */
 __attribute__((weak)) void *__cxa_allocate_exception(size_t size);
-__attribute__((weak)) void __cxa_throw(void *exception, const void *type, void (*destroy)(void *));
+__attribute__((weak)) void __cxa_throw(void *exception, const void *type, void (*destructor)(void *));
 extern __attribute__((weak)) const char _ZTISt9bad_alloc[]; /* its type */
 extern __attribute__((weak)) const void *const _ZTVSt9bad_alloc[]; /* its virtual functions */
 __attribute__((weak)) void _ZNSt9bad_allocD1Ev(void *); /* its destructor */

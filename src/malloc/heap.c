@@ -67,7 +67,7 @@ BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)
 }
 
 /* Gives back what begins at pfn if it is the heap's; pages to go on by. */
-static u64 destroy_at(const struct shard *shard, u64 pfn)
+static u64 release_at(const struct shard *shard, u64 pfn)
 {
 	u16 tag = __atomic_load_n(tag_of(pfn), __ATOMIC_ACQUIRE);
 	const struct page *page = pfn_to_page(pfn);
@@ -81,7 +81,7 @@ static u64 destroy_at(const struct shard *shard, u64 pfn)
 	}
 	if (tag == TAG_LARGE && __atomic_load_n(&page->owner, __ATOMIC_RELAXED) == shard->owner) {
 		nr = page->nr_pages;
-		large_destroy(pfn);
+		large_release(pfn);
 		return nr;
 	}
 	return 1;
@@ -105,7 +105,7 @@ BM_EXPORT int bm_heap_destroy(struct bm_heap *heap)
 	}
 	shard_end_life(shard);
 	for (pfn = window.first >> PAGE_SHIFT; pfn < end;)
-		pfn += destroy_at(shard, pfn);
+		pfn += release_at(shard, pfn);
 	shard_clear(shard);
 	shard_retire_private(shard);
 	errno = saved;

@@ -41,7 +41,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 /* The same, of the thread's scope and without all that. */
 void *large_alloc(size_t size);
 /* Gives a live block back whose owner goes with all it has. */
-void large_destroy(u64 pfn);
+void large_release(u64 pfn);
 /* Everything that is no slab's: large blocks, and what is not ours to free. */
 void free_other(void *p);
 /*

@@ -83,7 +83,7 @@ static void large_free(u64 pfn)
 	free_pages(pfn);
 }
 
-void large_destroy(u64 pfn)
+void large_release(u64 pfn)
 {
 	tag_write(pfn, TAG_NONE);
 	large_free(pfn);
