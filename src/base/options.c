@@ -22,22 +22,22 @@ struct option {
 	const char *name;
 	enum kind kind;
 	size_t offset;
-	u64 least, most; /* two's complement for KIND_INT */
-	const char *unit; /* KIND_ENUM: the words */
+	u64 least, most;	/* two's complement for KIND_INT */
+	const char *unit;	/* of a KIND_INT; "": it has none */
+	const char *words;	/* of a KIND_ENUM: "word|word|word" */
 };
 
 static const struct option option_table[] = {
-#define OPTION_BOOL(name, def, doc) { #name, KIND_BOOL, offsetof(struct options, name), 0, 0, "" },
+#define OPTION(name, kind, ...) { #name, kind, offsetof(struct options, name), __VA_ARGS__ },
+#define OPTION_BOOL(name, def, doc) OPTION(name, KIND_BOOL, 0, 0, NULL, NULL)
 #define OPTION_INT(name, def, least, most, unit, doc) \
-	{ #name, KIND_INT, offsetof(struct options, name), (u64)(least), (u64)(most), unit },
-#define OPTION_SIZE(name, def, least, most, doc) \
-	{ #name, KIND_SIZE, offsetof(struct options, name), least, most, "bytes" },
-#define OPTION_LIMIT(name, def, least, most, doc) \
-	{ #name, KIND_LIMIT, offsetof(struct options, name), least, most, "bytes" },
-#define OPTION_STR(name, doc) { #name, KIND_STR, offsetof(struct options, name), 0, 0, "" },
-#define OPTION_ENUM(name, def, words, doc) \
-	{ #name, KIND_ENUM, offsetof(struct options, name), 0, 0, words },
+	OPTION(name, KIND_INT, (u64)(least), (u64)(most), unit, NULL)
+#define OPTION_SIZE(name, def, least, most, doc) OPTION(name, KIND_SIZE, least, most, NULL, NULL)
+#define OPTION_LIMIT(name, def, least, most, doc) OPTION(name, KIND_LIMIT, least, most, NULL, NULL)
+#define OPTION_STR(name, doc) OPTION(name, KIND_STR, 0, 0, NULL, NULL)
+#define OPTION_ENUM(name, def, words, doc) OPTION(name, KIND_ENUM, 0, 0, NULL, words)
 #include "base/options.def"
+#undef OPTION
 };
 
 /* A piece of the configuration string; not terminated. */
@@ -198,7 +198,7 @@ static bool apply_value(const struct option *o, struct span v)
 		ok = parse_str(v, field);
 		break;
 	case KIND_ENUM:
-		ok = parse_enum(v, o->unit, field);
+		ok = parse_enum(v, o->words, field);
 		break;
 	}
 	return ok;
@@ -244,7 +244,7 @@ static const char *accepted_text(const struct option *o, char *text, size_t room
 		snprintf(text, room, "1 to %d characters, no comma", OPTION_STR_MAX - 1);
 		break;
 	case KIND_ENUM:
-		snprintf(text, room, "one of %s", o->unit);
+		snprintf(text, room, "one of %s", o->words);
 		break;
 	}
 	return text;

@@ -38,20 +38,21 @@ static const struct option_info {
 	const char *name;
 	enum kind kind;
 	long long by_default, least, most;
-	const char *unit; /* ENUM: the words */
+	const char *unit;			/* of an INT; "": it has none */
+	const char *words, *default_word;	/* of an ENUM */
 	const char *what;
-	const char *default_word;
 } options[] = {
-#define OPTION_BOOL(name, by_default, what) { #name, BOOL, by_default, 0, 1, "", what, "" },
+#define OPTION_BOOL(name, by_default, what) \
+	{ #name, BOOL, by_default, 0, 1, NULL, NULL, NULL, what },
 #define OPTION_INT(name, by_default, least, most, unit, what) \
-	{ #name, INT, by_default, least, most, unit, what, "" },
+	{ #name, INT, by_default, least, most, unit, NULL, NULL, what },
 #define OPTION_SIZE(name, by_default, least, most, what) \
-	{ #name, SIZE, by_default, least, most, "", what, "" },
+	{ #name, SIZE, by_default, least, most, NULL, NULL, NULL, what },
 #define OPTION_LIMIT(name, by_default, least, most, what) \
-	{ #name, LIMIT, by_default, least, most, "", what, "" },
-#define OPTION_STR(name, what) { #name, STR, 0, 0, 0, "", what, "" },
+	{ #name, LIMIT, by_default, least, most, NULL, NULL, NULL, what },
+#define OPTION_STR(name, what) { #name, STR, 0, 0, 0, NULL, NULL, NULL, what },
 #define OPTION_ENUM(name, by_default, words, what) \
-	{ #name, ENUM, 0, 0, 0, words, what, #by_default },
+	{ #name, ENUM, 0, 0, 0, NULL, words, #by_default, what },
 #include "base/options.def"
 };
 
@@ -154,7 +155,7 @@ static void print_option(const struct option_info *option)
 		printf("TEXT (empty by default)\n");
 		break;
 	case ENUM:
-		printf("%s (default %s)\n", option->unit, option->default_word);
+		printf("%s (default %s)\n", option->words, option->default_word);
 		break;
 	}
 	print_wrapped(8, option->what);
