@@ -115,7 +115,7 @@ static cold_path void given_in_vain(u64 pfn, u64 nr)
 		report_verbose("madvise leaves data in pages that were given back (in an emulator?): calloc clears them, but memory does not become less");
 }
 
-u64 pages_purge(u64 pfn, u64 nr, enum give how)
+u64 dirty_give_back(u64 pfn, u64 nr, enum give how)
 {
 	size_t bytes = (size_t)nr << PAGE_SHIFT;
 	u64 dirty = pages_nr_dirty(pfn, nr);
@@ -124,17 +124,17 @@ u64 pages_purge(u64 pfn, u64 nr, enum give how)
 	stat_add_shared(purge_calls, 1);
 	if (how != GIVE_ALL && options.free == option_free_lazy) {
 		mark_stale(pfn, nr);
-		done = os_purge_lazy(pfn_to_addr(pfn), bytes);
+		done = os_give_back_lazily(pfn_to_addr(pfn), bytes);
 	}
-	if (!done && !os_purge(pfn_to_addr(pfn), bytes))
+	if (!done && !os_give_back(pfn_to_addr(pfn), bytes))
 		return 0;
-	if (unlikely(!os_purge_clears()))
+	if (unlikely(!os_give_back_clears()))
 		given_in_vain(pfn, nr);
 	pages_clear_dirty(pfn, nr);
 	return dirty;
 }
 
-void pages_clear(u64 pfn, u64 nr)
+void pages_zero_dirty(u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr;
 

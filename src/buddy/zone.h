@@ -266,9 +266,9 @@ void pages_count_backed(long nr);
  * But with GIVE_ALL, as the option `free` says. Takes long: no lock is held.
  * From rank 4 on pages_give_back is the way, which knows of huge pages.
  */
-u64 pages_purge(u64 pfn, u64 nr, enum give how);
-/* Zeroes what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
-void pages_clear(u64 pfn, u64 nr);
+u64 dirty_give_back(u64 pfn, u64 nr, enum give how);
+/* Writes zeroes over what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
+void pages_zero_dirty(u64 pfn, u64 nr);
 
 /* fork */
 void zone_lock_all(struct zone *zone);

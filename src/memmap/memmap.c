@@ -293,7 +293,7 @@ bool section_unmap(u64 pfn, u64 nr_blocks)
 	 * can go before the lock is taken. */
 	if (!os_unmap(pfn_to_addr(pfn), bytes)) {
 		/* At the limit of mappings: the range stays ours, but empty. */
-		os_purge(pfn_to_addr(pfn), bytes);
+		os_give_back(pfn_to_addr(pfn), bytes);
 		report_verbose("%lu bytes could not be unmapped; their pages were given back",
 			       (unsigned long)bytes);
 		return false;

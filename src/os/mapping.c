@@ -57,8 +57,8 @@ bool os_unmap(void *addr, size_t len)
  * below. So ranges less aligned than any that was seen to be cleared are looked at,
  * until one is as little aligned as there are.
  */
-static size_t purge_seen = SIZE_MAX; /* that alignment; relaxed atomic */
-static bool purge_leaves;	     /* one was not cleared; relaxed atomic */
+static size_t least_cleared = SIZE_MAX; /* that alignment; relaxed atomic */
+static bool leaves_data;	     /* one was not cleared; relaxed atomic */
 
 /* A word of the page that is not zero; NULL: all are. */
 static const uint64_t *find_data(const void *page)
@@ -70,34 +70,34 @@ static const uint64_t *find_data(const void *page)
 	return word < end ? word : NULL;
 }
 
-static bool purge_and_see(void *addr, size_t len, size_t alignment)
+static bool give_back_and_look(void *addr, size_t len, size_t alignment)
 {
 	const uint64_t *data = find_data(addr);
 
 	if (syscall(SYS_madvise, addr, len, MADV_DONTNEED) != 0)
 		return false;
 	if (data && *(const volatile uint64_t *)data)
-		__atomic_store_n(&purge_leaves, true, __ATOMIC_RELAXED);
+		__atomic_store_n(&leaves_data, true, __ATOMIC_RELAXED);
 	else if (data)
-		__atomic_store_n(&purge_seen, alignment, __ATOMIC_RELAXED);
+		__atomic_store_n(&least_cleared, alignment, __ATOMIC_RELAXED);
 	return true;
 }
 
-bool os_purge(void *addr, size_t len)
+bool os_give_back(void *addr, size_t len)
 {
 	size_t bits = (uintptr_t)addr | len, alignment = bits & -bits;
 
-	if (alignment < __atomic_load_n(&purge_seen, __ATOMIC_RELAXED) && os_purge_clears())
-		return purge_and_see(addr, len, alignment);
+	if (alignment < __atomic_load_n(&least_cleared, __ATOMIC_RELAXED) && os_give_back_clears())
+		return give_back_and_look(addr, len, alignment);
 	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
 }
 
-bool os_purge_clears(void)
+bool os_give_back_clears(void)
 {
-	return !__atomic_load_n(&purge_leaves, __ATOMIC_RELAXED);
+	return !__atomic_load_n(&leaves_data, __ATOMIC_RELAXED);
 }
 
-bool os_purge_lazy(void *addr, size_t len)
+bool os_give_back_lazily(void *addr, size_t len)
 {
 	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
 }

@@ -80,17 +80,17 @@ bool os_unmap(void *addr, size_t len);
  * Gives the pages of [addr, addr + len) back to the system; they read as zero
  * afterwards. addr and len are multiples of os_page_size().
  */
-bool os_purge(void *addr, size_t len);
+bool os_give_back(void *addr, size_t len);
 
 /*
  * The same, but the system takes the pages when it needs them: until they are
  * written to, each may read as it was or as zero, and change from one to the
  * other. False where the kernel has no such thing (before 4.5), or refuses.
  */
-bool os_purge_lazy(void *addr, size_t len);
+bool os_give_back_lazily(void *addr, size_t len);
 
-/* False once os_purge was seen to leave the data where it was, as some emulators do. */
-bool os_purge_clears(void);
+/* False once os_give_back was seen to leave the data where it was, as some emulators do. */
+bool os_give_back_clears(void);
 
 /*
  * Maps [addr, addr + len) anew, all of it mapped by os_map_at: its pages are given

@@ -6,7 +6,7 @@
 
 u64 pages_give_back(u64 pfn, u64 nr, enum give how)
 {
-	u64 given = pages_purge(pfn, nr, how);
+	u64 given = dirty_give_back(pfn, nr, how);
 
 	if (given)
 		thp_given(pfn, nr);

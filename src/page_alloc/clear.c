@@ -33,13 +33,13 @@ static bool gap_goes(const struct gap *gap)
 
 	stat_add_shared(purge_calls, 1);
 	*word = 1;
-	return os_purge(pfn_to_addr(gap->pfn), (size_t)gap->nr << PAGE_SHIFT) && !*word;
+	return os_give_back(pfn_to_addr(gap->pfn), (size_t)gap->nr << PAGE_SHIFT) && !*word;
 }
 
 static void close_gap(struct gap *gap)
 {
 	if (gap->nr && !gap_goes(gap))
-		pages_clear(gap->pfn, gap->nr);
+		pages_zero_dirty(gap->pfn, gap->nr);
 	gap->nr = 0;
 }
 
@@ -48,7 +48,7 @@ static void gap_add(struct gap *gap, u64 pfn, u64 nr, bool missing)
 {
 	if (!missing) {
 		close_gap(gap);
-		pages_clear(pfn, nr);
+		pages_zero_dirty(pfn, nr);
 		return;
 	}
 	if (!gap->nr)
@@ -108,7 +108,7 @@ void pages_zero(u64 pfn, u64 nr)
 	struct gap gap = { 0 };
 
 	if (nr < PAGEBLOCK_PAGES || !scope_may_map()) {
-		pages_clear(pfn, nr);
+		pages_zero_dirty(pfn, nr);
 		return;
 	}
 	for (; pfn < end; pfn += done) {

@@ -172,7 +172,7 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 		page->private = pages_nr_dirty(pfn, ac->nr);
 	/* What will be written at once is to be there. */
 	if (ac->gfp & BM_GFP_ZERO)
-		(ac->gfp & BM_GFP_WRITE ? pages_clear : pages_zero)(pfn, ac->nr);
+		(ac->gfp & BM_GFP_WRITE ? pages_zero_dirty : pages_zero)(pfn, ac->nr);
 	if (unlikely(ac->gfp & BM_GFP_WRITE) && scope_may_map() &&
 	    pages_nr_dirty(pfn, ac->nr) < ac->nr)
 		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);

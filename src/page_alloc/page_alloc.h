@@ -78,7 +78,7 @@ void free_pages(u64 pfn);
 bool resize_pages(u64 pfn, u64 nr);
 
 /*
- * backing.c. pages_purge (buddy/zone.h), after which the system is told not to bring the
+ * backing.c. dirty_give_back (buddy/zone.h), after which the system is told not to bring the
  * pages back as part of a huge page. No lock is held.
  */
 u64 pages_give_back(u64 pfn, u64 nr, enum give how);

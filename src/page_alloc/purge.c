@@ -123,7 +123,7 @@ static void purge_mem_map(const struct dirty_range *range)
 	uintptr_t to = round_down(start + range->nr * sizeof(struct page), os_page_size());
 
 	if (from < to)
-		os_purge((void *)from, to - from);
+		os_give_back((void *)from, to - from);
 }
 
 static void purge_begin_locked(struct zone *zone, struct purge *p)

@@ -140,7 +140,7 @@ static bool small_pages_come_fast(u64 pfn)
 		least = MIN(least, ns);
 	}
 	/* Locked pages stay. */
-	if (least > SMALL_FAST_NS || !os_purge(pfn_to_addr(pfn), nr << PAGE_SHIFT))
+	if (least > SMALL_FAST_NS || !os_give_back(pfn_to_addr(pfn), nr << PAGE_SHIFT))
 		note_touched(pfn, nr);
 	return least <= SMALL_FAST_NS;
 }

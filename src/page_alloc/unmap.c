@@ -58,7 +58,7 @@ static void clear_mem_map(u64 pfn, u64 nr)
 	char *from = (char *)round_up((uintptr_t)start, os_page_size());
 	char *to = (char *)round_down((uintptr_t)end, os_page_size());
 
-	if (from >= to || !os_purge(from, (size_t)(to - from)) || !os_purge_clears()) {
+	if (from >= to || !os_give_back(from, (size_t)(to - from)) || !os_give_back_clears()) {
 		memset(start, 0, (size_t)(end - start));
 		return;
 	}

@@ -114,7 +114,7 @@ static u64 give_sheaves(struct tcache *tc)
 	if (from >= to)
 		return 0;
 	stat_add_shared(purge_calls, 1);
-	if (!os_purge((void *)from, to - from))
+	if (!os_give_back((void *)from, to - from))
 		return 0;
 	return sheaves_touched(tc);
 }

@@ -14,7 +14,7 @@
 #define MAX_RANGES 16384
 
 void (*fake_on_refusal)(void);
-void (*fake_on_purge)(void *addr, size_t len);
+void (*fake_on_give_back)(void *addr, size_t len);
 
 struct range {
 	uintptr_t start, end;
@@ -33,15 +33,15 @@ static struct {
 } told[1024];
 static size_t nr_told;
 
-static uint64_t purged_bytes;
+static uint64_t given_bytes;
 
 void fake_mapping_reset(void)
 {
-	fake_on_purge = NULL;
+	fake_on_give_back = NULL;
 	fake_on_refusal = NULL;
 	nr_told = 0;
 	nr_foreign = 0;
-	purged_bytes = 0;
+	given_bytes = 0;
 }
 
 void fake_foreign(void *addr, size_t len)
@@ -118,9 +118,9 @@ void fake_unmap_all(void)
 	nr_mapped = 0;
 }
 
-uint64_t fake_purged_bytes(void)
+uint64_t fake_given_bytes(void)
 {
-	return purged_bytes;
+	return given_bytes;
 }
 
 static bool map_real(struct range r)
@@ -224,40 +224,40 @@ void fake_unmap(void *addr, size_t len)
 	os_unmap(addr, len);
 }
 
-bool os_purge(void *addr, size_t len)
+bool os_give_back(void *addr, size_t len)
 {
-	checked_range("os_purge", addr, len);
+	checked_range("os_give_back", addr, len);
 	if (!fake_is_mapped(addr, len))
-		fake_misuse("os_purge(%p, %#zx): not mapped", addr, len);
-	if (fake_enter(FAKE_PURGE)) {
+		fake_misuse("os_give_back(%p, %#zx): not mapped", addr, len);
+	if (fake_enter(FAKE_GIVE_BACK)) {
 		errno = EINVAL;
 		return false;
 	}
-	if (fake_on_purge)
-		fake_on_purge(addr, len);
-	__atomic_fetch_add(&purged_bytes, len, __ATOMIC_RELAXED);
-	return !fake.map_for_real || fake.purge_leaves || madvise(addr, len, MADV_DONTNEED) == 0;
+	if (fake_on_give_back)
+		fake_on_give_back(addr, len);
+	__atomic_fetch_add(&given_bytes, len, __ATOMIC_RELAXED);
+	return !fake.map_for_real || fake.leaves_data || madvise(addr, len, MADV_DONTNEED) == 0;
 }
 
-bool os_purge_clears(void)
+bool os_give_back_clears(void)
 {
-	return !fake.purge_leaves || !fake_purged_bytes();
+	return !fake.leaves_data || !fake_given_bytes();
 }
 
 /* The system was in need of every other page, and has left the rest for now. */
-bool os_purge_lazy(void *addr, size_t len)
+bool os_give_back_lazily(void *addr, size_t len)
 {
-	struct range r = checked_range("os_purge_lazy", addr, len);
+	struct range r = checked_range("os_give_back_lazily", addr, len);
 	uintptr_t at;
 
 	if (!fake_is_mapped(addr, len))
-		fake_misuse("os_purge_lazy(%p, %#zx): not mapped", addr, len);
-	if (fake_enter(FAKE_PURGE_LAZY)) {
+		fake_misuse("os_give_back_lazily(%p, %#zx): not mapped", addr, len);
+	if (fake_enter(FAKE_GIVE_BACK_LAZILY)) {
 		errno = EINVAL;
 		return false;
 	}
-	if (fake_on_purge)
-		fake_on_purge(addr, len);
+	if (fake_on_give_back)
+		fake_on_give_back(addr, len);
 	for (at = r.start; fake.map_for_real && at < r.end; at += fake.page_size)
 		if (at / fake.page_size % 2 && madvise((void *)at, fake.page_size, MADV_DONTNEED))
 			return false;

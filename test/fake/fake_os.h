@@ -3,9 +3,9 @@
  * says, time stands still until the test moves it, every call is counted and
  * any call can be made to fail.
  *
- * Memory is real: os_map_at maps it where it is wanted, os_purge makes it read
+ * Memory is real: os_map_at maps it where it is wanted, os_give_back makes it read
  * zero. The fake keeps a list of what is mapped and aborts with a message when
- * the library breaks the rules of os.h: a range mapped twice, purged, moved
+ * the library breaks the rules of os.h: a range mapped twice, given back, moved
  * or unmapped without being mapped, or not a multiple of the page size.
  */
 #ifndef BM_TEST_FAKE_OS_H
@@ -39,7 +39,7 @@ struct fake_machine {
 	bool secure;
 	bool huge_unasked;	/* the system uses huge pages unasked */
 	uint64_t node_mask;	/* NUMA nodes; distances are 10 and 10 * (1 + |from - to|) */
-	bool purge_leaves;	/* os_purge says yes and leaves the data */
+	bool leaves_data;	/* os_give_back says yes and leaves the data */
 	bool map_for_real;	/* false: os_map_at only keeps the list */
 	bool overlap_expected;	/* mapping over an own mapping fails with EEXIST only */
 	bool abort_expected;	/* os_abort ends the process with FAKE_ABORTED */
@@ -69,8 +69,8 @@ bool fake_is_locked(const void *addr);
 enum fake_call {
 	FAKE_MAP,
 	FAKE_UNMAP,
-	FAKE_PURGE,
-	FAKE_PURGE_LAZY,
+	FAKE_GIVE_BACK,
+	FAKE_GIVE_BACK_LAZILY,
 	FAKE_MOVE,
 	FAKE_RENEW,
 	FAKE_MEMBARRIER,
@@ -106,7 +106,7 @@ uint64_t fake_calls(enum fake_call call);
 
 /*
  * From now on let the n-th call (1 is the next one) and the `times - 1` calls
- * after it fail: with ENOMEM, or EINVAL for os_purge, os_purge_lazy and os_move_pages.
+ * after it fail: with ENOMEM, or EINVAL for os_give_back, os_give_back_lazily and os_move_pages.
  */
 void fake_fail(enum fake_call call, uint64_t n, uint64_t times);
 #define FAKE_ALWAYS UINT64_MAX
@@ -117,8 +117,8 @@ bool fake_failed(enum fake_call call);
 /* Somebody else's mapping: os_map_at over any part of it fails with EEXIST. */
 void fake_foreign(void *addr, size_t len);
 
-/* Called in os_purge and os_purge_lazy, before the pages become zero; NULL: nothing. */
-extern void (*fake_on_purge)(void *addr, size_t len);
+/* Called in os_give_back and os_give_back_lazily, before the pages become zero; NULL: nothing. */
+extern void (*fake_on_give_back)(void *addr, size_t len);
 
 /* Called when os_map_at fails as asked for by fake_fail; NULL: nothing. */
 extern void (*fake_on_refusal)(void);
@@ -127,10 +127,10 @@ extern void (*fake_on_refusal)(void);
 extern void (*fake_thread)(void);
 extern void (*fake_on_wait)(uint64_t ms);
 
-/* Bytes mapped now; whether all of a range is; bytes ever given to os_purge. */
+/* Bytes mapped now; whether all of a range is; bytes ever given to os_give_back. */
 uint64_t fake_mapped_bytes(void);
 bool fake_is_mapped(const void *addr, size_t len);
-uint64_t fake_purged_bytes(void);
+uint64_t fake_given_bytes(void);
 
 /*
  * What os_write wrote, of whatever fd, zero-terminated. It lies in memory that

@@ -192,10 +192,10 @@ static void cheap_when_nothing_is_due(void)
 	pages_start();
 	free_nr(5000);
 	pass_ms(1);
-	calls = fake_calls(FAKE_PURGE);
+	calls = fake_calls(FAKE_GIVE_BACK);
 	for (i = 0; i < 1000; i++)
 		reclaim_age();
-	assert_int_equal(fake_calls(FAKE_PURGE), calls);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), calls);
 }
 
 static void decay_0_purges_at_once(void)
@@ -254,7 +254,7 @@ static void negative_decay_never_purges(void)
 	pass_ms(100);
 	free_nr(3000);
 	assert_int_equal(pages_dirty(), 5000);
-	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
 }
 
 /* Every value of the option works, down to steps of less than a millisecond. */
@@ -385,10 +385,10 @@ static void refused_at_once(void)
 {
 	options.decay_ms = 0;
 	pages_start();
-	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 	free_nr(9000);
 	assert_int_equal(pages_dirty(), 9000);
-	fake_fail(FAKE_PURGE, 1, 0);
+	fake_fail(FAKE_GIVE_BACK, 1, 0);
 	pass_ms(500);
 	assert_int_equal(pages_dirty(), 9000);
 	pass_ms(600);
@@ -405,10 +405,10 @@ static void what_is_stuck_does_not_press(void)
 	pages_start();
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 9000, 0);
 	pass_ms(100);
-	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 	free_nr(9000);
 	pass_ms(2 * DECAY_MS);
-	fake_fail(FAKE_PURGE, 1, 0);
+	fake_fail(FAKE_GIVE_BACK, 1, 0);
 	assert_int_equal(pages_dirty(), 9000);
 	free_pages(pfn);
 	for (ms = 0; ms < DECAY_MS / 2; ms += DECAY_MS / 10) {
@@ -424,14 +424,14 @@ static void refused_purges_are_made_up_for(void)
 	options.decay_ms = DECAY_MS;
 	pages_start();
 	pass_ms(100);
-	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 	free_nr(9000);
 	pass_ms(3 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 9000);
 	pages_check(0);
 	/* It is not tried at each step. */
-	assert_true(fake_calls(FAKE_PURGE) < 40);
-	fake_fail(FAKE_PURGE, 1, 0);
+	assert_true(fake_calls(FAKE_GIVE_BACK) < 40);
+	fake_fail(FAKE_GIVE_BACK, 1, 0);
 	pass_ms(8 * DECAY_MS);
 	assert_int_equal(pages_dirty(), 0);
 	pages_check(0);
@@ -446,11 +446,11 @@ static void refusals_keep_errno(void)
 	pages_start();
 	for (i = 0; i < ARRAY_SIZE(ages); i++) {
 		options.decay_ms = ages[i];
-		fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+		fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 		errno = EDOM;
 		free_nr(5000);
 		pass_ms(3 * DECAY_MS);
-		assert_true(fake_failed(FAKE_PURGE));
+		assert_true(fake_failed(FAKE_GIVE_BACK));
 		assert_int_equal(errno, EDOM);
 	}
 }
@@ -483,9 +483,9 @@ static void a_child_ages(void)
 	pages_start();
 	pass_ms(500);
 	free_nr(9000);
-	unit_fork_at_purge(steps_in_the_child);
+	unit_fork_at_give_back(steps_in_the_child);
 	pass_ms(DECAY_MS / 2);
-	assert_null(fake_on_purge);
+	assert_null(fake_on_give_back);
 }
 
 /* What was freed before pages were poisoned is not taken for changed. */

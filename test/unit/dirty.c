@@ -105,7 +105,7 @@ static u64 page_mark(u32 page)
 	return at[0];
 }
 
-/* pages_clear() zeroes the dirty pages of its range and touches nothing else. */
+/* pages_zero_dirty() zeroes the dirty pages of its range and touches nothing else. */
 static void check_clear(u32 at, u32 len, unsigned kind)
 {
 	u32 i, from = at > 2 ? at - 2 : 0, to = MIN(at + len + 2, NR_PAGES);
@@ -113,12 +113,12 @@ static void check_clear(u32 at, u32 len, unsigned kind)
 	set_pattern(kind);
 	for (i = from; i < to; i++)
 		mark_page(i, i + 1);
-	pages_clear(first + at, len);
+	pages_zero_dirty(first + at, len);
 	for (i = from; i < to; i++) {
 		bool cleared = i >= at && i < at + len && is_dirty(i);
 
 		if (page_mark(i) != (cleared ? 0 : i + 1))
-			fail_msg("pages_clear(%u, %u), pattern %u: page %u", at, len, kind, i);
+			fail_msg("pages_zero_dirty(%u, %u), pattern %u: page %u", at, len, kind, i);
 	}
 }
 
@@ -151,10 +151,10 @@ static void what_goes_lazily_is_not_taken_for_zero(void)
 	for (i = at; i < at + len; i++)
 		mark_page(i, i);
 	pages_set_dirty(first + at, len);
-	assert_int_equal(pages_purge(first + at, len, GIVE_AGED), len);
+	assert_int_equal(dirty_give_back(first + at, len, GIVE_AGED), len);
 	assert_int_equal(pages_nr_dirty(first, NR_PAGES), 0);
 	assert_true(block[0].stale && block[1].stale && !block[2].stale);
-	pages_clear(first + at, len);
+	pages_zero_dirty(first + at, len);
 	for (i = at; i < at + len; i++)
 		assert_int_equal(page_mark(i), 0);
 }

@@ -106,9 +106,9 @@ static void highmem_blocks_that_cannot_go_and_hold_data(void)
 	pfn = alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, HUGE_PAGES, 0);
 	memset(pfn_to_virt(pfn), 1, 100 << PAGE_SHIFT);
 	fake_fail(FAKE_UNMAP, 1, 1);
-	fake_fail(FAKE_PURGE, 1, 100);
+	fake_fail(FAKE_GIVE_BACK, 1, 100);
 	free_pages(pfn);
-	fake_fail(FAKE_PURGE, 0, 0);
+	fake_fail(FAKE_GIVE_BACK, 0, 0);
 	pages_check(0);
 	assert_int_equal(pages_nr_dirty(pfn, 100), 100);
 }

@@ -39,7 +39,7 @@ static void given_lazily(void)
 
 	age_lazily();
 	assert_int_equal(pages_nr_backed(), 0);
-	assert_true(fake_calls(FAKE_PURGE_LAZY) > 0);
+	assert_true(fake_calls(FAKE_GIVE_BACK_LAZILY) > 0);
 	pages_check(0);
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
 	assert_int_equal(pages_nr_backed(), NR_LAZY);
@@ -62,9 +62,9 @@ static void given_lazily(void)
 /* A kernel without it gives the pages back at once. */
 static void lazily_refused(void)
 {
-	fake_fail(FAKE_PURGE_LAZY, 1, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK_LAZILY, 1, FAKE_ALWAYS);
 	age_lazily();
-	assert_true(fake_purged_bytes() >= NR_LAZY << PAGE_SHIFT);
+	assert_true(fake_given_bytes() >= NR_LAZY << PAGE_SHIFT);
 	assert_int_equal(pages_nr_backed(), 0);
 	assert_true(is_zeroed(alloc_pages_exact(BM_GFP_KERNEL, NR_LAZY, 0), NR_LAZY));
 }
@@ -74,7 +74,7 @@ static void given_in_vain(void)
 {
 	u64 pfn;
 
-	fake.purge_leaves = true;
+	fake.leaves_data = true;
 	pages_start();
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, NR_LAZY, 0);
 	pages_fill(pfn, NR_LAZY, 0x5a);
@@ -95,10 +95,10 @@ static void what_is_asked_for_is_not_lazy(void)
 	u64 lazy;
 
 	age_lazily();
-	lazy = fake_calls(FAKE_PURGE_LAZY);
+	lazy = fake_calls(FAKE_GIVE_BACK_LAZILY);
 	free_nr(NR_LAZY);
 	assert_int_equal(reclaim_trim(0), NR_LAZY << PAGE_SHIFT);
-	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), lazy);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK_LAZILY), lazy);
 	assert_int_equal(pages_dirty(), 0);
 }
 
@@ -125,10 +125,10 @@ static void what_cannot_go_is_dirty(void)
 	memset(pfn_to_virt(pfn), 0x55, 4 * PAGEBLOCK_SIZE);
 	free_pages(pfn);
 	fake_fail(FAKE_UNMAP, 1, 100);
-	fake_fail(FAKE_PURGE, 1, 100);
+	fake_fail(FAKE_GIVE_BACK, 1, 100);
 	zones_unmap_free();
 	fake_fail(FAKE_UNMAP, 0, 0);
-	fake_fail(FAKE_PURGE, 0, 0);
+	fake_fail(FAKE_GIVE_BACK, 0, 0);
 	pages_check(0);
 	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE | BM_GFP_ZERO, 4 * PAGEBLOCK_PAGES, 0);
 	assert_true(is_zeroed(pfn, 4 * PAGEBLOCK_PAGES));

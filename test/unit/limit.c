@@ -127,13 +127,13 @@ static void the_urgent_do_not_reclaim(void)
 	for (i = 0; i < 20; i += 2)
 		free_pages(small[i]);
 	/* More than the gaps hold, and above the low mark. */
-	calls = fake_calls(FAKE_PURGE);
+	calls = fake_calls(FAKE_GIVE_BACK);
 	assert_int_not_equal(alloc_pages_exact(BM_GFP_ATOMIC, 90, 0), 0);
 	assert_true(pages_nr_backed() > limit_pages(32) - limit_pages(32) / 32);
-	assert_int_equal(fake_calls(FAKE_PURGE), calls);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), calls);
 	/* Who may reclaim does. */
 	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 20, 0), 0);
-	assert_true(fake_calls(FAKE_PURGE) > calls);
+	assert_true(fake_calls(FAKE_GIVE_BACK) > calls);
 }
 
 /* What is free and backed makes room for what is wanted elsewhere. */
@@ -186,7 +186,7 @@ static void what_others_free_meanwhile_is_given_too(void)
 	for (i = nr_blocks = 0; i < 31; i++)
 		if (block[i])
 			block[nr_blocks++] = block[i];
-	fake_on_purge = take_and_give;
+	fake_on_give_back = take_and_give;
 	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 10 * BLOCK, 0), 0);
 	assert_true(nr_calls >= 7);
 	assert_true(pages_nr_backed() <= limit_pages(32));
@@ -234,9 +234,9 @@ static void a_child_gives_back_for_the_soft_limit(void)
 	while (nr_blocks < 31)
 		assert_true(take(BM_GFP_KERNEL));
 	give(30);
-	unit_fork_at_purge(take_above_the_soft_limit);
+	unit_fork_at_give_back(take_above_the_soft_limit);
 	assert_int_not_equal(alloc_pages_exact(BM_GFP_KERNEL, 40 * BLOCK, 0), 0);
-	assert_null(fake_on_purge);
+	assert_null(fake_on_give_back);
 }
 
 /* Of the option's and the group's the smaller one counts. */
@@ -287,7 +287,7 @@ static void what_exceeds_the_limit_alone(void)
 	assert_int_equal(errno, ENOMEM);
 	assert_int_equal(alloc_pages_exact(BM_GFP_HIGHUSER_MOVABLE, 2048 * BLOCK, 0), 0);
 	assert_int_equal(errno, ENOMEM);
-	assert_int_equal(fake_calls(FAKE_PURGE) + fake_calls(FAKE_UNMAP), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK) + fake_calls(FAKE_UNMAP), 0);
 	assert_int_equal(pages_nr_backed(), 60 * BLOCK);
 }
 

@@ -42,9 +42,9 @@ static u64 take_clean(unsigned nr_blocks)
 static void give_near_the_limit(void (*meanwhile)(void))
 {
 	start(LIMIT_BLOCKS * 7 / 8, 8);
-	unit_at_purge(meanwhile);
+	unit_at_give_back(meanwhile);
 	take_clean(10);
-	assert_null(fake_on_purge);
+	assert_null(fake_on_give_back);
 }
 
 static pthread_t other;
@@ -94,7 +94,7 @@ static void until_it_is_done(void)
 static void further_below_they_do_not(void)
 {
 	start(LIMIT_BLOCKS * 3 / 4, 8);
-	unit_at_purge(until_it_is_done);
+	unit_at_give_back(until_it_is_done);
 	take_clean(2);
 	assert_int_equal(fake_calls(FAKE_FUTEX_WAIT) + fake_calls(FAKE_FUTEX_WAKE), 0);
 }

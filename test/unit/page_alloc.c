@@ -215,23 +215,23 @@ static void missing_pages_are_given_back(void)
 	options.decay_ms = -1;
 	pages_start();
 	zero_block_with_missing(0, nr, 0, 0);
-	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
 	/* Together, and of a pageblock that is there in part only the parts that are not. */
 	zero_block_with_missing(0, nr, PAGEBLOCK_PAGES / 2, nr);
-	assert_int_equal(fake_calls(FAKE_PURGE), 1);
-	assert_int_equal(fake_purged_bytes(), (nr - PAGEBLOCK_PAGES / 2) << PAGE_SHIFT);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
+	assert_int_equal(fake_given_bytes(), (nr - PAGEBLOCK_PAGES / 2) << PAGE_SHIFT);
 	/* Where nobody may be called all is cleared. */
 	this_scope.flags = SCOPE_NOSYSCALL;
 	zero_block_with_missing(0, nr, 0, nr);
 	this_scope.flags = 0;
-	assert_int_equal(fake_calls(FAKE_PURGE), 1);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
 	/* And what is to be there for who writes at once. */
 	zero_block_with_missing(BM_GFP_WRITE, nr, 0, nr);
-	assert_int_equal(fake_calls(FAKE_PURGE), 1);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
 	/* So is what the system does not take back. */
-	fake_fail(FAKE_PURGE, 1, 1);
+	fake_fail(FAKE_GIVE_BACK, 1, 1);
 	zero_block_with_missing(0, nr, 0, nr);
-	assert_int_equal(fake_calls(FAKE_PURGE), 2);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 2);
 }
 
 /* Mapped anew they cost nothing and are zero; refused, all is as before. */

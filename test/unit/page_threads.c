@@ -133,7 +133,7 @@ static void under_a_limit(void)
 static void system_refuses_to_purge(void)
 {
 	options.decay_ms = 20;
-	fake_fail(FAKE_PURGE, 5, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK, 5, FAKE_ALWAYS);
 	run();
 }
 

@@ -110,24 +110,24 @@ static void punched_lazily(void)
 	pfn = full_slab(class);
 	slab_free(shards[0], class, &objects[1], sc->nr_objects - 1);
 	age_later();
-	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK_LAZILY), 0);
 	assert_true(age_later() > 0);
-	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
-	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK_LAZILY), 1);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
 	check_slab(pfn, class, used);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 	/* In use again, and idle again. */
 	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
 	slab_free(shards[0], class, &objects[1], 12);
 	slab_punch(GIVE_ALL, UINT64_MAX);
-	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 1);
-	assert_true(fake_calls(FAKE_PURGE) > 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK_LAZILY), 1);
+	assert_true(fake_calls(FAKE_GIVE_BACK) > 0);
 	check_slab(pfn, class, used);
 	/* After a long pause all at once, and as lazily. */
 	assert_int_equal(slab_alloc(shards[0], class, &objects[1], 12), 12);
 	slab_free(shards[0], class, &objects[1], 12);
 	assert_true(slab_punch(GIVE_AGED, UINT64_MAX) > 0);
-	assert_int_equal(fake_calls(FAKE_PURGE_LAZY), 2);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK_LAZILY), 2);
 	check_slab(pfn, class, used);
 }
 
@@ -180,14 +180,14 @@ static void punch_at_random_once(uint64_t *seed, unsigned class)
 			slab_free(shards[0], class, &objects[i], 1);
 	for (i = 0; i < sc->nr_pages; i++)
 		idle += page_is_idle(pfn, sc, used, i);
-	before = fake_purged_bytes();
+	before = fake_given_bytes();
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), idle);
-	assert_int_equal(fake_purged_bytes() - before, idle << PAGE_SHIFT);
+	assert_int_equal(fake_given_bytes() - before, idle << PAGE_SHIFT);
 	check_slab(pfn, class, used);
 	/* Once is enough. */
-	before = fake_calls(FAKE_PURGE);
+	before = fake_calls(FAKE_GIVE_BACK);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
-	assert_int_equal(fake_calls(FAKE_PURGE), before);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), before);
 	take_again(pfn, class, used);
 	slab_free(shards[0], class, objects, sc->nr_objects);
 	slab_shrink(GIVE_ALL);
@@ -295,7 +295,7 @@ static void a_slab_that_becomes_empty_meanwhile_goes(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_purge(free_the_rest);
+	unit_at_give_back(free_the_rest);
 	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
 	slabs_check_gone(shards[0]);
 }
@@ -340,7 +340,7 @@ static void a_child_keeps_a_slab_that_became_empty(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_purge(free_the_rest_and_fork);
+	unit_at_give_back(free_the_rest_and_fork);
 	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
 	slabs_check_gone(shards[0]);
 }
@@ -359,7 +359,7 @@ static void what_is_freed_meanwhile_stays_for_now(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_purge(free_more);
+	unit_at_give_back(free_more);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
@@ -377,14 +377,14 @@ static void slabs_of_heaps_are_not_looked_at(void)
 	assert_int_equal(slab_alloc(heap, CLASS_A, out, 64), 64);
 	slab_free(heap, CLASS_A, out, 32);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
-	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
 }
 
 static void allocate_meanwhile(void *addr, size_t len)
 {
 	void *out[4];
 
-	fake_on_purge = NULL;
+	fake_on_give_back = NULL;
 	assert_int_equal(slab_alloc(shards[0], CLASS_A, out, 4), 4);
 	assert_true((char *)out[3] < (char *)addr || (char *)out[3] >= (char *)addr + len);
 	slab_free(shards[0], CLASS_A, out, 4);
@@ -395,7 +395,7 @@ static void nobody_is_handed_a_page_that_is_dropped(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_purge = allocate_meanwhile;
+	fake_on_give_back = allocate_meanwhile;
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
@@ -437,7 +437,7 @@ static void who_finds_nothing_waits(void)
 	while (nr < ARRAY_SIZE(rest) - MOST && (n = slab_alloc(shards[0], CLASS_A, rest + nr, MOST)))
 		nr += n;
 	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_purge(start_needy);
+	unit_at_give_back(start_needy);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	pthread_join(needy, NULL);
 	assert_int_equal(needy_got, 4);
@@ -457,7 +457,7 @@ static void a_child_finds_the_slab_in_use(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_fork_at_purge(goes_on_in_the_child);
+	unit_fork_at_give_back(goes_on_in_the_child);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
@@ -485,7 +485,7 @@ static void fork_at_second_hole(void *addr, size_t len)
 	(void)len;
 	if (addr == pfn_to_virt(half_punched))
 		return;
-	fake_on_purge = NULL;
+	fake_on_give_back = NULL;
 	assert_int_equal(pages_nr_dirty(half_punched, 2), 0);
 	unit_in_child(takes_objects_in_the_child);
 }
@@ -496,9 +496,9 @@ static void a_child_knows_the_first_of_two_holes(void)
 	half_punched = full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
 	slab_free(shards[0], CLASS_A, objects + 20, 8);
-	fake_on_purge = fork_at_second_hole;
+	fake_on_give_back = fork_at_second_hole;
 	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 3);
-	assert_ptr_equal(fake_on_purge, NULL);
+	assert_ptr_equal(fake_on_give_back, NULL);
 	slabs_check(shards[0]);
 }
 
@@ -508,7 +508,7 @@ static void a_refused_page_stays(void)
 	start();
 	full_slab(CLASS_A);
 	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_fail(FAKE_PURGE, 1, 1);
+	fake_fail(FAKE_GIVE_BACK, 1, 1);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 	slabs_check(shards[0]);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);

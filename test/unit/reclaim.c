@@ -171,7 +171,7 @@ static void most_runs(void)
 		zone_free_range(zone_table[0], first + i, 1);
 	}
 	purge_and_check();
-	assert_int_equal(fake_calls(FAKE_PURGE), NR_PAGES / 2);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), NR_PAGES / 2);
 }
 
 /* Whole pageblocks side by side go in few calls. */
@@ -183,7 +183,7 @@ static void large_runs_take_few_calls(void)
 	zone_free_range(zone_table[0], first, NR_PAGES);
 	purge_and_check();
 	/* One for the pages, one for their struct pages. */
-	assert_int_equal(fake_calls(FAKE_PURGE), 2);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 2);
 }
 
 /* Only as much as was asked for, but for the rest of a pageblock; the oldest first. */
@@ -221,15 +221,15 @@ static void refusals_are_survived(void)
 	for (round = 0; round < 20; round++) {
 		free_some(10, 100, 50, 1);
 		dirty = zone_table[0]->nr_dirty;
-		fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+		fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 		assert_int_equal(reclaim_purge(UINT64_MAX), 0);
 		assert_int_equal(zone_table[0]->nr_dirty, dirty);
 		pages_check_zone(zone_table[0]);
 		/* A few of many. */
-		fake_fail(FAKE_PURGE, 3, 4);
+		fake_fail(FAKE_GIVE_BACK, 3, 4);
 		reclaim_purge(UINT64_MAX);
 		pages_check_zone(zone_table[0]);
-		fake_fail(FAKE_PURGE, 1, 0);
+		fake_fail(FAKE_GIVE_BACK, 1, 0);
 		for (i = 0; i < NR_PAGES; i++)
 			was_dirty[i] = pages_nr_dirty(first + i, 1);
 		purge_and_check();
@@ -263,7 +263,7 @@ static void allocate_meanwhile(void *addr, size_t len)
 		taken[which] = taken[--nr_taken];
 	}
 	if (nr_taken > 1900)
-		fake_on_purge = NULL;
+		fake_on_give_back = NULL;
 }
 
 static void allocations_go_on_meanwhile(void)
@@ -274,9 +274,9 @@ static void allocations_go_on_meanwhile(void)
 	seed = unit_seed();
 	start();
 	free_some(10, 100, 6, 1);
-	fake_on_purge = allocate_meanwhile;
+	fake_on_give_back = allocate_meanwhile;
 	reclaim_purge(UINT64_MAX);
-	fake_on_purge = NULL;
+	fake_on_give_back = NULL;
 	pages_check_zone(zone_table[0]);
 	assert_true(nr_taken > 10);
 	for (i = 0; i < nr_taken; i++)
@@ -319,7 +319,7 @@ static void a_child_has_what_another_thread_purged(void)
 
 	start();
 	free_pages(first);
-	unit_at_purge(wait_at_purge);
+	unit_at_give_back(wait_at_purge);
 	assert_int_equal(pthread_create(&thread, NULL, purge_all, NULL), 0);
 	while (__atomic_load_n(&stage, __ATOMIC_SEQ_CST) != 1)
 		os_yield();
@@ -465,7 +465,7 @@ static void a_child_goes_on_purging(void)
 
 	start();
 	free_pages(first);
-	unit_at_purge(fork_and_go_on);
+	unit_at_give_back(fork_and_go_on);
 	reclaim_purge(UINT64_MAX);
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), 0);
@@ -548,10 +548,10 @@ static void refused_nothing_is_claimed(void)
 {
 	start();
 	free_pages(first);
-	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 	assert_int_equal(reclaim_give(UINT64_MAX), 0);
 	assert_int_equal(reclaim_trim(0), 0);
-	fake_fail(FAKE_PURGE, 1, 0);
+	fake_fail(FAKE_GIVE_BACK, 1, 0);
 	assert_int_equal(reclaim_trim(0), NR_PAGES * PAGE_SIZE);
 	assert_int_equal(reclaim_trim(0), 0);
 }

@@ -270,7 +270,7 @@ static void pages_being_purged_are_waited_for(void)
 	/* 6 MiB come free, and go to the other thread. */
 	put(live[0]);
 	live[0] = live[--nr_live];
-	unit_at_purge(wait_for_other);
+	unit_at_give_back(wait_for_other);
 	assert_int_equal(pthread_create(&thread, NULL, purge_all, NULL), 0);
 	while (__atomic_load_n(&zone_table[0]->nr_free, __ATOMIC_RELAXED))
 		usleep(100);
@@ -448,7 +448,7 @@ static void what_leaves_is_no_zones(void)
 	free_pages(leaving);
 	shrink_all();
 	assert_true(block_is_of(pfn_to_block(leaving), zone_table[0]->index));
-	unit_at_purge(none_takes_it_for_the_zones);
+	unit_at_give_back(none_takes_it_for_the_zones);
 	/* Refused, it is again. */
 	fake_fail(FAKE_UNMAP, 1, 1);
 	zones_unmap_free();
@@ -464,7 +464,7 @@ static void struct_pages_of_what_went_are_zero(void)
 {
 	u64 nr = 4 * PAGEBLOCK_PAGES, pfn, i;
 
-	fake.purge_leaves = true;
+	fake.leaves_data = true;
 	pages_start();
 	pfn = get(BM_GFP_KERNEL, nr);
 	split_pages(pfn);

@@ -128,7 +128,7 @@ static void errno_is_left_alone(void)
 	assert_int_equal(errno, EDOM);
 	/* Locked pages are not taken, which ageing finds out while large objects are freed. */
 	give(take(NR_CLASSES - 1, 8));
-	fake_fail(FAKE_PURGE, 1, FAKE_ALWAYS);
+	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
 	options.decay_ms = 100;
 	take(NR_SHEAVES, 1);
 	errno = EDOM;
@@ -138,7 +138,7 @@ static void errno_is_left_alone(void)
 		objects[0] = cache_alloc(NR_SHEAVES);
 		fake.now_ms++;
 	}
-	assert_true(fake_failed(FAKE_PURGE));
+	assert_true(fake_failed(FAKE_GIVE_BACK));
 }
 
 /* Without memory: NULL and ENOMEM, and what is cached still serves. */

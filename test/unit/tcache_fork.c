@@ -460,9 +460,9 @@ static void a_fork_while_a_sheaf_is_flushed(void)
 	while (i)
 		cache_free(p[--i]);
 	assert_true(sheaf_used(this_tcache, CLASS_1024) > 0);
-	unit_at_purge(fork_at_flush);
+	unit_at_give_back(fork_at_flush);
 	tcache_flush(this_tcache);
-	assert_null(fake_on_purge);
+	assert_null(fake_on_give_back);
 }
 
 static void *free_strangers(void *arg)
@@ -470,10 +470,10 @@ static void *free_strangers(void *arg)
 	unsigned i;
 
 	cache_free(cache_alloc(0));
-	unit_at_purge(fork_at_flush);
+	unit_at_give_back(fork_at_flush);
 	for (i = 0; i < 64; i++)
 		cache_free(from_parent[i]);
-	assert_null(fake_on_purge);
+	assert_null(fake_on_give_back);
 	tcache_exit(tcache_get());
 	return arg;
 }
@@ -514,9 +514,9 @@ static void a_spare_cache_in_the_child(void)
 	use_cache();
 	assert_int_equal(pthread_create(&thread, NULL, one_thread, NULL), 0);
 	pthread_join(thread, NULL);
-	unit_at_purge(fork_at_purge);
+	unit_at_give_back(fork_at_purge);
 	assert_true(tcache_give_spare(GIVE_ALL, UINT64_MAX) > 0);
-	assert_null(fake_on_purge);
+	assert_null(fake_on_give_back);
 }
 
 /* A grandchild: one thread of the child emptied an orphan when another one forked. */

@@ -140,7 +140,7 @@ static void none_where_small_ones_are_slow_in_a_large_heap(void)
 	fake.small_touch_ns = 13000;
 	grow_to(1100 * MIB);
 	assert_int_equal(nr_huge(), 0);
-	assert_int_equal(fake_calls(FAKE_PURGE), 0);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
 	fake.small_touch_ns = 500;
 	grow_to(1200 * MIB);
 	assert_true(nr_huge() > 0);

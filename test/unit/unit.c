@@ -124,31 +124,31 @@ void unit_in_child(void (*f)(void))
 	assert_int_equal(wait_for(pid), 0);
 }
 
-static void (*at_purge)(void), (*in_child_at_purge)(void);
+static void (*at_give_back)(void), (*in_child_at_give_back)(void);
 
-static void run_at_purge(void *addr, size_t len)
+static void run_at_give_back(void *addr, size_t len)
 {
 	(void)addr;
 	(void)len;
-	fake_on_purge = NULL;
-	at_purge();
+	fake_on_give_back = NULL;
+	at_give_back();
 }
 
-void unit_at_purge(void (*f)(void))
+void unit_at_give_back(void (*f)(void))
 {
-	at_purge = f;
-	fake_on_purge = run_at_purge;
+	at_give_back = f;
+	fake_on_give_back = run_at_give_back;
 }
 
 static void fork_now(void)
 {
-	unit_in_child(in_child_at_purge);
+	unit_in_child(in_child_at_give_back);
 }
 
-void unit_fork_at_purge(void (*f)(void))
+void unit_fork_at_give_back(void (*f)(void))
 {
-	in_child_at_purge = f;
-	unit_at_purge(fork_now);
+	in_child_at_give_back = f;
+	unit_at_give_back(fork_now);
 }
 
 /* The exit status of a child that calls f(arg) and may abort. */

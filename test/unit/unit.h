@@ -70,8 +70,8 @@ void unit_said(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void unit_in_child(void (*f)(void));
 
 /* Calls f() once, the next time that pages are given back: in the midst of it. */
-void unit_at_purge(void (*f)(void));
+void unit_at_give_back(void (*f)(void));
 /* The same in a child forked there. */
-void unit_fork_at_purge(void (*f)(void));
+void unit_fork_at_give_back(void (*f)(void));
 
 #endif

@@ -180,13 +180,13 @@ static void cached_pages_need_no_system(void)
 	pages_start();
 	pfn = alloc_pages(BM_GFP_KERNEL, 2);
 	free_pages(pfn);
-	calls = fake_calls(FAKE_MAP) + fake_calls(FAKE_PURGE);
+	calls = fake_calls(FAKE_MAP) + fake_calls(FAKE_GIVE_BACK);
 	for (i = 0; i < 1000; i++) {
 		pfn = alloc_pages(BM_GFP_ATOMIC, 2);
 		assert_int_not_equal(pfn, 0);
 		free_pages(pfn);
 	}
-	assert_int_equal(fake_calls(FAKE_MAP) + fake_calls(FAKE_PURGE), calls);
+	assert_int_equal(fake_calls(FAKE_MAP) + fake_calls(FAKE_GIVE_BACK), calls);
 }
 
 /* Nor does a block that grows where it is take of the reserve: that is for who is urgent. */
