@@ -70,11 +70,17 @@ static const uint64_t *find_data(const void *page)
 	return word < end ? word : NULL;
 }
 
+/* It is refused where pages are locked: whoever pays for that asked for something else. */
+static bool advise(void *addr, size_t len, int advice)
+{
+	return KEEPING_ERRNO(syscall(SYS_madvise, addr, len, advice)) == 0;
+}
+
 static bool give_back_and_look(void *addr, size_t len, size_t alignment)
 {
 	const uint64_t *data = find_data(addr);
 
-	if (syscall(SYS_madvise, addr, len, MADV_DONTNEED) != 0)
+	if (!advise(addr, len, MADV_DONTNEED))
 		return false;
 	if (data && *(const volatile uint64_t *)data)
 		__atomic_store_n(&leaves_data, true, __ATOMIC_RELAXED);
@@ -89,7 +95,7 @@ bool os_give_back(void *addr, size_t len)
 
 	if (alignment < __atomic_load_n(&least_cleared, __ATOMIC_RELAXED) && os_give_back_clears())
 		return give_back_and_look(addr, len, alignment);
-	return syscall(SYS_madvise, addr, len, MADV_DONTNEED) == 0;
+	return advise(addr, len, MADV_DONTNEED);
 }
 
 bool os_give_back_clears(void)
@@ -99,7 +105,7 @@ bool os_give_back_clears(void)
 
 bool os_give_back_lazily(void *addr, size_t len)
 {
-	return syscall(SYS_madvise, addr, len, MADV_FREE) == 0;
+	return advise(addr, len, MADV_FREE);
 }
 
 /* This advice changes nothing, and finds holes. */

@@ -78,7 +78,8 @@ bool os_unmap(void *addr, size_t len);
 
 /*
  * Gives the pages of [addr, addr + len) back to the system; they read as zero
- * afterwards. addr and len are multiples of os_page_size().
+ * afterwards. addr and len are multiples of os_page_size(). False where it refuses, as it does
+ * what is locked. errno stays.
  */
 bool os_give_back(void *addr, size_t len);
 

@@ -365,7 +365,7 @@ bool os_membarrier(void)
 
 void os_yield(void)
 {
-	syscall(SYS_sched_yield);
+	KEEPING_ERRNO(syscall(SYS_sched_yield));
 }
 
 bool os_secure(void)

@@ -11,8 +11,6 @@
  * State: `drop`, all relaxed atomics; an update that is lost does no harm. drop.busy is acquired
  * and released by who gives back.
  */
-#include <errno.h>
-
 #include "base/options.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
@@ -151,7 +149,6 @@ static void give_excess(u64 excess)
 static out_of_line void give_dropped(u64 pages)
 {
 	u64 most = __atomic_load_n(&drop.most, __ATOMIC_RELAXED), excess;
-	int saved = errno;
 
 	/* One does so of several that drop at once. */
 	if (__atomic_exchange_n(&drop.busy, 1, __ATOMIC_ACQUIRE))
@@ -160,7 +157,6 @@ static out_of_line void give_dropped(u64 pages)
 	if (excess)
 		give_excess(excess);
 	__atomic_store_n(&drop.busy, 0, __ATOMIC_RELEASE);
-	errno = saved; /* the system refuses to take what is locked */
 }
 
 void drop_pages_came(u64 nr)

@@ -292,13 +292,10 @@ bool limit_allows_slow(u64 need, bm_gfp_t gfp)
 {
 	u64 want = pages_nr_backed() + need, most = mark_for(gfp);
 	bool allowed = want <= most;
-	int saved = errno;
 
 	if (allowed)
 		give_for_allowed(want, need, gfp);
 	else if (gfp_may_reclaim(gfp) && need <= most)
 		allowed = reclaim_below(need, most, want - most);
-	/* The system refuses to take what is locked. */
-	errno = saved;
 	return allowed;
 }

@@ -234,7 +234,6 @@ static out_of_line void give_in_exchange(u64 pfn, const struct alloc_context *ac
 {
 	static u64 largest; /* relaxed atomic */
 	u64 before = __atomic_load_n(&largest, __ATOMIC_RELAXED), clean;
-	int saved = errno;
 
 	/* What has grown, and was moved, is no copy. */
 	if (ac->gfp & GFP_ROOMY || !gfp_may_reclaim(ac->gfp) ||
@@ -246,7 +245,6 @@ static out_of_line void give_in_exchange(u64 pfn, const struct alloc_context *ac
 	if (ac->nr > before)
 		__atomic_store_n(&largest, ac->nr, __ATOMIC_RELAXED);
 	reclaim_for_growth(clean);
-	errno = saved; /* the system refuses to take what is locked */
 }
 
 /* How long who must not fail waits for others to free, growing. */

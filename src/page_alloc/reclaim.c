@@ -18,8 +18,6 @@
  *
  * State: `decay` is used by the one thread that holds decay.busy.
  */
-#include <errno.h>
-
 #include "base/options.h"
 #include "buddy/pcp.h"
 #include "os/os.h"
@@ -319,17 +317,14 @@ u64 reclaim_step_ms(void)
 void reclaim_age_now(bool in_background)
 {
 	u64 now = os_now_ms();
-	int saved;
 
 	if (likely(now < __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED)))
 		return;
 	if (__atomic_exchange_n(&decay.busy, 1, __ATOMIC_ACQUIRE))
 		return;
-	saved = errno;
 	/* Another may have made the step since we looked at the clock. */
 	if (now >= __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED))
 		decay_look(now, in_background);
-	errno = saved; /* the system refuses to take what is locked */
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
@@ -351,7 +346,6 @@ u64 reclaim_may_go(u64 nr)
 static void age_at_once(void)
 {
 	u64 now = os_now_ms(), may_go = reclaim_may_go(UINT64_MAX);
-	int saved = errno;
 
 	if (now >= __atomic_load_n(&decay.look_due_ms, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&decay.look_due_ms, now + RETRY_MS, __ATOMIC_RELAXED);
@@ -359,7 +353,6 @@ static void age_at_once(void)
 	}
 	if (may_go)
 		zones_purge(may_go, 1, GIVE_AGED);
-	errno = saved;
 }
 
 void reclaim_age(void)

@@ -229,10 +229,8 @@ bool os_give_back(void *addr, size_t len)
 	checked_range("os_give_back", addr, len);
 	if (!fake_is_mapped(addr, len))
 		fake_misuse("os_give_back(%p, %#zx): not mapped", addr, len);
-	if (fake_enter(FAKE_GIVE_BACK)) {
-		errno = EINVAL;
+	if (fake_enter(FAKE_GIVE_BACK))
 		return false;
-	}
 	if (fake_on_give_back)
 		fake_on_give_back(addr, len);
 	__atomic_fetch_add(&given_bytes, len, __ATOMIC_RELAXED);
@@ -252,10 +250,8 @@ bool os_give_back_lazily(void *addr, size_t len)
 
 	if (!fake_is_mapped(addr, len))
 		fake_misuse("os_give_back_lazily(%p, %#zx): not mapped", addr, len);
-	if (fake_enter(FAKE_GIVE_BACK_LAZILY)) {
-		errno = EINVAL;
+	if (fake_enter(FAKE_GIVE_BACK_LAZILY))
 		return false;
-	}
 	if (fake_on_give_back)
 		fake_on_give_back(addr, len);
 	for (at = r.start; fake.map_for_real && at < r.end; at += fake.page_size)

@@ -106,7 +106,7 @@ uint64_t fake_calls(enum fake_call call);
 
 /*
  * From now on let the n-th call (1 is the next one) and the `times - 1` calls
- * after it fail: with ENOMEM, or EINVAL for os_give_back, os_give_back_lazily and os_move_pages.
+ * after it fail: with ENOMEM, or EINVAL for os_move_pages; os_give_back leaves errno alone.
  */
 void fake_fail(enum fake_call call, uint64_t n, uint64_t times);
 #define FAKE_ALWAYS UINT64_MAX

@@ -5,6 +5,7 @@
  * the background thread, and in a child.
  */
 #define _GNU_SOURCE
+#include <buddymalloc/malloc.h>
 #include <buddymalloc/reclaim.h>
 
 #include <errno.h>
@@ -25,6 +26,7 @@
 
 /* It comes with the library, which is preloaded. */
 #pragma weak bm_reclaim
+#pragma weak bm_stat_get
 
 #define NR_BLOCKS 64
 
@@ -340,6 +342,31 @@ static void trim_of_locked_pages(void)
 	CHECK(before - status_kib("RssAnon") > 100 * 1024);
 }
 
+/* What the system refuses to take is no failure of the call that pays for ageing. */
+static void ageing_of_locked_pages(void)
+{
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	uint64_t before, after;
+
+	setrlimit(RLIMIT_MEMLOCK, &all);
+	peak();
+	if (mlockall(MCL_CURRENT) != 0)
+		trap_skip("mlockall is not allowed here");
+	CHECK(bm_stat_get("purge_calls", &before) == 0);
+	for (int i = 0; i < 200; i++) {
+		void *p;
+
+		errno = 77;
+		p = hide(malloc(hide_size(2 * MIB)));
+		CHECK(p && errno == 77);
+		free(p);
+		free(hide(malloc(hide_size(100000))));
+		CHECK(errno == 77);
+		usleep(1000);
+	}
+	CHECK(bm_stat_get("purge_calls", &after) == 0 && after > before);
+}
+
 static void reclaim_an_amount(void)
 {
 	long before, fell;
@@ -482,6 +509,7 @@ static const struct trap_case cases[] = {
 	  .conf = "free:lazy,decay_ms:0" },
 	{ .name = "trim_is_true", .run = trim_is_true },
 	{ .name = "trim_of_locked_pages", .run = trim_of_locked_pages, .conf = "decay_ms:-1" },
+	{ .name = "ageing_of_locked_pages", .run = ageing_of_locked_pages, .conf = "decay_ms:50" },
 	{ .name = "reclaim_an_amount_of_holes", .run = reclaim_an_amount_of_holes, .conf = "decay_ms:-1" },
 	{ .name = "reclaim_an_amount", .run = reclaim_an_amount, .conf = "decay_ms:-1" },
 	{ .name = "reclaim_in_threads", .run = reclaim_in_threads },

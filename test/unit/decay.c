@@ -1,8 +1,6 @@
 /* Ageing: how free dirty memory melts away with time, on a clock the test moves. */
 #include "pages.h"
 
-#include <errno.h>
-
 #include "base/options.h"
 #include "base/stats.h"
 #include "page_alloc/poison.h"
@@ -437,24 +435,6 @@ static void refused_purges_are_made_up_for(void)
 	pages_check(0);
 }
 
-/* Whoever pays for ageing asked for something else, which succeeds. */
-static void refusals_keep_errno(void)
-{
-	static const int ages[] = { DECAY_MS, 0 };
-	unsigned i;
-
-	pages_start();
-	for (i = 0; i < ARRAY_SIZE(ages); i++) {
-		options.decay_ms = ages[i];
-		fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
-		errno = EDOM;
-		free_nr(5000);
-		pass_ms(3 * DECAY_MS);
-		assert_true(fake_failed(FAKE_GIVE_BACK));
-		assert_int_equal(errno, EDOM);
-	}
-}
-
 static void larger_pages_of_the_system(void)
 {
 	fake.page_size = 65536;
@@ -510,5 +490,4 @@ UNIT_MAIN(CASE(peak_melts_evenly), CASE(poison_begins_later), CASE(a_child_ages)
 	  CASE(negative_decay_never_purges), CASE(short_times), CASE(small_blocks_age),
 	  CASE(shrinkers_are_asked_for_idle_memory), CASE(a_long_pause_asks_for_all),
 	  CASE(floor_stays_dirty), CASE(refused_at_once), CASE(what_is_stuck_does_not_press),
-	  CASE(refused_purges_are_made_up_for), CASE(refusals_keep_errno),
-	  CASE(larger_pages_of_the_system))
+	  CASE(refused_purges_are_made_up_for), CASE(larger_pages_of_the_system))

@@ -126,19 +126,6 @@ static void errno_is_left_alone(void)
 		give(take(class, 300));
 	cache_free(objects);
 	assert_int_equal(errno, EDOM);
-	/* Locked pages are not taken, which ageing finds out while large objects are freed. */
-	give(take(NR_CLASSES - 1, 8));
-	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
-	options.decay_ms = 100;
-	take(NR_SHEAVES, 1);
-	errno = EDOM;
-	for (class = 0; class < 4000; class++) {
-		cache_free(objects[0]);
-		assert_int_equal(errno, EDOM);
-		objects[0] = cache_alloc(NR_SHEAVES);
-		fake.now_ms++;
-	}
-	assert_true(fake_failed(FAKE_GIVE_BACK));
 }
 
 /* Without memory: NULL and ENOMEM, and what is cached still serves. */
