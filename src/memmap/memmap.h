@@ -293,6 +293,26 @@ static inline u64 system_page_pages(void)
 	return os_page_size() >> PAGE_SHIFT;
 }
 
+/* The whole pages of the system within some bytes; `to` is not above `from` if there are none. */
+struct whole_pages {
+	char *from, *to;
+};
+
+static inline struct whole_pages whole_pages_in(void *start, void *end)
+{
+	uintptr_t unit = os_page_size();
+
+	return (struct whole_pages){ (char *)round_up((uintptr_t)start, unit),
+				     (char *)round_down((uintptr_t)end, unit) };
+}
+
+/* Gives them back; false if there are none, or the system refuses. */
+static inline bool give_back_whole(struct whole_pages pages)
+{
+	return pages.from < pages.to &&
+	       os_give_back(pages.from, (size_t)(pages.to - pages.from));
+}
+
 /* Whether the pageblock is that zone's. Another zone's thread may map it meanwhile. */
 static inline bool block_is_of(const struct pageblock *block, u8 zone)
 {

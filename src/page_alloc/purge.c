@@ -9,7 +9,6 @@
 #include "base/options.h"
 #include "base/stats.h"
 #include "buddy/lru.h"
-#include "os/os.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/poison.h"
 #include "page_alloc/scope.h"
@@ -118,12 +117,9 @@ static unsigned find_dirty_ranges(const struct zone *zone, u64 pfn, u64 least, u
  */
 static void purge_mem_map(const struct dirty_range *range)
 {
-	uintptr_t start = (uintptr_t)pfn_to_page(range->pfn);
-	uintptr_t from = round_up(start, os_page_size());
-	uintptr_t to = round_down(start + range->nr * sizeof(struct page), os_page_size());
+	struct page *start = pfn_to_page(range->pfn);
 
-	if (from < to)
-		os_give_back((void *)from, to - from);
+	give_back_whole(whole_pages_in(start, start + range->nr));
 }
 
 static void purge_begin_locked(struct zone *zone, struct purge *p)

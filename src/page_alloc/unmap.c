@@ -55,15 +55,14 @@ static bool isolate_free_blocks(struct zone *zone, struct isolated *out)
 static void clear_mem_map(u64 pfn, u64 nr)
 {
 	char *start = (char *)pfn_to_page(pfn), *end = (char *)pfn_to_page(pfn + nr);
-	char *from = (char *)round_up((uintptr_t)start, os_page_size());
-	char *to = (char *)round_down((uintptr_t)end, os_page_size());
+	struct whole_pages whole = whole_pages_in(start, end);
 
-	if (from >= to || !os_give_back(from, (size_t)(to - from)) || !os_give_back_clears()) {
+	if (!give_back_whole(whole) || !os_give_back_clears()) {
 		memset(start, 0, (size_t)(end - start));
 		return;
 	}
-	memset(start, 0, (size_t)(from - start));
-	memset(to, 0, (size_t)(end - to));
+	memset(start, 0, (size_t)(whole.from - start));
+	memset(whole.to, 0, (size_t)(end - whole.to));
 }
 
 static bool unmap_isolated(const struct isolated *run)

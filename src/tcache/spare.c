@@ -5,7 +5,6 @@
  * back to the system when it was not wanted for a while, or somebody is in need: otherwise
  * a program would keep that for each of the most threads that it ever had at once.
  */
-#include "os/os.h"
 #include "page_alloc/page_alloc.h"
 #include "tcache/internal.h"
 
@@ -107,16 +106,10 @@ static u64 nr_to_give(enum give how)
 /* Gives back the whole pages of the system that hold nothing but sheaves; how many were in use. */
 static u64 give_sheaves(struct tcache *tc)
 {
-	uintptr_t unit = os_page_size();
-	uintptr_t from = round_up((uintptr_t)tc->slots, unit);
-	uintptr_t to = round_down((uintptr_t)tc + tcache_bytes(), unit);
+	struct whole_pages whole = whole_pages_in(tc->slots, (char *)tc + tcache_bytes());
 
-	if (from >= to)
-		return 0;
-	stat_add_shared(purge_calls, 1);
-	if (!os_give_back((void *)from, to - from))
-		return 0;
-	return sheaves_touched(tc);
+	stat_add_shared(purge_calls, whole.from < whole.to);
+	return give_back_whole(whole) ? sheaves_touched(tc) : 0;
 }
 
 u64 tcache_give_spare(enum give how, u64 most)
