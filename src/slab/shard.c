@@ -143,12 +143,12 @@ static unsigned change_users(struct shard *shard, int change)
 	return users;
 }
 
-void shard_enter(struct shard *shard)
+void shard_add_user(struct shard *shard)
 {
 	change_users(shard, 1);
 }
 
-void shard_leave(struct shard *shard)
+void shard_remove_user(struct shard *shard)
 {
 	change_users(shard, -1);
 }

@@ -112,8 +112,8 @@ void shard_end_life(struct shard *shard);
 /* It has no slab any more; its tags will be used again. */
 void shard_retire_private(struct shard *shard);
 /* A thread allocates from the private shard now, or no longer; how many do. */
-void shard_enter(struct shard *shard);
-void shard_leave(struct shard *shard);
+void shard_add_user(struct shard *shard);
+void shard_remove_user(struct shard *shard);
 unsigned shard_users(struct shard *shard);
 
 static inline bool shard_is_private(const struct shard *shard)

@@ -207,9 +207,9 @@ bool tcache_rebind(struct shard *shard)
 	/* Under the lock, so that a child of fork finds tc->shard and its users agreeing. */
 	lock(&threads_lock, LOCK_THREADS);
 	if (tc->shard != tc->home)
-		shard_leave(tc->shard);
+		shard_remove_user(tc->shard);
 	if (shard != tc->home)
-		shard_enter(shard);
+		shard_add_user(shard);
 	tc->shard = shard;
 	tc->tag_base = shard->tag_base;
 	unlock(&threads_lock, LOCK_THREADS);
@@ -221,7 +221,7 @@ bool tcache_rebind(struct shard *shard)
 void tcache_retire_locked(struct tcache *tc)
 {
 	if (tc->shard != tc->home)
-		shard_leave(tc->shard);
+		shard_remove_user(tc->shard);
 	shard_unbind(tc->home);
 	spare_put_locked(tc);
 }
