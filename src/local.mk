@@ -2,7 +2,7 @@
 
 # Ranks 0 to 6: no exported name, linked by the unit tests too.
 OS_SOURCES = src/os/os.h src/os/keep_errno.h src/os/read_file.h src/os/os_linux.c \
-	src/os/mapping.c src/os/cgroup.c src/os/pressure.c
+	src/os/mapping.c src/os/cgroup.c src/os/nodes.c src/os/pressure.c
 CORE_SOURCES = \
 	src/base/figures.def src/base/lock.c src/base/lock.h src/base/options.c \
 	src/base/options.def src/base/options.h src/base/report.c src/base/report.h \
