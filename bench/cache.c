@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "number.h"
 #include "rng.h"
 
 #define THREADS 8
@@ -105,11 +106,11 @@ static void *serve(void *arg)
 
 int main(int argc, char **argv)
 {
-	long mib = argc == 2 ? atol(argv[1]) : 0;
 	pthread_t threads[THREADS];
 	uintptr_t i;
+	long mib;
 
-	if (mib < 1 || mib > 1 << 20) {
+	if (argc != 2 || !parse_number(argv[1], 1, 1 << 20, &mib)) {
 		fputs("usage: cache MIB, from 1 to 1048576\n", stderr);
 		return 2;
 	}

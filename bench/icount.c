@@ -8,9 +8,12 @@
  * difference between two numbers of rounds leaves out the first, slow calls;
  * taking off what --empty counts leaves the calls without the loops.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "number.h"
 
 /* Few enough to stay in any thread cache (glibc keeps 7 of a size): what is
  * counted is the common path. */
@@ -44,6 +47,7 @@ int main(int argc, char **argv)
 	void *(*alloc)(size_t) = malloc;
 	void (*release)(void *) = free;
 	void *slot[BATCH];
+	long size, rounds;
 
 	if (argc == 4 && !strcmp(argv[1], "--empty")) {
 		void (*volatile empty)(void) = nothing;
@@ -51,14 +55,13 @@ int main(int argc, char **argv)
 		release = (void (*)(void *))empty;
 		argv++, argc--;
 	}
-	if (argc != 3) {
+	if (argc != 3 || !parse_number(argv[1], 0, LONG_MAX, &size) ||
+	    !parse_number(argv[2], 0, LONG_MAX, &rounds)) {
 		fputs("usage: icount [--empty] BYTES ROUNDS\n", stderr);
 		return 2;
 	}
-	size_t size = strtoul(argv[1], NULL, 10);
-	long rounds = strtol(argv[2], NULL, 10);
 	for (long i = 0; i < rounds; i++) {
-		collect_malloc(alloc, size, slot);
+		collect_malloc(alloc, (size_t)size, slot);
 		collect_free(release, slot);
 	}
 	return 0;

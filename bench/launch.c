@@ -21,6 +21,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,6 +31,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "number.h"
 
 static volatile pid_t child;
 
@@ -145,6 +148,15 @@ static _Noreturn void usage(void)
 	exit(2);
 }
 
+static long number_or_usage(const char *text)
+{
+	long number;
+
+	if (!parse_number(text, 1, LONG_MAX, &number))
+		usage();
+	return number;
+}
+
 static void read_arguments(int argc, char **argv, struct task *task)
 {
 	int c;
@@ -152,16 +164,16 @@ static void read_arguments(int argc, char **argv, struct task *task)
 	while ((c = getopt(argc, argv, "+p:n:i:o:e:g:m:")) != -1) {
 		switch (c) {
 		case 'p': task->preload = optarg; break;
-		case 'n': task->times = atol(optarg); break;
+		case 'n': task->times = number_or_usage(optarg); break;
 		case 'i': task->in = optarg; break;
 		case 'o': task->out = optarg; break;
 		case 'e': task->err = optarg; break;
 		case 'g': task->group = optarg; break;
-		case 'm': task->most = atol(optarg) / sysconf(_SC_PAGESIZE); break;
+		case 'm': task->most = number_or_usage(optarg) / sysconf(_SC_PAGESIZE); break;
 		default: exit(2);
 		}
 	}
-	if (optind == argc || task->times < 1)
+	if (optind == argc)
 		usage();
 	task->argv = argv + optind;
 }

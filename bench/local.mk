@@ -44,10 +44,10 @@ bench_workloads_CPPFLAGS = $(AM_CPPFLAGS) $(BENCHMARK_CFLAGS)
 bench_workloads_LDADD = $(BENCHMARK_LIBS) -lm
 bench_workloads_LDFLAGS = -pthread
 
-bench_cache_SOURCES = bench/cache.c bench/rng.h
+bench_cache_SOURCES = bench/cache.c bench/number.h bench/rng.h
 bench_cache_LDFLAGS = -pthread
-bench_launch_SOURCES = bench/launch.c
-bench_icount_SOURCES = bench/icount.c
+bench_launch_SOURCES = bench/launch.c bench/number.h
+bench_icount_SOURCES = bench/icount.c bench/number.h
 bench_pages_SOURCES = bench/pages.c
 bench_stl_SOURCES = bench/stl.cc
 bench_stl_LDFLAGS = -pthread

@@ -56,6 +56,15 @@ bench/launch -m 100000 bench/cache 64 >"$out/launch"
 grep -q ' 137$' "$out/launch"
 
 # Bad input is one line and exit status 2.
+for bad in 'cache 1x' 'cache 0' 'launch -m 1k true' 'launch -n 0 true' 'icount 16 many'; do
+	status=0
+	bench/$bad >"$out/bad" 2>&1 || status=$?
+	test $status = 2 && test "$(wc -l <"$out/bad")" = 1 || {
+		echo "$bad: exit status $status"
+		cat "$out/bad"
+		exit 1
+	}
+done
 for bad in '--rounds 0' '--rows (' '--lib x' '--scale nan' '--nonsense'; do
 	status=0
 	"$srcdir/bench/compare" --build . $bad 2>"$out/bad" >&2 || status=$?
