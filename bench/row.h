@@ -61,6 +61,11 @@ void *bench_malloc(size_t size);
 void *bench_realloc(void *p, size_t size);
 _Noreturn void bench_die(const char *what);
 
+/* rows_small.c: `count` objects of `size` bytes are allocated, then freed in the same order. */
+void *batch_setup(const struct row *row);
+void batch_fifo_pass(void *ctx);
+void batch_teardown(void *ctx);
+
 pthread_t bench_thread(void *(*fn)(void *), void *arg);
 
 /* Run fn(args[i]) in n threads at once and wait for all of them. */

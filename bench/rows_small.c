@@ -50,7 +50,7 @@ static size_t batch_bytes(uint32_t count)
 	return sizeof(struct batch) + count * sizeof(void *);
 }
 
-static void *batch_setup(const struct row *row)
+void *batch_setup(const struct row *row)
 {
 	struct batch *b = bench_map(batch_bytes(row->count));
 	b->size = row->size;
@@ -67,7 +67,7 @@ static void batch_fill(struct batch *b)
 	}
 }
 
-static void batch_fifo_pass(void *ctx)
+void batch_fifo_pass(void *ctx)
 {
 	struct batch *b = ctx;
 
@@ -97,7 +97,7 @@ static void batch_shuffled_pass(void *ctx)
 	}
 }
 
-static void batch_teardown(void *ctx)
+void batch_teardown(void *ctx)
 {
 	bench_unmap(ctx, batch_bytes(((struct batch *)ctx)->count));
 }

@@ -20,41 +20,6 @@ static void pair_pass(void *ctx)
 	}
 }
 
-/* Both batches keep their pointers in an array of the given length. */
-static void batch_pass(void **slots, int n)
-{
-	for (int i = 0; i < n; i++) {
-		slots[i] = malloc(48);
-		touch(slots[i]);
-	}
-	for (int i = 0; i < n; i++)
-		free(slots[i]);
-}
-
-#define BATCH_SMALL 100
-#define BATCH_LARGE 100000
-
-static void *batch_setup(const struct row *row)
-{
-	(void)row;
-	return bench_map(BATCH_LARGE * sizeof(void *));
-}
-
-static void batch_small_pass(void *ctx)
-{
-	batch_pass(ctx, BATCH_SMALL);
-}
-
-static void batch_large_pass(void *ctx)
-{
-	batch_pass(ctx, BATCH_LARGE);
-}
-
-static void batch_teardown(void *ctx)
-{
-	bench_unmap(ctx, BATCH_LARGE * sizeof(void *));
-}
-
 /* Random churn: every operation frees a random slot and fills it again. */
 struct churn {
 	struct rng rng;
@@ -172,12 +137,12 @@ const struct row rows_table[] = {
 	{ .name = "table/pair-64", .about = "malloc(64), free, repeated",
 	  .passes = 20000, .ops = PAIRS, .pass = pair_pass },
 	{ .name = "table/batch-100", .about = "100 x malloc(48), then 100 x free",
-	  .passes = 250000, .ops = BATCH_SMALL, .setup = batch_setup,
-	  .pass = batch_small_pass, .teardown = batch_teardown },
+	  .passes = 250000, .ops = 100, .count = 100, .size = 48, .setup = batch_setup,
+	  .pass = batch_fifo_pass, .teardown = batch_teardown },
 	{ .name = "table/fifo-100k",
 	  .about = "100 000 x malloc(48), then all freed in order",
-	  .passes = 200, .ops = BATCH_LARGE, .setup = batch_setup,
-	  .pass = batch_large_pass, .teardown = batch_teardown },
+	  .passes = 200, .ops = 100000, .count = 100000, .size = 48, .setup = batch_setup,
+	  .pass = batch_fifo_pass, .teardown = batch_teardown },
 	{ .name = "table/churn-2k",
 	  .about = "random churn, 2 000 slots, 16-255 B",
 	  .passes = 2000, .ops = CHURN_OPS, .count = 2000, .setup = churn_setup,
