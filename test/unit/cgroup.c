@@ -4,40 +4,15 @@
  */
 #include "unit.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "files.h"
 #include "os/os.h"
 
-static char root[] = "/tmp/buddymalloc-cgroup-XXXXXX";
 static const char *unreadable; /* a file whose reading is refused */
 
-static const char *real_path(const char *path)
+static int refusal(const char *path, int flags)
 {
-	static char real[2048];
-
-	snprintf(real, sizeof(real), "%s%s", root, path);
-	return real;
-}
-
-static int test_open(const char *path, int flags)
-{
-	if (unreadable && !strcmp(path, unreadable)) {
-		errno = EACCES;
-		return -1;
-	}
-	return open(real_path(path), flags);
-}
-
-static int test_access(const char *path, int mode)
-{
-	return access(real_path(path), mode);
+	(void)flags;
+	return unreadable && !strcmp(path, unreadable) ? EACCES : 0;
 }
 
 #define os_container_limit container_limit
@@ -48,38 +23,6 @@ void cgroup_limit(struct os_group_limit *out);
 bool group_file(const char *name, char path[OS_PATH_MOST]);
 #include "os/cgroup.c" /* under other names than the fake's */
 #undef syscall
-
-static void write_to(const char *path, const char *text)
-{
-	char *real = strdup(real_path(path)), *slash;
-	FILE *f;
-
-	for (slash = strchr(real + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(real, 0755);
-		*slash = '/';
-	}
-	f = fopen(real, "w");
-	assert_non_null(f);
-	fputs(text, f);
-	fclose(f);
-	free(real);
-}
-
-static void clean_up(void)
-{
-	char command[100];
-
-	snprintf(command, sizeof(command), "rm -rf %s", root);
-	if (system(command) != 0)
-		fprintf(stderr, "%s is left behind\n", root);
-}
-
-static void start(void)
-{
-	assert_non_null(mkdtemp(root));
-	unreadable = NULL;
-}
 
 static void expect(void (*ask)(struct os_group_limit *), uint64_t bytes, int error,
 		   const char *file)
