@@ -1,6 +1,6 @@
 /* rank 4: what combinations of flags mean something. */
 #include "base/report.h"
-#include "page_alloc/internal.h"
+#include "page_alloc/page_alloc.h"
 
 #define GFP_KNOWN                                                                               \
 	(BM_GFP_DMA | BM_GFP_HIGHMEM | BM_GFP_DMA32 | BM_GFP_MOVABLE | BM_GFP_RECLAIMABLE |     \

@@ -12,7 +12,6 @@
 #include <buddymalloc/reclaim.h>
 
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -5,7 +5,6 @@
  * linked in. Only root can make the helper set-uid to somebody else.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>

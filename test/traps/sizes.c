@@ -2,9 +2,7 @@
  * sizes.c - alignment, the usable slack, growth in small steps, very many objects
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -3,7 +3,6 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <errno.h>
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>

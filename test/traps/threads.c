@@ -3,17 +3,13 @@
  * small stacks, changing sets of CPUs
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -4,7 +4,6 @@
  */
 #include "slabs.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "page_alloc/internal.h"

@@ -6,7 +6,6 @@
 
 #include "base/options.h"
 #include "base/stats.h"
-#include "os/os.h"
 
 #define BLOCK 256 /* pages */
 #define LIMIT (64 << 20)

@@ -1,7 +1,6 @@
 /* BUDDYMALLOC_CONF: every option, every kind of bad value, the exact complaints. */
 #include "unit.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/stats.h"
 #include "buddy/pcp.h"
 #include "os/os.h"
 

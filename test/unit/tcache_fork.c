@@ -5,7 +5,6 @@
 #include "tcaches.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -2,7 +2,6 @@
 #include "tcaches.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/options.h"

@@ -1,7 +1,6 @@
 /* Huge pages: which pageblocks get them, and how ageing treats those that are in use. */
 #include "pages.h"
 
-#include "base/stats.h"
 #include "page_alloc/internal.h"
 #include "page_alloc/poison.h"
 
