@@ -23,7 +23,6 @@ static void nodes_and_zonelists(void)
 	for (i = 0; i < 4; i++) {
 		assert_int_equal(nodes[0]->zonelist[i]->node, order0[i]);
 		assert_int_equal(nodes[0]->zonelist[i]->type, ZONE_NORMAL);
-		/* 3 is as far as 1 from 2: onward comes first, and there is no 3 and no 4. */
 		assert_int_equal(nodes[2]->zonelist[i]->node, order2[i]);
 	}
 	assert_int_equal(nodes[5]->zonelist[4]->type, ZONE_DMA32);
@@ -32,6 +31,20 @@ static void nodes_and_zonelists(void)
 	assert_true(node_exists(5));
 	assert_false(node_exists(3));
 	assert_false(node_exists(64));
+}
+
+/* Of two that are as far the one onward comes first, lest all nodes fall back to the same. */
+static void nodes_that_are_as_far(void)
+{
+	static const unsigned order[4][4] = {
+		{ 0, 1, 2, 3 }, { 1, 2, 0, 3 }, { 2, 3, 1, 0 }, { 3, 2, 1, 0 },
+	};
+	unsigned nid, i;
+
+	start_nodes(0xf);
+	for (nid = 0; nid < 4; nid++)
+		for (i = 0; i < 4; i++)
+			assert_int_equal(nodes[nid]->zonelist[i]->node, order[nid][i]);
 }
 
 static void memory_is_local_and_bound(void)
@@ -103,5 +116,5 @@ static void one_node_costs_nothing(void)
 	assert_int_equal(nr_nodes, 1);
 }
 
-UNIT_MAIN(CASE(nodes_and_zonelists), CASE(memory_is_local_and_bound), CASE(nodemask_and_thisnode),
-	  CASE(node_options), CASE(one_node_costs_nothing))
+UNIT_MAIN(CASE(nodes_and_zonelists), CASE(nodes_that_are_as_far), CASE(memory_is_local_and_bound),
+	  CASE(nodemask_and_thisnode), CASE(node_options), CASE(one_node_costs_nothing))
