@@ -20,7 +20,7 @@ EXTRA_DIST += test/README.md
 
 check_LIBRARIES += test/lib/libtest.a
 test_lib_libtest_a_SOURCES = \
-	test/lib/helpers.c test/lib/helpers.h \
+	test/lib/helpers.c test/lib/helpers.h test/lib/interface.h \
 	test/lib/load.c test/lib/load.h \
 	test/lib/trap.c test/lib/trap.h
 test_lib_libtest_a_CFLAGS = $(TEST_CFLAGS)

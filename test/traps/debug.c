@@ -1,8 +1,4 @@
 /* Page poisoning and tracing. */
-#include <buddymalloc/malloc.h>
-#include <buddymalloc/page_alloc.h>
-#include <buddymalloc/trace.h>
-
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +6,8 @@
 #include <sys/resource.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_trace_set
-#pragma weak bm_expand
-#pragma weak bm_get_free_pages
-#pragma weak bm_free_pages
 
 /*
  * A page of a freed block is locked still: the block is given back in part, and of what is

@@ -3,9 +3,6 @@
  *
  * Options that a program brings along need one that is linked: test/examples/run.sh.
  */
-#include <buddymalloc/group.h>
-#include <buddymalloc/malloc.h>
-
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -14,15 +11,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_version
-#pragma weak bm_good_size
-#pragma weak bm_expand
-#pragma weak bm_stat_get
-#pragma weak bm_group_create
-#pragma weak bm_group_enter
-#pragma weak bm_group_leave
 
 /* The library is of these sources. */
 static void version_is_that_of_the_headers(void)

@@ -1,8 +1,4 @@
 /* Groups, as programs see them: what is charged, limits, and their end. */
-#include <buddymalloc/group.h>
-#include <buddymalloc/heap.h>
-#include <buddymalloc/page_alloc.h>
-
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -10,26 +6,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_heap_create
-#pragma weak bm_heap_destroy
-#pragma weak bm_scope_save
-#pragma weak bm_scope_restore
-#pragma weak bm_group_create
-#pragma weak bm_group_enter
-#pragma weak bm_group_leave
-#pragma weak bm_group_usage
-#pragma weak bm_group_peak
-#pragma weak bm_group_failures
-#pragma weak bm_group_limit
-#pragma weak bm_group_name
-#pragma weak bm_group_destroy
-#pragma weak bm_get_free_pages
-#pragma weak bm_free_pages
-#pragma weak bm_free_page
-#pragma weak bm_split_page
-#pragma weak bm_virt_to_page
 
 /* A child has groups of its own, and its parent's. */
 static void groups_in_a_child(void)

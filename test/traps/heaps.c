@@ -1,6 +1,4 @@
 /* Heaps, as programs see them: what they give out, and their end. */
-#include <buddymalloc/heap.h>
-
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -10,16 +8,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_heap_create
-#pragma weak bm_heap_malloc
-#pragma weak bm_heap_calloc
-#pragma weak bm_heap_realloc
-#pragma weak bm_heap_memalign
-#pragma weak bm_heap_set_default
-#pragma weak bm_heap_destroy
-#pragma weak bm_scope_restore
 
 static void heap_calls(void)
 {

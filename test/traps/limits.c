@@ -14,10 +14,8 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include <buddymalloc/heap.h>
-#include <buddymalloc/page_alloc.h>
-
 #include "helpers.h"
+#include "interface.h"
 #include "load.h"
 #include "trap.h"
 
@@ -398,10 +396,6 @@ static void limit_for_now(int resource, rlim_t bytes)
 	r.rlim_cur = bytes < r.rlim_max ? bytes : r.rlim_max;
 	CHECK(setrlimit(resource, &r) == 0);
 }
-
-/* They come with the preloaded library. */
-#pragma weak bm_heap_create
-#pragma weak bm_alloc_page
 
 /* There is no memory even for the heap's own tables when malloc is called first. */
 static void nothing_at_first(void)

@@ -6,11 +6,6 @@
  * a few mappings, as pages are given back by madvise, which splits none.
  */
 #define _GNU_SOURCE
-#include <buddymalloc/group.h>
-#include <buddymalloc/heap.h>
-#include <buddymalloc/page_alloc.h>
-#include <buddymalloc/reclaim.h>
-
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +14,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-/* They come with the library, which is preloaded. */
-#pragma weak bm_group_create
-#pragma weak bm_group_enter
-#pragma weak bm_group_leave
-#pragma weak bm_group_destroy
-#pragma weak bm_get_free_pages
-#pragma weak bm_free_pages
-#pragma weak bm_reclaim
 
 static long mappings_at_start;
 

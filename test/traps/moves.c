@@ -7,9 +7,6 @@
  * that behaves as other kernels do, or as this one seldom does.
  */
 #define _GNU_SOURCE
-#include <buddymalloc/page_alloc.h>
-#include <buddymalloc/group.h>
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,14 +22,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_scope_save
-#pragma weak bm_scope_restore
-#pragma weak bm_group_create
-#pragma weak bm_group_enter
-#pragma weak bm_group_leave
-#pragma weak bm_group_usage
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4

@@ -1,7 +1,4 @@
 /* The page interface as programs see it: the family, every flag, and its misuse. */
-#include <buddymalloc/group.h>
-#include <buddymalloc/page_alloc.h>
-
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -13,30 +10,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-/* They come with the library, which is preloaded. */
-#pragma weak bm_scope_restore
-#pragma weak bm_scope_save
-#pragma weak bm_alloc_pages_nodemask
-#pragma weak bm_alloc_pages_node
-#pragma weak bm_alloc_pages
-#pragma weak bm_alloc_page
-#pragma weak bm_alloc_pages_bulk
-#pragma weak bm_get_free_pages
-#pragma weak bm_get_free_page
-#pragma weak bm_get_zeroed_page
-#pragma weak bm_get_dma_pages
-#pragma weak bm_alloc_pages_exact
-#pragma weak bm_free_pages
-#pragma weak bm_free_page
-#pragma weak bm_free_pages_exact
-#pragma weak bm_split_page
-#pragma weak bm_page_address
-#pragma weak bm_virt_to_page
-#pragma weak bm_page_to_pfn
-#pragma weak bm_page_order
-#pragma weak bm_page_node
 
 #define LOW_END ((uintptr_t)1 << 32)
 

@@ -5,9 +5,6 @@
  * the background thread, and in a child.
  */
 #define _GNU_SOURCE
-#include <buddymalloc/malloc.h>
-#include <buddymalloc/reclaim.h>
-
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -21,11 +18,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-/* It comes with the library, which is preloaded. */
-#pragma weak bm_reclaim
-#pragma weak bm_stat_get
 
 #define NR_BLOCKS 64
 

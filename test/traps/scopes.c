@@ -1,7 +1,4 @@
 /* Scopes, as programs see them; and threads that end within a heap or group. */
-#include <buddymalloc/group.h>
-#include <buddymalloc/heap.h>
-
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -9,17 +6,8 @@
 #include <sys/resource.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_heap_create
-#pragma weak bm_heap_set_default
-#pragma weak bm_heap_destroy
-#pragma weak bm_scope_save
-#pragma weak bm_scope_restore
-#pragma weak bm_group_create
-#pragma weak bm_group_enter
-#pragma weak bm_group_usage
-#pragma weak bm_group_destroy
 
 static void scopes(void)
 {

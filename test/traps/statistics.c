@@ -5,7 +5,6 @@
  * monitoring tools call them in whatever program they find.
  */
 #define _GNU_SOURCE
-#include <buddymalloc/page_alloc.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -14,10 +13,8 @@
 #include <unistd.h>
 
 #include "helpers.h"
+#include "interface.h"
 #include "trap.h"
-
-#pragma weak bm_get_free_pages
-#pragma weak bm_free_pages
 
 enum { NR_SMALL = 100000, SMALL = 100 };
 static void *small[NR_SMALL];
