@@ -78,6 +78,42 @@ static void the_count_of_steps_wraps(void)
 	pages_check(0);
 }
 
+/* Less than a pageblock goes when all of it has aged, lest some of it is in use again at once. */
+static void little_goes_at_the_end(void)
+{
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pass_ms(500);
+	free_nr(PAGEBLOCK_PAGES - 100);
+	pass_ms(DECAY_MS * 8 / 10);
+	assert_int_equal(pages_dirty(), PAGEBLOCK_PAGES - 100);
+	pass_ms(DECAY_MS * 4 / 10);
+	assert_int_equal(pages_dirty(), 0);
+}
+
+/* What comes between two bites of a large step has not lain idle in it. */
+static void what_comes_between_bites_has_its_time(void)
+{
+	u64 pfn;
+
+	options.decay_ms = DECAY_MS;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, 5000, 0);
+	pass_ms(100);
+	reclaim_set_floor(UINT64_MAX);
+	free_nr(9000);
+	pass_ms(2 * DECAY_MS);
+	reclaim_set_floor(0);
+	while (pages_dirty() == 9000)
+		pass_ms(1);
+	free_pages(pfn);
+	pass_ms(DECAY_MS / 2);
+	assert_in_range(pages_dirty(), 5000 * 3 / 10, 5000 * 7 / 10);
+	pass_ms(DECAY_MS * 7 / 10);
+	assert_int_equal(pages_dirty(), 0);
+	pages_check(0);
+}
+
 /* Two peaks, one after the other, each take their time. */
 static void each_peak_has_its_time(void)
 {
@@ -482,7 +518,8 @@ static void poison_begins_later(void)
 }
 
 UNIT_MAIN(CASE(peak_melts_evenly), CASE(poison_begins_later), CASE(a_child_ages),
-	  CASE(large_peaks_go_in_bites), CASE(the_count_of_steps_wraps),
+	  CASE(large_peaks_go_in_bites), CASE(little_goes_at_the_end),
+	  CASE(what_comes_between_bites_has_its_time), CASE(the_count_of_steps_wraps),
 	  CASE(each_peak_has_its_time), CASE(steady_load_keeps_its_pages),
 	  CASE(a_load_keeps_what_it_uses), CASE(long_pause), CASE(pause_before_a_free),
 	  CASE(cheap_when_nothing_is_due), CASE(decay_0_purges_at_once),

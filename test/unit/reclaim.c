@@ -542,6 +542,34 @@ static void give_as_much_as_asked_for(void)
 	pages_check(0);
 }
 
+static void shrink_nothing(enum give how)
+{
+	(void)how;
+}
+
+static u64 free_held(enum give how, u64 most)
+{
+	(void)how;
+	(void)most;
+	free_pages(held);
+	held = 0;
+	return 0;
+}
+
+/* What comes free while a layer above gives what it keeps, as its slabs do, goes too. */
+static void what_comes_free_meanwhile_goes(void)
+{
+	static const struct shrinker frees = { .shrink = shrink_nothing, .give = free_held };
+
+	unit_needs_pages_of(16384);
+	start();
+	set_shrinkers(&frees, 1);
+	held = alloc_pages_exact(BM_GFP_KERNEL, 400, 0);
+	assert_int_equal(reclaim_give(UINT64_MAX), 400 * PAGE_SIZE);
+	assert_int_equal(held, 0);
+	pages_check(NR_PAGES);
+}
+
 /* What the system did not take was not given. */
 static void refused_nothing_is_claimed(void)
 {
@@ -572,4 +600,5 @@ UNIT_MAIN(CASE(exactly_the_dirty_free_pages),
 	  CASE(a_child_goes_on_purging),
 	  CASE(trim_keeps_the_pad),
 	  CASE(give_as_much_as_asked_for),
+	  CASE(what_comes_free_meanwhile_goes),
 	  CASE(refused_nothing_is_claimed))

@@ -20,14 +20,19 @@ static u64 take(u64 nr)
 }
 
 /* Uses the load for a moment, then lets it lie idle; pages given back meanwhile. */
-static u64 round_of_load(u64 idle_ms)
+static u64 round_of(u64 nr, u64 idle_ms)
 {
-	u64 before = stats_shared.purged_pages, pfn = take(LOAD);
+	u64 before = stats_shared.purged_pages, pfn = take(nr);
 
 	pass_ms(10);
 	free_pages(pfn);
 	pass_ms(idle_ms);
 	return stats_shared.purged_pages - before;
+}
+
+static u64 round_of_load(u64 idle_ms)
+{
+	return round_of(LOAD, idle_ms);
 }
 
 /* What a load left is idle, and stays for the next one. */
@@ -67,6 +72,39 @@ static void not_for_ever(void)
 	pass_ms(30 * DECAY_MS);
 	assert_int_equal(round_of_load(2 * DECAY_MS), LOAD);
 	assert_int_equal(pages_dirty(), 0);
+	pages_check(0);
+}
+
+/* A smaller load than was wanted long ago stays as long as that did. */
+static void nor_any_less(void)
+{
+	unsigned round;
+
+	start_with_refaults();
+	pass_ms(40 * DECAY_MS);
+	assert_int_equal(pages_dirty(), 0);
+	for (round = 0; round < 5; round++)
+		round_of(LOAD / 4, 2 * DECAY_MS);
+	assert_true(pages_dirty() >= LOAD / 8);
+	pages_check(0);
+}
+
+/* What was given back once is wanted again once: what is taken beyond it is growth. */
+static void each_page_is_wanted_once(void)
+{
+	u64 again, more;
+
+	start();
+	round_of_load(DECAY_MS * 12 / 10);
+	assert_int_equal(pages_dirty(), 0);
+	again = take(LOAD);
+	pass_ms(DECAY_MS / 5);
+	more = take(LOAD);
+	pass_ms(DECAY_MS / 5);
+	free_pages(again);
+	free_pages(more);
+	pass_ms(DECAY_MS * 12 / 10);
+	assert_in_range(pages_dirty(), LOAD / 2, LOAD);
 	pages_check(0);
 }
 
@@ -161,6 +199,7 @@ static void trimmed_is_no_refault(void)
 	pages_check(0);
 }
 
-UNIT_MAIN(CASE(what_is_wanted_again_stays), CASE(not_for_ever), CASE(not_beyond_a_pause),
+UNIT_MAIN(CASE(what_is_wanted_again_stays), CASE(not_for_ever), CASE(nor_any_less),
+	  CASE(each_page_is_wanted_once), CASE(not_beyond_a_pause),
 	  CASE(a_pause_ends_it), CASE(growth_is_no_refault),
 	  CASE(nor_are_mapped_blocks), CASE(not_because_of_others), CASE(trimmed_is_no_refault))
