@@ -190,12 +190,14 @@ static void known_zero_pages_are_not_cleared(void)
 }
 
 /* Of a used block, from page `from` to page `to` nothing is there when it is to be zero. */
-static void zero_block_with_missing(bm_gfp_t more, u64 nr, u64 from, u64 to)
+static u64 zero_block_with_missing(bm_gfp_t more, u64 nr, u64 from, u64 to)
 {
 	u64 pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, PAGEBLOCK_ORDER);
 
 	assert_int_not_equal(pfn, 0);
+	/* But for its first word, as programs begin pages of theirs with a zero too. */
 	memset(pfn_to_virt(pfn), 0xa5, (size_t)nr << PAGE_SHIFT);
+	*(u64 *)(void *)pfn_to_virt(pfn) = 0;
 	free_pages(pfn);
 	fake.missing_from = (uintptr_t)pfn_to_addr(pfn + from);
 	fake.missing_to = (uintptr_t)pfn_to_addr(pfn + to);
@@ -204,6 +206,7 @@ static void zero_block_with_missing(bm_gfp_t more, u64 nr, u64 from, u64 to)
 	assert_true(is_zero(pfn_to_virt(pfn), (size_t)nr << PAGE_SHIFT));
 	assert_int_equal(pages_nr_dirty(pfn, nr), nr);
 	free_pages(pfn);
+	return pfn;
 }
 
 /* What was handed out and never touched is not cleared, but given back. */
@@ -378,7 +381,39 @@ static void pages_for_writing_are_populated(void)
 	this_scope.flags = 0;
 }
 
-UNIT_MAIN(CASE(every_size_is_exact), CASE(missing_pages_are_given_back), CASE(cold_pages_are_clean),
+/* The further the gap reaches, the more is looked at together, but never as much as it is long. */
+static void what_is_there_is_not_given(void)
+{
+	const u64 whole = 7 * PAGEBLOCK_PAGES, nr = whole + PAGEBLOCK_PAGES;
+
+	options.decay_ms = -1;
+	pages_start();
+	/* The end of it lies in the middle of a part. */
+	zero_block_with_missing(0, nr, 0, whole + 307);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
+	assert_int_equal(fake_given_bytes(), (whole + 256) << PAGE_SHIFT);
+}
+
+/* An emulator may say that it takes what is missing, and leave it. */
+static void what_is_given_in_vain_is_cleared(void)
+{
+	const u64 nr = 4 * PAGEBLOCK_PAGES;
+	u64 pfn;
+
+	options.decay_ms = -1;
+	pages_start();
+	fake.leaves_data = true;
+	pfn = zero_block_with_missing(0, nr, 0, nr);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
+	/* Nor does it tell where what went lazily is. */
+	__atomic_store_n(&pfn_to_block(pfn)->stale, 1, __ATOMIC_RELAXED);
+	zero_block_with_missing(0, PAGEBLOCK_PAGES, 0, nr);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
+}
+
+UNIT_MAIN(CASE(every_size_is_exact), CASE(missing_pages_are_given_back),
+	  CASE(what_is_there_is_not_given), CASE(what_is_given_in_vain_is_cleared),
+	  CASE(cold_pages_are_clean),
 	  CASE(pages_for_writing_are_populated), CASE(every_alignment),
 	  CASE(alignments_beyond_the_zones), CASE(every_order), CASE(freed_pages_are_reused),
 	  CASE(errno_is_left_alone), CASE(zero_means_zero), CASE(known_zero_pages_are_not_cleared),

@@ -10,6 +10,7 @@
 
 #include "base/options.h"
 #include "page_alloc/poison.h"
+#include "page_alloc/scope.h"
 
 #define NR_THREADS 3
 
@@ -179,6 +180,37 @@ static void working_child_reaps_by_itself(void)
 	start_waiting_threads();
 	fork_and(work_on);
 	join_waiting_threads();
+}
+
+static void late_once(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 20; i++)
+		assert_false(tcache_late_in_child());
+	/* The last step makes a thread: not ageing, which may ride on a free, */
+	for (i = 0; i < 100; i++)
+		tcache_age_orphans();
+	/* nor an allocation that may make no system call, or for a heap. */
+	this_scope.flags = SCOPE_NOSYSCALL;
+	assert_false(tcache_late_in_child());
+	this_scope.flags = 0;
+	this_scope.owner = 1;
+	assert_false(tcache_late_in_child());
+	this_scope.owner = 0;
+	assert_int_equal(nr_late, 0);
+	assert_true(tcache_late_in_child());
+	assert_false(tcache_late_in_child());
+	assert_int_equal(nr_late, 1);
+}
+
+/* In a child the background thread is made by an allocation that may, after some others. */
+static void a_child_does_late_things_once(void)
+{
+	cache_free(cache_alloc(0));
+	options.background_thread = true;
+	fork_and(late_once);
+	assert_int_equal(nr_late, 0);
 }
 
 /* The orphans' memory serves new threads of the child. */
@@ -562,6 +594,7 @@ UNIT_MAIN(CASE(orphans_are_reaped),
 	  CASE(a_fork_while_a_sheaf_is_flushed),
 	  CASE(a_fork_while_strangers_go_home),
 	  CASE(working_child_reaps_by_itself),
+	  CASE(a_child_does_late_things_once),
 	  CASE(threads_of_a_child),
 	  CASE(forks_may_nest),
 	  CASE(allocation_while_everything_is_locked),

@@ -9,7 +9,7 @@
 #include "tcache/internal.h"
 
 /* What rank 7 would do. */
-static unsigned nr_bringups, nr_exits;
+static unsigned nr_bringups, nr_exits, nr_late;
 static void *last_other;
 static bool refuse_exit;
 
@@ -40,10 +40,16 @@ static bool register_exit(struct tcache *tc)
 	return !refuse_exit;
 }
 
+static void note_late(void)
+{
+	nr_late++;
+}
+
 const struct tcache_hooks tcache_hooks = {
 	.free_other = note_other,
 	.bringup = bring_up,
 	.register_exit = register_exit,
+	.late_in_child = note_late,
 };
 
 static inline void *cache_alloc(unsigned class)

@@ -302,6 +302,21 @@ static void child_forgets_locked_pages(void)
 	pages_check_zone(zone_table[2]);
 }
 
+/* Nobody pays for what is not here any more. */
+static void child_pays_for_no_locked_pages(void)
+{
+	static struct page_group group = { .limit = UINT64_MAX };
+
+	pages_start();
+	page_groups[5] = &group;
+	assert_int_not_equal(alloc_pages_owned_node(5, NODE_NONE, BM_GFP_KERNEL | BM_GFP_DMA, 3, 0,
+						    NODES_ALL), 0);
+	assert_int_equal(group.usage, 3);
+	page_alloc_reinit_locks();
+	page_alloc_after_fork();
+	assert_int_equal(group.usage, 0);
+}
+
 /* The search below 4 GiB begins in the midst of it: what lies across its beginning is found too. */
 static void a_low_place_across_the_start_of_the_search(void)
 {
@@ -514,6 +529,7 @@ UNIT_MAIN(CASE(fallback_with_watermarks), CASE(fallback_with_larger_reserves),
 	  CASE(growth_in_place_leaves_the_reserve), CASE(windows_pages_only),
 	  CASE(low_zones_are_where_they_say), CASE(refusal_to_lock_fails_the_request),
 	  CASE(low_mappings_fail_one_by_one), CASE(child_forgets_locked_pages),
+	  CASE(child_pays_for_no_locked_pages),
 	  CASE(a_low_place_across_the_start_of_the_search), CASE(ranges_end_with_the_window),
 	  CASE(nofail_waits), CASE(nofail_waits_at_the_limit), CASE(pageblocks_are_returned),
 	  CASE(heap_grows_behind_its_free_end), CASE(claims_begin_at_the_edge),
