@@ -172,8 +172,6 @@ void kswapd_stop(void)
 
 void kswapd_after_fork(void)
 {
-	static_assert(KSWAPD_AWAKE == 0, "word_reinit");
 	os_pressure_close();
 	word_reinit(&kswapd.running);
-	word_reinit(&kswapd.word);
 }
