@@ -373,6 +373,9 @@ static void limit_holds(void)
 		grow_to_limit(limit, 1);
 		grow_to_limit(limit, 7);
 	}
+	/* Where two arrays grow at once, and the step of one fits beside its need, not of both. */
+	for (limit = 65 << 20; limit < 69 << 20; limit += 4096 * 7)
+		grow_to_limit(limit, 1);
 	grow_to_limit((u64)40 << 30, 5000);
 }
 
@@ -457,11 +460,11 @@ static void records_go_round_obstacles(void)
 	start();
 	first = record_take(100, true);
 	check_record(first, 100);
-	fake_foreign(first + (4 << 20), 4096);
+	fake_foreign(first + (4 << 20), 5 << 20);
 	while ((second = record_take(100 << 10, true)) && second < first + (4 << 20))
 		check_record(second, 100 << 10);
 	check_record(second, 100 << 10);
-	assert_true(second > first + (4 << 20) + 4096);
+	assert_true(second >= first + (9 << 20));
 	check_record(record_take(10 << 20, true), 10 << 20);
 	assert_string_equal(fake_output(), "");
 }
