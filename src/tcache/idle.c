@@ -43,7 +43,6 @@ static u32 reclaiming;	/* 1 = some thread does; acquire/release */
 static u32 reclaim_nr;	/* the number of this reclaim; never 0 */
 static u64 reclaim_ms;	/* when it began */
 static u32 nr_active;	/* caches that it found in use, its own included */
-static u32 idle_turn;	/* of those worth it, where the next step of ageing begins */
 
 static size_t remote_bytes(const struct tcache *tc)
 {
@@ -363,25 +362,23 @@ static bool begin_reclaiming(enum give how)
 
 /*
  * Seals caches and lists them; how many. A step of ageing looks at all, for their activity, and
- * takes a few, each time the next of those that are worth it.
+ * takes a few; those stay sealed, so that the next step takes others.
  */
 static unsigned seal_some(struct tcache *sealed[SEAL_MOST], enum give how)
 {
-	unsigned n = 0, worth = 0;
+	unsigned n = 0;
 	struct tcache *tc;
 
 	lock(&threads_lock, LOCK_THREADS);
 	for (tc = threads_live; tc && n < SEAL_MOST; tc = tc->next) {
 		if (!is_worth_sealing(tc, how))
 			continue;
-		if (how == GIVE_IDLE && (worth++ < idle_turn || n == SEAL_IDLE_MOST))
+		if (how == GIVE_IDLE && n == SEAL_IDLE_MOST)
 			continue;
 		if (try_seal(tc))
 			sealed[n++] = tc;
 	}
 	unlock(&threads_lock, LOCK_THREADS);
-	if (how == GIVE_IDLE)
-		idle_turn = worth > idle_turn + SEAL_IDLE_MOST ? idle_turn + SEAL_IDLE_MOST : 0;
 	return n;
 }
 
