@@ -69,11 +69,16 @@ BM_EXPORT bm_scope_t bm_heap_set_default(struct bm_heap *heap)
 /* Gives back what begins at pfn if it is the heap's; pages to go on by. */
 static u64 release_at(const struct shard *shard, u64 pfn)
 {
-	u16 tag = __atomic_load_n(tag_of(pfn), __ATOMIC_ACQUIRE);
 	const struct page *page = pfn_to_page(pfn);
-	unsigned class = (unsigned)tag - shard->tag_base;
+	unsigned class;
+	u16 tag;
 	u64 nr;
 
+	/* Where a block was that had a mapping of its own most may be so. */
+	if (!(pfn & (PAGEBLOCK_PAGES - 1)) && !block_is_mapped(pfn))
+		return PAGEBLOCK_PAGES;
+	tag = __atomic_load_n(tag_of(pfn), __ATOMIC_ACQUIRE);
+	class = (unsigned)tag - shard->tag_base;
 	if (class < NR_CLASSES) {
 		nr = page->nr_pages;
 		slab_release(&pfn, 1, class);

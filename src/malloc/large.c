@@ -181,7 +181,7 @@ bool large_expand(u64 pfn, size_t size)
 size_t large_good_size(size_t size)
 {
 	bringup(); /* or the size of a page is not known yet */
-	return size > MAX_REQUEST || size > window.limit ? 0 : pages_for(size) << PAGE_SHIFT;
+	return size > MAX_REQUEST || size > window.limit - window.first ? 0 : pages_for(size) << PAGE_SHIFT;
 }
 
 /* Nothing is mapped at the new block any more: it is nobody's, for good. */

@@ -313,6 +313,12 @@ static inline bool give_back_whole(struct whole_pages pages)
 	       os_give_back(pages.from, (size_t)(pages.to - pages.from));
 }
 
+/* Whether something of the heap's may lie in the pageblock of pfn, which is below the span. */
+static inline bool block_is_mapped(u64 pfn)
+{
+	return __atomic_load_n(&pfn_to_block(pfn)->state, __ATOMIC_ACQUIRE) > BLOCK_FOREIGN;
+}
+
 /* Whether the pageblock is that zone's. Another zone's thread may map it meanwhile. */
 static inline bool block_is_of(const struct pageblock *block, u8 zone)
 {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -281,7 +282,7 @@ bool os_futex_wait_ms(uint32_t *word, uint32_t expected, uint64_t ms)
 	return !passed;
 }
 
-/* Deep enough for a purge; glibc takes the thread's TLS off it too. */
+/* Deep enough for a purge. */
 #define THREAD_STACK ((size_t)256 << 10)
 
 static struct {
@@ -298,6 +299,35 @@ static void *own_thread(void *unused)
 	return NULL;
 }
 
+static int add_tls(struct dl_phdr_info *object, size_t unused, void *bytes)
+{
+	unsigned i;
+
+	(void)unused;
+	for (i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_TLS)
+			*(size_t *)bytes += object->dlpi_phdr[i].p_memsz +
+					    object->dlpi_phdr[i].p_align;
+	return 0;
+}
+
+/*
+ * glibc takes the thread's TLS off its stack: that of what the program was started with, seen at
+ * the first start. In a child of fork somebody may hold the lock that a look takes.
+ */
+static size_t thread_stack(void)
+{
+	static size_t bytes;
+
+	if (!bytes) {
+		size_t tls = 0;
+
+		dl_iterate_phdr(add_tls, &tls);
+		bytes = THREAD_STACK + tls;
+	}
+	return bytes;
+}
+
 bool os_thread_start(void (*f)(void), const char *name)
 {
 	pthread_attr_t attr;
@@ -309,7 +339,7 @@ bool os_thread_start(void (*f)(void), const char *name)
 		return false;
 	own.f = f;
 	own.name = name;
-	pthread_attr_setstacksize(&attr, THREAD_STACK);
+	pthread_attr_setstacksize(&attr, thread_stack());
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	done = pthread_create(&own.thread, &attr, own_thread, NULL) == 0;

@@ -43,6 +43,7 @@ static void sizes_are_those_of_malloc(void)
 	CHECK(bm_good_size(MIB) == MIB && bm_good_size(MIB + 1) == MIB + page);
 	/* The window is 1 TiB at least, or an eighth of all addresses. */
 	CHECK(bm_good_size((size_t)1 << 35) == (size_t)1 << 35);
+	CHECK(bm_good_size((size_t)1 << 40) == 0, "the window has its tags too");
 	CHECK(bm_good_size((size_t)PTRDIFF_MAX) == 0 && bm_good_size(SIZE_MAX) == 0);
 }
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -254,12 +255,39 @@ static void heaps_destroyed_beside_others(void)
 		CHECK(bm_heap_destroy(first[i]) == 0);
 }
 
+static long faults_of_a_heap(void)
+{
+	struct rusage before, after;
+	struct bm_heap *h;
+
+	getrusage(RUSAGE_SELF, &before);
+	CHECK((h = bm_heap_create()));
+	CHECK(bm_heap_malloc(h, 100) && bm_heap_destroy(h) == 0);
+	getrusage(RUSAGE_SELF, &after);
+	return after.ru_minflt - before.ru_minflt;
+}
+
+/* What is not mapped any more is not looked at: the tags of 8 GiB are 16 MiB. */
+static void heap_destroyed_after_a_very_large_block(void)
+{
+	void *block = hide(malloc(8192 * MIB));
+	long faults;
+
+	if (!block)
+		trap_skip("no 8 GiB of address space");
+	free(block);
+	faults = faults_of_a_heap();
+	CHECK(faults < 500, "%ld page faults", faults);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "heap_calls", .run = heap_calls },
 	{ .name = "heap_destroy_gives_all_back", .run = heap_destroy_gives_all_back },
 	{ .name = "heap_objects_freed_elsewhere", .run = heap_objects_freed_elsewhere },
 	{ .name = "heap_objects_freed_elsewhere_hardened", .run = heap_objects_freed_elsewhere,
 	  .conf = "hardened:true" },
+	{ .name = "heap_destroyed_after_a_very_large_block",
+	  .run = heap_destroyed_after_a_very_large_block },
 	{ .name = "too_many_heaps", .run = too_many_heaps },
 	{ .name = "heap_realloc_of_large_blocks", .run = heap_realloc_of_large_blocks },
 	{ .name = "heap_realloc_of_what_is_not_ours", .run = heap_realloc_of_what_is_not_ours,

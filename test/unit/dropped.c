@@ -130,7 +130,7 @@ static void what_lies_in_holes_waits(void)
 	start(1000);
 	for (i = 0; i < ARRAY_SIZE(page); i++)
 		page[i] = alloc_pages(BM_GFP_KERNEL, 0);
-	fake_on_purge = count_call;
+	fake_on_give_back = count_call;
 	for (i = 0; i < ARRAY_SIZE(page); i += 2)
 		free_pages(page[i]);
 	assert_in_range(nr_dirty(), 99 * MIB, 101 * MIB);
