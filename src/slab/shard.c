@@ -2,9 +2,9 @@
  * rank 5: shards: how many there are and who is bound to which.
  *
  * A single thread has the one static shard. Further threads get shards of
- * their own up to SHARDS_PER_CPU for each CPU; beyond that threads share, the
- * least loaded first. LOCK_SHARDS protects nr_threads and creation; a shard
- * once made stays.
+ * their own, up to one for each CPU; beyond that threads share, the least
+ * loaded first. LOCK_SHARDS protects nr_threads and creation; a shard once
+ * made stays.
  */
 #include "slab/slab.h"
 
@@ -12,8 +12,6 @@
 #include <string.h>
 
 #include "slab/internal.h"
-
-#define SHARDS_PER_CPU 4
 
 /* LOCK_SHARDS, all three. */
 static unsigned nr_common;		/* shards that threads are bound to */
@@ -38,7 +36,7 @@ static void shard_setup(struct shard *shard, unsigned id)
 
 void shards_init(unsigned nr_cpus)
 {
-	most_shards = MIN(nr_cpus * SHARDS_PER_CPU, (unsigned)MAX_COMMON_SHARDS);
+	most_shards = MIN(nr_cpus, (unsigned)MAX_COMMON_SHARDS);
 	nr_common = 1;
 	shard_setup(&shard0, 0);
 }

@@ -70,14 +70,25 @@ static struct tcache *cache_for_free(const struct tcache *tc)
 	return tcache_shared(&tcache_none);
 }
 
+/*
+ * Whether the thread has a full sheaf of a class that it never wanted an object of: more would lie
+ * there for nobody. They go the way of other shards' objects.
+ */
+static inline bool is_for_others(const struct tcache *tc, unsigned class)
+{
+	return !(tc->asked[class / 64] >> class % 64 & 1) &&
+	       tc->sheaf[class].top == tc->sheaf[class].limit &&
+	       !shard_is_private(tc->shard);
+}
+
 /* An object by its tag; the cache is live. */
 static inline void free_object(void *p, struct tcache *tc, u16 tag)
 {
 	/* It may have grown, and was 0 at first. */
 	tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
-	if (tag - tc->tag_base < NR_SHEAVES)
+	if (tag - tc->tag_base < NR_SHEAVES && !is_for_others(tc, tag_class(tag)))
 		sheaf_push_full(tc, tag_class(tag), p);
-	else if (tag - tc->tag_base < NR_CLASSES)
+	else if (tag - tc->tag_base < NR_CLASSES && tag_class(tag) >= NR_SHEAVES)
 		tcache_free_single(tc, p, tag_class(tag));
 	else if (tag_class(tag) >= NR_SHEAVES || shard_is_private(shards[tag_shard(tag)]))
 		/* A heap may be destroyed and a group wants its pages: nothing of theirs waits. */

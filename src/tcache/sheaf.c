@@ -130,6 +130,7 @@ void sheaf_setup(struct tcache *tc)
 	tc->age_in = AGE_EVERY;
 	tc->move_in = MOVE_EVERY;
 	tc->remote = &tc->slots[remote_place];
+	__builtin_memset(tc->asked, 0, sizeof(tc->asked));
 	for (class = 0; class < NR_SHEAVES; class++) {
 		void **bottom = &tc->slots[first_place[class]];
 
@@ -378,6 +379,7 @@ static void *refill_live(struct tcache *tc, unsigned class)
 		reclaim_age();
 	}
 	look_at_next(tc, class);
+	tc->asked[class / 64] |= (u64)1 << class % 64;
 	small = should_be_small(tc, class);
 	/* The caller's own class may have grown: now the sheaf is empty. */
 	if (unlikely(small))

@@ -43,7 +43,7 @@
 #define KEPT_BYTES ((size_t)256 << 10)
 #define KEPT_CLASS_MOST CLASS_262144
 
-/* Objects of other shards wait here until a group of them goes home. */
+/* Objects for other threads wait here until a group of them goes home. */
 #define REMOTE_MAX SLAB_MIXED_MOST
 #define REMOTE_BYTES ((size_t)128 << 10)
 
@@ -102,6 +102,7 @@ struct tcache {
 	u8 wanted[NR_SHEAVES];		/* how often the sheaf wanted to leave its small place */
 	/* A bit each: the sheaf had its full place; see sheaves_touched. */
 	u64 grown[(NR_SHEAVES + 63) / 64];
+	u64 asked[(NR_SHEAVES + 63) / 64];	/* a bit each: the thread wanted such an object */
 	struct tcache *next, *prev;	/* all caches with a thread; LOCK_THREADS */
 	struct tcache *next_free;	/* caches without one; LOCK_THREADS */
 	struct stats stats;

@@ -12,7 +12,7 @@ static void each_thread_its_own_at_first(void)
 	struct shard *bound[8];
 	unsigned i;
 
-	slabs_start(2);
+	slabs_start(8);
 	assert_int_equal(nr_shards, 1);
 	for (i = 0; i < 8; i++) {
 		bound[i] = shard_bind();
@@ -29,12 +29,12 @@ static void each_thread_its_own_at_first(void)
 	assert_int_equal(nr_shards, 8);
 }
 
-/* Four to a CPU; then the least loaded is shared. */
+/* One for each CPU; then the least loaded is shared. */
 static void then_they_are_shared_evenly(void)
 {
 	unsigned i, round;
 
-	slabs_start(3);
+	slabs_start(12);
 	for (round = 1; round <= 5; round++) {
 		for (i = 0; i < 12; i++)
 			shard_bind();
@@ -85,7 +85,7 @@ static void heaps_leave_threads_their_share(void)
 {
 	unsigned i, nr = 0;
 
-	slabs_start(2);
+	slabs_start(8);
 	shard_bind();
 	while (shard_create_private())
 		nr++;
@@ -161,7 +161,7 @@ static void locks_of_all_shards(void)
 {
 	void *p;
 
-	slabs_start(2);
+	slabs_start(3);
 	shard_bind();
 	shard_bind();
 	slab_lock_all();

@@ -90,6 +90,7 @@ static void start_waiting_threads(void)
 {
 	unsigned i;
 
+	fake.nr_cpus = NR_THREADS + 1;
 	use_cache();
 	pthread_barrier_init(&barrier, NULL, NR_THREADS + 1);
 	for (i = 0; i < NR_THREADS; i++)

@@ -84,6 +84,37 @@ static void strangers_frees_go_home_in_groups(void)
 	slabs_check_gone(shards[0]);
 }
 
+/* Nor do they stay with one of the same shard that never wanted such objects. */
+static void free_as_neighbour(void)
+{
+	struct tcache *tc;
+	unsigned i;
+
+	cache_free(cache_alloc(0));
+	tc = this_tcache;
+	assert_ptr_equal(tc->shard, shards[0]);
+	for (i = 0; i < MOST; i++)
+		cache_free(objects[i]);
+	tcache_check(tc);
+	assert_in_range(sheaf_used(tc, CLASS_64), 1, 64);
+	assert_in_range(tc->stats.objects_remote, MOST - 64, MOST - 1);
+	/* Now that it does they may. */
+	for (i = 0; i < MOST; i++)
+		objects[i] = cache_alloc(CLASS_64);
+	for (i = 0; i < MOST; i++)
+		cache_free(objects[i]);
+	assert_in_range(sheaf_used(tc, CLASS_64), 128, MOST);
+}
+
+static void who_only_frees_keeps_little(void)
+{
+	fake.nr_cpus = 1;
+	take_objects(CLASS_64, MOST);
+	tcache_flush(this_tcache);
+	in_thread(free_as_neighbour);
+	slabs_check_gone(shards[0]);
+}
+
 /* Large objects make the group smaller; the largest do not wait at all. */
 static void free_large_as_stranger(void)
 {
@@ -173,6 +204,7 @@ static void groups_of_many_shards(void)
 	u64 seen = 0;
 	unsigned i;
 
+	fake.nr_cpus = 8;
 	allocate_some();
 	pthread_barrier_init(&barrier, NULL, 8);
 	for (i = 0; i < 7; i++)
@@ -442,7 +474,7 @@ static void threads_that_end_age(void)
 
 UNIT_MAIN(CASE(strangers_frees_go_home_in_groups),
 	  CASE(groups_are_bounded_in_bytes),
-	  CASE(groups_of_many_shards),
+	  CASE(groups_of_many_shards), CASE(who_only_frees_keeps_little),
 	  CASE(double_frees_of_strangers),
 	  CASE(caches_are_reused),
 	  CASE(threads_that_end_age),
