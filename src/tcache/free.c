@@ -84,13 +84,16 @@ static inline bool is_for_others(const struct tcache *tc, unsigned class)
 /* An object by its tag; the cache is live. */
 static inline void free_object(void *p, struct tcache *tc, u16 tag)
 {
+	const unsigned class = tag_class(tag);
+	const bool own = tag - tc->tag_base < NR_CLASSES, single = class >= NR_SHEAVES;
+
 	/* It may have grown, and was 0 at first. */
 	tc->span = __atomic_load_n(&window.span, __ATOMIC_ACQUIRE);
-	if (tag - tc->tag_base < NR_SHEAVES && !is_for_others(tc, tag_class(tag)))
-		sheaf_push_full(tc, tag_class(tag), p);
-	else if (tag - tc->tag_base < NR_CLASSES && tag_class(tag) >= NR_SHEAVES)
-		tcache_free_single(tc, p, tag_class(tag));
-	else if (tag_class(tag) >= NR_SHEAVES || shard_is_private(shards[tag_shard(tag)]))
+	if (own && single)
+		tcache_free_single(tc, p, class);
+	else if (own && !is_for_others(tc, class))
+		sheaf_push_full(tc, class, p);
+	else if (single || shard_is_private(shards[tag_shard(tag)]))
 		/* A heap may be destroyed and a group wants its pages: nothing of theirs waits. */
 		tcache_free_direct(p, tag);
 	else if (!remote_push(tc, p, tag))
