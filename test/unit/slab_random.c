@@ -124,7 +124,7 @@ static void random_operations(void)
 
 	seed = unit_seed();
 	unit_on_failure(describe);
-	slabs_start(2);
+	slabs_start(3);
 	for (i = 0; i < 3; i++)
 		assert_int_equal(shard_bind()->id, i);
 	for (nr_done = 0; nr_done < NR_OPS; nr_done++) {
