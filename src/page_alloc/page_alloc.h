@@ -140,8 +140,8 @@ u64 reclaim_purge(u64 nr);
  */
 void reclaim_age(void);
 /*
- * drop.c: whether much came to the zones since some was taken: a program that rests makes few calls on
- * which ageing could ride, so that none of them is to be left out.
+ * drop.c: whether much came to the zones since some was taken: a program that rests makes few
+ * calls on which ageing could ride, so that none of them is to be left out.
  */
 bool drop_is_much(void);
 

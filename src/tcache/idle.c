@@ -166,6 +166,9 @@ static u64 fingerprint(const struct tcache *tc)
 	return sum;
 }
 
+/* Where nothing ages, caches are looked at for somebody in need only. */
+#define IDLE_MS 1000
+
 /* By the clock, not by looks: a program that does little makes few. */
 static bool stayed_idle(struct tcache *tc)
 {
@@ -175,7 +178,8 @@ static bool stayed_idle(struct tcache *tc)
 		tc->idle_mark = now;
 		tc->idle_since_ms = reclaim_ms;
 	}
-	return reclaim_ms - tc->idle_since_ms >= (u64)MAX(options.decay_ms, 1);
+	return reclaim_ms - tc->idle_since_ms >=
+	       (options.decay_ms > 0 ? (u64)options.decay_ms : IDLE_MS);
 }
 
 /*

@@ -253,7 +253,7 @@ static void a_thread_that_is_gone_with_little_leaves_nothing(void)
 		gone(leave_with_little);
 		assert_int_equal(cached().objects, 1);
 		for (looks = 0; cached().threads > before; looks++)
-			look_after(1, how);
+			look_after(100, how);
 		assert_true(how == GIVE_ALL ? looks == 1 : looks <= 200);
 		/* Until it is reaped it is cached still. */
 		assert_int_equal(cached().objects, 1);
