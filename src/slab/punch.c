@@ -28,6 +28,7 @@
 #include "buddy/zone.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
+#include "page_alloc/scope.h"
 #include "slab/internal.h"
 
 /* Slabs that are off their list at the same time; a node's part of each ageing. */
@@ -36,6 +37,7 @@
 
 static struct {
 	u32 busy;	/* acquire/release */
+	const struct scope *thread; /* whose it is, while busy */
 	u32 turn;	/* changes whenever slabs are put back; atomic: release, acquire */
 	u32 now_ms;	/* the time's lowest bits */
 	unsigned class;
@@ -299,6 +301,7 @@ static bool begin_punch(enum give how)
 		if (!tries-- || (!slab_punch_wait(slab_punch_turn()) &&
 				 __atomic_load_n(&punch.busy, __ATOMIC_RELAXED)))
 			return false;
+	punch.thread = &this_scope;
 	return true;
 }
 
@@ -325,7 +328,8 @@ u64 slab_punch(enum give how, u64 most)
 
 void slab_punch_after_fork(void)
 {
-	if (!punch.busy)
+	/* Called by a signal's handler in the midst of it, fork returns to who goes on with it. */
+	if (!punch.busy || punch.thread == &this_scope)
 		return;
 	/* Whoever was at it is not here; an empty slab it leaves is merely kept. */
 	if (punch.nr) {

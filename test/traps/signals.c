@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -24,13 +25,15 @@ static volatile sig_atomic_t forks_made;
 
 static void fork_and_exec_nothing(int unused)
 {
-	int status;
+	int status = -1;
 	pid_t child = fork();
 
 	if (child == 0)
 		_exit(7);
-	if (child < 0 || waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 7)
+	if (child < 0 || waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 7) {
+		dprintf(STDERR_FILENO, "child %d: status %#x, %m\n", child, status);
 		abort();
+	}
 	forks_made = forks_made + 1;
 	(void)unused;
 }

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/options.h"
@@ -332,7 +333,7 @@ static void an_empty_slab_in_the_child(void)
 static void free_the_rest_and_fork(void)
 {
 	free_the_rest();
-	unit_in_child(an_empty_slab_in_the_child);
+	unit_in_child_of_another_thread(an_empty_slab_in_the_child);
 }
 
 static void a_child_keeps_a_slab_that_became_empty(void)
@@ -462,6 +463,42 @@ static void a_child_finds_the_slab_in_use(void)
 	slabs_check(shards[0]);
 }
 
+/*
+ * A signal's handler forks in the midst of it: nobody allocates from the slab there before the
+ * child goes on, when the handler returns.
+ */
+static bool in_child;
+
+static void fork_allocate_and_go_on(void)
+{
+	void *out[4];
+
+	in_child = !fork();
+	if (!in_child)
+		return;
+	slab_reinit_locks();
+	assert_int_equal(slab_alloc(shards[0], CLASS_A, out, 4), 4);
+	assert_false(slab_locate(objects[0], CLASS_A).allocated);
+	slab_free(shards[0], CLASS_A, out, 4);
+}
+
+static void a_child_goes_on_punching(void)
+{
+	int status;
+
+	start();
+	full_slab(CLASS_A);
+	slab_free(shards[0], CLASS_A, objects, 8);
+	unit_at_give_back(fork_allocate_and_go_on);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
+	slabs_check(shards[0]);
+	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
+	if (in_child)
+		_exit(0);
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+}
+
 /* A fork between two holes of one slab: what is given back already is known to be. */
 static u64 half_punched;
 
@@ -487,7 +524,7 @@ static void fork_at_second_hole(void *addr, size_t len)
 		return;
 	fake_on_give_back = NULL;
 	assert_int_equal(pages_nr_dirty(half_punched, 2), 0);
-	unit_in_child(takes_objects_in_the_child);
+	unit_in_child_of_another_thread(takes_objects_in_the_child);
 }
 
 static void a_child_knows_the_first_of_two_holes(void)
@@ -596,6 +633,7 @@ UNIT_MAIN(CASE(punched_lazily),
 	  CASE(nobody_is_handed_a_page_that_is_dropped),
 	  CASE(who_finds_nothing_waits),
 	  CASE(a_child_finds_the_slab_in_use),
+	  CASE(a_child_goes_on_punching),
 	  CASE(a_child_knows_the_first_of_two_holes),
 	  CASE(a_refused_page_stays),
 	  CASE(a_vain_walk_is_not_repeated),

@@ -1,6 +1,7 @@
 /* What the unit tests share; see unit.h. */
 #include "unit.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,26 @@ void unit_in_child(void (*f)(void))
 	assert_int_equal(wait_for(pid), 0);
 }
 
+static void *fork_here(void *f)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		run_in_child(*(void (**)(void))f);
+	return (void *)(intptr_t)wait_for(pid);
+}
+
+void unit_in_child_of_another_thread(void (*f)(void))
+{
+	pthread_t thread;
+	void *status;
+
+	fflush(NULL);
+	assert_int_equal(pthread_create(&thread, NULL, fork_here, &f), 0);
+	pthread_join(thread, &status);
+	assert_null(status);
+}
+
 static void (*at_give_back)(void), (*in_child_at_give_back)(void);
 
 static void run_at_give_back(void *addr, size_t len)
@@ -142,7 +163,7 @@ void unit_at_give_back(void (*f)(void))
 
 static void fork_now(void)
 {
-	unit_in_child(in_child_at_give_back);
+	unit_in_child_of_another_thread(in_child_at_give_back);
 }
 
 void unit_fork_at_give_back(void (*f)(void))

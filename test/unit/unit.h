@@ -68,10 +68,12 @@ void unit_said(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Runs f() in a child that must come to its end, with the caller's state. */
 void unit_in_child(void (*f)(void));
+/* The same, but what the calling thread has begun is not gone on with there. */
+void unit_in_child_of_another_thread(void (*f)(void));
 
 /* Calls f() once, the next time that pages are given back: in the midst of it. */
 void unit_at_give_back(void (*f)(void));
-/* The same in a child forked there. */
+/* The same in a child that another thread forks there. */
 void unit_fork_at_give_back(void (*f)(void));
 
 #endif
