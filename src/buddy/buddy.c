@@ -336,12 +336,24 @@ static const u8 fallbacks[MIGRATE_PCPTYPES][MIGRATE_PCPTYPES - 1] = {
 	[MIGRATE_RECLAIMABLE] = { MIGRATE_UNMOVABLE, MIGRATE_MOVABLE },
 };
 
-/* Pageblocks that a claim looks back over for the start of a run. */
-#define CLAIM_REACH 128
+#define CLAIM_TRIES 32	/* blocks of a list that a claim looks at for the lowest */
+#define CLAIM_REACH 128	/* pageblocks that it looks back over for the start of a run */
+
+/* The lowest of a list's first blocks, of those as warm as the very first. */
+static u64 lowest_of_list(const struct pfn_list *list)
+{
+	u64 lowest = list->first, pfn = lowest;
+	unsigned tries;
+
+	for (tries = CLAIM_TRIES; pfn && tries; pfn = pfn_to_page(pfn)->next, tries--)
+		if (pfn < lowest && page_is_dirty(pfn) == page_is_dirty(list->first))
+			lowest = pfn;
+	return lowest;
+}
 
 /*
- * Whole pageblocks of another migratetype, out of the smallest sufficient block, and
- * from the start of a run of them: large ones stay whole, for the next large block.
+ * Whole pageblocks of another migratetype, out of the smallest sufficient block, the lowest of
+ * several, and from the start of a run of them: large ones stay whole, for the next large block.
  * Only what we take changes its type.
  */
 static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype mt)
@@ -351,7 +363,7 @@ static u64 claim_pageblocks(struct zone *zone, unsigned order, enum migratetype 
 	for (o = least; o <= MAX_ORDER; o++) {
 		for (i = 0; i < MIGRATE_PCPTYPES - 1; i++) {
 			enum migratetype from = fallbacks[mt][i];
-			u64 pfn = zone->area[o].list[from].first;
+			u64 pfn = lowest_of_list(&zone->area[o].list[from]);
 
 			if (!pfn)
 				continue;

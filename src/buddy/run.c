@@ -13,6 +13,7 @@
 
 #define LISTED_TRIES 8		/* runs of one list, for one with an aligned place */
 #define RUN_TRIES 32		/* of all lists, for a warm one; blocks of one free area */
+#define LOOK_LEAST ((u64)1 << 14) /* pages on each side of a block, for the ends of its run */
 #define PAGEBLOCK_TRIES 512	/* free pageblocks that may begin a run of them */
 
 /* Within a pageblock: the neighbour alone tells most often that a run ends here. */
@@ -42,19 +43,34 @@ static bool fits_well(const struct search *s)
 }
 
 /*
- * Where in the run the request would lie: beside what is in use, lest a gap is left there that is
- * too short for the next. Where both ends are far, at the start of a block. (At the start of what
- * was looked at, a place like any other, a class of 9000 bytes that was dropped and filled again
- * took 1.5 times its memory.) But not on clean pages where there are warm ones.
+ * Where in the run the request would lie, 0 if it does not fit: at its start, or else its end,
+ * beside what is in use, lest a gap is left there that is too short for the next; where neither
+ * is in reach, at the start of the block. But not on clean pages where one of these is warmer.
  */
-static u64 place_in_run(const struct search *s)
+static u64 place_in_run(const struct search *s, u64 *nr_dirty)
 {
-	u64 at = round_up(s->start, s->align), other;
+	const u64 block = round_up(s->block, s->align);
+	const u64 places[] = {
+		s->goes_on_below ? block : round_up(s->start, s->align),
+		s->goes_on ? block : round_down(s->end - s->nr, s->align),
+		block,
+	};
+	u64 at = 0;
+	unsigned i;
 
-	if (!s->goes_on_below)
-		return at;
-	other = round_down(s->goes_on ? s->block : s->end - s->nr, s->align);
-	return pages_nr_dirty(other, s->nr) >= pages_nr_dirty(at, s->nr) ? other : at;
+	*nr_dirty = 0;
+	for (i = 0; i < ARRAY_SIZE(places) && *nr_dirty < s->nr; i++) {
+		u64 dirty;
+
+		if (places[i] < s->start || places[i] + s->nr > s->end)
+			continue;
+		dirty = pages_nr_dirty(places[i], s->nr);
+		if (!at || dirty > *nr_dirty) {
+			at = places[i];
+			*nr_dirty = dirty;
+		}
+	}
+	return at;
 }
 
 /*
@@ -63,14 +79,15 @@ static u64 place_in_run(const struct search *s)
  */
 static bool consider_run(struct search *s)
 {
-	u64 length = s->end - s->start, at = place_in_run(s);
+	u64 length = s->end - s->start, nr_dirty, at;
 	bool warm;
 
-	if (at + s->nr > s->end)
-		return false;
 	if (s->warm && length >= s->length)
-		return true;
-	warm = pages_nr_dirty(at, s->nr) > s->nr / 2;
+		return length >= s->nr;
+	at = place_in_run(s, &nr_dirty);
+	if (!at)
+		return false;
+	warm = nr_dirty > s->nr / 2;
 	if (s->at && (warm == s->warm ? length >= s->length : s->warm))
 		return true;
 	s->at = at;
@@ -90,9 +107,9 @@ static void search_lists(struct search *s, bool warm)
 
 		tries = LISTED_TRIES;
 		for (; pfn && tries; pfn = pfn_to_page(pfn)->run_next, tries--) {
-			s->start = pfn;
+			s->start = s->block = pfn;
 			s->end = pfn + pfn_to_page(pfn)->run_nr;
-			s->goes_on_below = false;
+			s->goes_on = s->goes_on_below = false;
 			if (consider_run(s) && (s->warm || !warm || !--cold))
 				return;
 		}
@@ -102,7 +119,7 @@ static void search_lists(struct search *s, bool warm)
 /* The run around a free block. */
 static void look_around(struct search *s, u64 pfn, unsigned order)
 {
-	u64 most = s->nr + s->align, above;
+	u64 most = MAX(s->nr + s->align, LOOK_LEAST), above;
 
 	s->start = s->block = pfn;
 	s->end = pfn + ((u64)1 << order);

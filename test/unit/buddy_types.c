@@ -44,6 +44,18 @@ static void fallback_takes_a_whole_pageblock(void)
 			 slab >> PAGEBLOCK_ORDER);
 }
 
+/* Of those that are warm, whichever was freed last. */
+static void fallback_takes_the_lowest_pageblock(void)
+{
+	u64 first = start(6, MIGRATE_MOVABLE), block;
+
+	assert_true(zone_take_range_locked(&zone, first, 6 * PAGEBLOCK_PAGES));
+	pages_set_dirty(first + PAGEBLOCK_PAGES, 5 * PAGEBLOCK_PAGES);
+	for (block = 0; block < 6; block += 2)
+		zone_free_range_locked(&zone, first + block * PAGEBLOCK_PAGES, PAGEBLOCK_PAGES);
+	assert_int_equal(take(0, MIGRATE_UNMOVABLE, true), first + 2 * PAGEBLOCK_PAGES);
+}
+
 static void nofragment_refuses_to_mix(void)
 {
 	u64 half, other;
@@ -250,7 +262,7 @@ static void warm_memory_first_of_any_order(void)
 	assert_int_equal(take(0, MIGRATE_MOVABLE, true), first + 8);
 }
 
-UNIT_MAIN(CASE(fallback_takes_a_whole_pageblock),
+UNIT_MAIN(CASE(fallback_takes_a_whole_pageblock), CASE(fallback_takes_the_lowest_pageblock),
 	  CASE(nofragment_refuses_to_mix),
 	  CASE(less_than_half_is_not_stolen),
 	  CASE(fallback_breaks_the_largest_block),

@@ -157,6 +157,22 @@ static void a_block_of_two_types(void)
 	assert_int_equal(take(1700, 0, MIGRATE_MOVABLE), half);
 }
 
+/* However far that is from the block by which the run is found, and on warm pages. */
+static void at_an_end_of_a_long_run(void)
+{
+	const u64 last = 10 * PAGEBLOCK_PAGES;
+
+	start(12, MIGRATE_MOVABLE);
+	pages_clear_dirty(first + last + 1, PAGEBLOCK_PAGES - 1);
+	give(PAGEBLOCK_PAGES, last);
+	assert_int_equal(take(30, 0, MIGRATE_MOVABLE), PAGEBLOCK_PAGES);
+	assert_int_equal(take(last - 30, 0, MIGRATE_MOVABLE), PAGEBLOCK_PAGES + 30);
+	pages_clear_dirty(first + PAGEBLOCK_PAGES, last);
+	pages_set_dirty(first + last, PAGEBLOCK_PAGES);
+	give(PAGEBLOCK_PAGES, last);
+	assert_int_equal(take(600, 0, MIGRATE_MOVABLE), last + PAGEBLOCK_PAGES - 600);
+}
+
 /* All is taken, given back, and taken again: each time it lies as close. */
 static void check_gaps(u64 size)
 {
@@ -202,4 +218,5 @@ UNIT_MAIN(CASE(the_shortest_serves), CASE(no_gaps_between_18_pages),
 	  CASE(warm_runs_first),
 	  CASE(free_pageblocks_last),
 	  CASE(runs_change_type),
-	  CASE(a_block_of_two_types))
+	  CASE(a_block_of_two_types),
+	  CASE(at_an_end_of_a_long_run))
