@@ -12,7 +12,7 @@ static void vreport_to(int fd, const char *fmt, va_list ap)
 {
 	static const char prefix[] = "buddymalloc: ";
 	char line[REPORT_LINE];
-	size_t len = sizeof(prefix) - 1;
+	size_t len = sizeof(prefix) - 1, i = len;
 	int saved = errno;
 	int n;
 
@@ -21,6 +21,10 @@ static void vreport_to(int fd, const char *fmt, va_list ap)
 	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
 	if (n > 0)
 		len += MIN((size_t)n, sizeof(line) - len - 2);
+	/* A path or an option's value may have any bytes: the message stays one line. */
+	for (; i < len; i++)
+		if ((unsigned char)line[i] < ' ')
+			line[i] = '?';
 	line[len++] = '\n';
 	os_write(fd, line, len);
 	errno = saved;

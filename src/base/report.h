@@ -1,7 +1,7 @@
 /*
  * rank 1: what the library says, on stderr, one line a message, each line
- * beginning with "buddymalloc: ". Nothing here allocates: the text is built
- * on the stack and written with one write(2).
+ * beginning with "buddymalloc: "; control characters in it become question marks. Nothing here
+ * allocates: the text is built on the stack and written with one write(2).
  */
 #ifndef BM_BASE_REPORT_H
 #define BM_BASE_REPORT_H

@@ -22,6 +22,13 @@ static void one_line_with_a_prefix(void)
 	assert_int_equal(fake_calls(FAKE_WRITE), 3);
 }
 
+/* What a user put into a name or a value breaks no line, and moves no cursor. */
+static void control_characters_are_shown_as_marks(void)
+{
+	report("'%s'", "a\nb\tc\x1b[2J\r\x7f\xc3\xa9");
+	unit_said("buddymalloc: 'a?b?c?[2J?\x7f\xc3\xa9'\n");
+}
+
 /* Whatever its length, a message is one write of at most REPORT_LINE bytes, with its end. */
 static void long_messages_are_cut(void)
 {
@@ -128,6 +135,7 @@ static void counters_have_names_and_sums(void)
 }
 
 UNIT_MAIN(CASE(one_line_with_a_prefix),
+	  CASE(control_characters_are_shown_as_marks),
 	  CASE(long_messages_are_cut),
 	  CASE(errno_is_left_alone),
 	  CASE(verbose_messages_are_an_option),
