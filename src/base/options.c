@@ -262,7 +262,7 @@ static void complain_value(const struct option *o, char separator, struct span v
 
 	accepted_text(o, takes, sizeof(takes));
 	if (separator == '=')
-		report(OPTION_NO_COLON, o->name, o->name, word_length(v), v.at);
+		report(OPTION_NO_COLON "; it takes %s", o->name, o->name, word_length(v), v.at, takes);
 	else if (!separator)
 		report(OPTION_NO_VALUE "; it takes %s", o->name, o->name, takes);
 	else

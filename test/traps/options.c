@@ -293,7 +293,7 @@ static const struct trap_case cases[] = {
 		  "it takes true or false \\(or yes, no, on, off, 1, 0\\)\n$" },
 	{ .name = "an_equals_sign", .run = not_limited, .conf = "hard_limit=32M",
 	  .says = "^buddymalloc: option hard_limit has '=' in place of a colon; "
-		  "write hard_limit:32M\n$" },
+		  "write hard_limit:32M; it takes bytes, 0 or 4K to 64T [^\n]*\n$" },
 	{ .name = "no_page", .run = not_limited, .conf = "hard_limit:4095",
 	  .says = NOT_LIMIT("4095") },
 	{ .name = "bad_int", .run = go_on, .conf = "decay_ms:soon", .says = NOT_DECAY("soon") },

@@ -263,9 +263,12 @@ static void name_without_colon(void)
 	unit_said("buddymalloc: option numa_node has no value; write numa_node:VALUE; "
 		  "it takes -1 to 63\n");
 	assert_int_equal(options_parse("verbose=1,decay_ms=7:8,stats_file="), 3);
-	unit_said("buddymalloc: option verbose has '=' in place of a colon; write verbose:1\n"
-		  "buddymalloc: option decay_ms has '=' in place of a colon; write decay_ms:7:8\n"
-		  "buddymalloc: option stats_file has '=' in place of a colon; write stats_file:\n");
+	unit_said("buddymalloc: option verbose has '=' in place of a colon; write verbose:1; "
+		  "it takes true or false (or yes, no, on, off, 1, 0)\n"
+		  "buddymalloc: option decay_ms has '=' in place of a colon; write decay_ms:7:8; "
+		  "it takes -1 to 3600000 ms\n"
+		  "buddymalloc: option stats_file has '=' in place of a colon; write stats_file:; "
+		  "it takes 1 to %d characters, no comma\n", OPTION_STR_MAX - 1);
 	assert_false(options.verbose);
 	assert_int_equal(options.decay_ms, 1000);
 	/* Behind the colon it is part of the value. */
