@@ -28,10 +28,13 @@
 #define MOVE_LEAST ((size_t)1 << 20)
 #define MOVE_PIECE_LEAST ((size_t)64 << 10)
 
+/* With so many scars in the heap bytes are copied; those of a big block only with more. */
 #define SCARS_MOST 64
+#define BIG_BYTES ((size_t)32 << 20)
+#define BIG_SCARS_MOST 4096
+
+/* As many stay when their blocks are freed. */
 #define SCARS_KEPT 32
-#define HUGE_BYTES ((size_t)32 << 20)
-#define HUGE_SCARS_MOST 4096
 
 enum { MOVED, SCARS };
 
@@ -84,7 +87,7 @@ static bool may_move_to(const struct page *to, size_t bytes)
 	u64 scars = __atomic_load_n(&nr_scars, __ATOMIC_RELAXED);
 
 	if (bytes < MOVE_LEAST || !scope_may_map() ||
-	    scars >= (bytes < HUGE_BYTES ? SCARS_MOST : HUGE_SCARS_MOST))
+	    scars >= (bytes < BIG_BYTES ? SCARS_MOST : BIG_SCARS_MOST))
 		return false;
 	/* Moving drops the pages that are there. A copy into warm pages costs an
 	 * eighth of the faults that it takes to have them again. */
