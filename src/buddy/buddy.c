@@ -1,6 +1,6 @@
 /*
  * rank 3: the buddy proper: free areas, split, merge, fallback between
- * migratetypes, ranges. State, locks and invariants are in zone.h.
+ * migratetypes. State, locks and invariants are in zone.h.
  */
 #include "buddy/zone.h"
 

@@ -245,7 +245,7 @@ static inline bool all_bits_set(const u64 *bitmap)
 		  bitmap_word(bitmap, 6) & bitmap_word(bitmap, 7));
 }
 
-/* Dirty bits: how many are set in [pfn, pfn + nr), and setting them. */
+/* dirty.c: how many dirty bits are set in [pfn, pfn + nr). */
 u64 pages_nr_dirty(u64 pfn, u64 nr);
 static inline bool page_is_dirty(u64 pfn)
 {
@@ -253,8 +253,8 @@ static inline bool page_is_dirty(u64 pfn)
 
 	return word >> pfn % 64 & 1;
 }
+/* Sets and clears them; the caller owns the pages. */
 void pages_set_dirty(u64 pfn, u64 nr);
-/* Clears them; the caller owns the pages. */
 void pages_clear_dirty(u64 pfn, u64 nr);
 /* Pages with a dirty bit, in all: what the heap keeps backed at most. */
 u64 pages_nr_backed(void);

@@ -95,7 +95,7 @@ static inline unsigned tag_class(u16 tag)
 	return (unsigned)(tag - TAG_SLABS) % NR_CLASSES;
 }
 
-/* The first shard is static; more appear as threads do, up to a few per CPU. */
+/* The first shard is static; more appear as threads do, up to one for each CPU. */
 void shards_init(unsigned nr_cpus);
 
 /* Binds the caller to the shard with the fewest threads, making one if that pays. */
