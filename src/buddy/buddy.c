@@ -20,6 +20,7 @@ static void add_to_free_list(struct zone *zone, u64 pfn, unsigned order, enum mi
 	struct free_area *area = &zone->area[order];
 	struct page *page = pfn_to_page(pfn);
 
+	bm_assert(mt < MIGRATE_PCPTYPES);
 	page->order = (u8)order;
 	page->migratetype = (u8)mt;
 	page_set_kind(page, PAGE_BUDDY);

@@ -36,7 +36,6 @@ enum migratetype {
 	MIGRATE_RECLAIMABLE,	/* caches that a shrinker can empty */
 	MIGRATE_PCPTYPES,
 	MIGRATE_ISOLATE = MIGRATE_PCPTYPES,	/* on its way to the system; no free block is */
-	NR_MIGRATETYPES
 };
 
 enum zone_type { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_HIGHMEM, NR_ZONES };
@@ -44,8 +43,8 @@ enum zone_type { ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, ZONE_HIGHMEM, NR_ZONES };
 enum { WMARK_MIN, WMARK_LOW, NR_WMARKS };
 
 struct free_area {
-	struct pfn_list list[NR_MIGRATETYPES];
-	u32 nr_free[NR_MIGRATETYPES]; /* blocks; reports read it, relaxed */
+	struct pfn_list list[MIGRATE_PCPTYPES];
+	u32 nr_free[MIGRATE_PCPTYPES]; /* blocks; reports read it, relaxed */
 };
 
 /* Runs of free pages by their length, see run.h. */

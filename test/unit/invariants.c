@@ -107,7 +107,7 @@ void zone_check_locked(struct zone *zone)
 	unsigned o, mt, i;
 
 	for (o = 0; o <= MAX_ORDER; o++) {
-		for (mt = 0; mt < NR_MIGRATETYPES; mt++) {
+		for (mt = 0; mt < MIGRATE_PCPTYPES; mt++) {
 			u32 prev = 0;
 
 			nr = 0;
