@@ -81,6 +81,7 @@ static u64 release_at(const struct shard *shard, u64 pfn)
 	class = (unsigned)tag - shard->tag_base;
 	if (class < NR_CLASSES) {
 		nr = page->nr_pages;
+		stat_add_shared(objects_flushed, size_classes[class].nr_objects - page->nr_free);
 		slab_release(&pfn, 1, class);
 		return nr;
 	}

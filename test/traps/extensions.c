@@ -210,6 +210,26 @@ static void objects_add_up(void)
 	}
 }
 
+/* What a heap gave out and nobody freed goes back with it. */
+static void objects_of_a_heap_add_up(void)
+{
+	uint64_t held = figure("objects_refilled") - figure("objects_flushed");
+	struct bm_heap *h = bm_heap_create();
+	bm_scope_t scope;
+	int n;
+
+	CHECK(h);
+	for (n = 0; n < 1000; n++)
+		CHECK(bm_heap_malloc(h, n % 10 ? 100 : 40000));
+	scope = bm_heap_set_default(h);
+	for (n = 0; n < 1000; n++)
+		CHECK(hide(malloc(5000)));
+	bm_scope_restore(scope);
+	CHECK(figure("objects_refilled") - figure("objects_flushed") == held + 2000);
+	CHECK(bm_heap_destroy(h) == 0);
+	CHECK(figure("objects_refilled") - figure("objects_flushed") == held);
+}
+
 static const struct trap_case cases[] = {
 	{ .name = "version_is_that_of_the_headers", .run = version_is_that_of_the_headers },
 	{ .name = "sizes_are_those_of_malloc", .run = sizes_are_those_of_malloc },
@@ -222,6 +242,7 @@ static const struct trap_case cases[] = {
 	{ .name = "large_blocks_grow_and_shrink", .run = large_blocks_grow_and_shrink },
 	{ .name = "a_group_s_limit_holds", .run = a_group_s_limit_holds },
 	{ .name = "objects_add_up", .run = objects_add_up, .conf = "decay_ms:-1" },
+	{ .name = "objects_of_a_heap_add_up", .run = objects_of_a_heap_add_up },
 	{ .name = "no_pointer_is_no_block", .run = no_pointer_is_no_block },
 	{ .name = "foreign_pointers_are_reported", .run = foreign_pointers_are_reported,
 	  .dies = "^buddymalloc: invalid bm_expand of 0x[0-9a-f]+: not memory of this allocator\n$" },
