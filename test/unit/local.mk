@@ -25,6 +25,7 @@ UNIT_TESTS += \
 	test/unit/options \
 	test/unit/report \
 	test/unit/memmap \
+	test/unit/records \
 	test/unit/memmap_failures \
 	test/unit/buddy_sequences \
 	test/unit/buddy_random \
@@ -75,6 +76,8 @@ test_unit_report_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_report_LDADD = $(UNIT_LDADD)
 test_unit_memmap_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_memmap_LDADD = $(UNIT_LDADD)
+test_unit_records_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_records_LDADD = $(UNIT_LDADD)
 test_unit_memmap_failures_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_memmap_failures_LDADD = $(UNIT_LDADD)
 test_unit_buddy_sequences_CPPFLAGS = $(UNIT_CPPFLAGS)

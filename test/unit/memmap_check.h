@@ -42,4 +42,25 @@ static inline void check_memmap(void)
 	assert_true(memmap_peak_bytes() >= heap);
 }
 
+/* A record just taken. */
+static inline void check_record(const char *record, size_t bytes)
+{
+	const char *tables_end = (char *)(window.blocks + (window.low >> PAGEBLOCK_ORDER));
+
+	assert_non_null(record);
+	assert_int_equal((uintptr_t)record % PAGE_SIZE, 0);
+	assert_true(is_zero(record, bytes));
+	/* Behind everything, so that no object of the heap lies in front of it. */
+	assert_true(record > tables_end);
+	assert_false(in_window(record));
+	assert_false(addr_is_ours(record));
+}
+
+/* Nothing is mapped, so the machine's own address space may be smaller. */
+static inline void pretend_47_bits(void)
+{
+	fake.map_for_real = false;
+	fake.address_bits = 47;
+}
+
 #endif
