@@ -39,6 +39,7 @@ UNIT_TESTS += \
 	test/unit/page_threads \
 	test/unit/slowpath \
 	test/unit/reclaim \
+	test/unit/in_flight \
 	test/unit/decay \
 	test/unit/refault \
 	test/unit/lazy \
@@ -104,6 +105,8 @@ test_unit_slowpath_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slowpath_LDADD = $(UNIT_LDADD)
 test_unit_reclaim_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_reclaim_LDADD = $(UNIT_LDADD)
+test_unit_in_flight_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_in_flight_LDADD = $(UNIT_LDADD)
 test_unit_kswapd_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_kswapd_LDADD = $(UNIT_LDADD)
 test_unit_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
