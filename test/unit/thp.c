@@ -330,126 +330,6 @@ static void what_was_told_moves_along(void)
 	assert_int_equal(pfn_to_block(to + 2 * PAGEBLOCK_PAGES)->thp, THP_DEFAULT);
 }
 
-/* Two pageblocks of which every other of 16 parts went to the system. */
-static void give_every_other(u64 *block)
-{
-	unsigned i;
-
-	for (i = 0; i < 16; i++)
-		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
-	for (i = 0; i < 16; i += 2)
-		free_pages(block[i]);
-	reclaim_trim(0);
-}
-
-/* Of a pageblock given back in part the system is told to use no huge page, until all was given. */
-static void what_was_given_in_part_is_small(void)
-{
-	u64 block[16], small;
-	unsigned i;
-
-	start(option_thp_always, 0, false);
-	give_every_other(block);
-	assert_int_equal(pfn_to_block(block[0])->thp, THP_SPLIT);
-	assert_int_equal(pfn_to_block(block[15])->thp, THP_SPLIT);
-	small = fake_calls(FAKE_SMALL);
-	assert_int_equal(small, 2);
-	/* What is left of them is no huge page in use. */
-	assert_false(thp_is_huge(block[1]));
-	for (i = 1; i < 16; i += 2)
-		free_pages(block[i]);
-	reclaim_trim(0);
-	assert_int_equal(pfn_to_block(block[0])->thp, THP_HUGE);
-	assert_int_equal(pfn_to_block(block[15])->thp, THP_HUGE);
-	assert_int_equal(fake_calls(FAKE_SMALL), small);
-}
-
-/* Whatever is mapped there next was never given back in part. */
-static void parts_that_are_unmapped_count_no_more(void)
-{
-	u64 block[16];
-	unsigned i;
-
-	start(option_thp_always, 0, false);
-	give_every_other(block);
-	assert_int_equal(zone_table[0]->nr_split, 2);
-	for (i = 1; i < 16; i += 2)
-		free_pages(block[i]);
-	shrink_all();
-	assert_true(zones_unmap_free() >= 2 * PAGEBLOCK_PAGES);
-	assert_int_equal(zone_table[0]->nr_split, 0);
-}
-
-/* Each is a mapping of its own, perhaps: of many the whole heap is told. */
-static void many_parts_are_told_together(void)
-{
-	static u64 block[8 * 100];
-	unsigned i, once = 0, former = 0;
-
-	start(option_thp_always, 0, false);
-	for (i = 0; i < ARRAY_SIZE(block); i++)
-		block[i] = alloc_pages_exact(MOVABLE, 64, 6);
-	for (i = 0; i < ARRAY_SIZE(block); i += 8)
-		if (i < 8 * 80)
-			free_pages(block[i]);
-	reclaim_trim(0);
-	assert_in_range(fake_calls(FAKE_SMALL), 8, 20);
-	for (i = 0; i < ARRAY_SIZE(block); i += 8) {
-		once += pfn_to_block(block[i])->thp == THP_ONCE;
-		former += pfn_to_block(block[i])->thp == THP_FORMER;
-	}
-	/* Those that are huge still count as such. */
-	assert_int_equal(once, 80);
-	assert_int_equal(former, 20);
-	assert_true(thp_is_huge(block[8 * 99]));
-	free_pages(block[8 * 99]);
-	reclaim_trim(0);
-	assert_false(thp_is_huge(block[8 * 99]));
-	/* Until few hold anything: of those the system is told one by one again. */
-	for (i = 0; i < ARRAY_SIZE(block); i++)
-		if (i >= 8 * 3 && i != 8 * 99 && (i >= 8 * 80 || i % 8))
-			free_pages(block[i]);
-	assert_int_equal(pfn_to_block(block[8 * 50])->thp, THP_ONCE);
-	reclaim_trim(0);
-	assert_int_equal(pfn_to_block(block[8 * 50])->thp, THP_HUGE);
-	assert_int_equal(pfn_to_block(block[8 * 99])->thp, THP_HUGE);
-	assert_int_equal(pfn_to_block(block[8 * 2])->thp, THP_SPLIT);
-}
-
-/* Each zone has a count of its own, and is told for itself. */
-static void a_zone_below_is_told_too(void)
-{
-	static u64 block[8 * 20];
-	unsigned i;
-
-	start(option_thp_always, 0, false);
-	for (i = 0; i < ARRAY_SIZE(block); i++)
-		block[i] = alloc_pages(BM_GFP_KERNEL | BM_GFP_DMA32, 6);
-	assert_true(pfn_is_low(block[0]));
-	for (i = 0; i < ARRAY_SIZE(block); i += 8)
-		free_pages(block[i]);
-	reclaim_trim(0);
-	for (i = 0; i < ARRAY_SIZE(block); i += 8)
-		assert_int_equal(pfn_to_block(block[i])->thp, THP_ONCE);
-	assert_in_range(fake_calls(FAKE_SMALL), 8, 12);
-}
-
-/* The place that pages were moved away from is given back as well. */
-static void what_was_moved_away_is_small(void)
-{
-	u64 pfn;
-
-	start(option_thp_always, 0, false);
-	pfn = alloc_pages_exact(MOVABLE, PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
-	pages_set_dirty(pfn, PAGEBLOCK_PAGES);
-	pages_moved(pfn + 100, 300);
-	assert_int_equal(pfn_to_block(pfn)->thp, THP_SPLIT);
-	assert_int_equal(fake_calls(FAKE_SMALL), 1);
-	pages_moved(pfn, 100);
-	pages_moved(pfn + 400, PAGEBLOCK_PAGES - 400);
-	assert_int_equal(pfn_to_block(pfn)->thp, THP_HUGE);
-}
-
 /* Blocks of 64 pages of 16 pageblocks; `nr` of each pageblock's eight are free for long. */
 static u64 dirty_after_ageing(unsigned nr)
 {
@@ -493,21 +373,16 @@ static void small_pages_age_one_by_one(void)
 	assert_int_equal(dirty_after_ageing(3), 0);
 }
 
-UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier),
-	  CASE(slow_ones_are_not),
+UNIT_MAIN(CASE(large_heaps_get_them), CASE(fast_ones_are_used_earlier), CASE(slow_ones_are_not),
 	  CASE(none_where_small_ones_are_slow),
-	  CASE(none_where_small_ones_are_slow_in_a_large_heap),
-	  CASE(buffers_get_none), CASE(sparse_heaps_get_none),
-	  CASE(the_peak_of_another_is_none), CASE(the_peak_of_a_child_is_its_own),
-	  CASE(small_pages_are_no_huge_ones), CASE(larger_blocks_get_none),
-	  CASE(what_was_given_back_does_not_count),
-	  CASE(heaps_with_a_limit_do_not),
-	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
-	  CASE(unasked_but_limited), CASE(unasked_but_never), CASE(always), CASE(never),
-	  CASE(told_again_when_renewed), CASE(told_again_when_moved), CASE(what_was_told_moves_along),
-	  CASE(what_was_given_in_part_is_small), CASE(parts_that_are_unmapped_count_no_more),
-	  CASE(many_parts_are_told_together),
-	  CASE(a_zone_below_is_told_too), CASE(what_was_moved_away_is_small),
-	  CASE(hot_huge_pages_stay_whole),
-	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one),
+	  CASE(none_where_small_ones_are_slow_in_a_large_heap), CASE(buffers_get_none),
+	  CASE(sparse_heaps_get_none), CASE(the_peak_of_another_is_none),
+	  CASE(the_peak_of_a_child_is_its_own), CASE(small_pages_are_no_huge_ones),
+	  CASE(larger_blocks_get_none), CASE(what_was_given_back_does_not_count),
+	  CASE(heaps_with_a_limit_do_not), CASE(unasked_for_larger_heaps),
+	  CASE(unasked_for_the_first_large_block), CASE(unasked_but_limited),
+	  CASE(unasked_but_never), CASE(always), CASE(never), CASE(told_again_when_renewed),
+	  CASE(told_again_when_moved), CASE(what_was_told_moves_along),
+	  CASE(hot_huge_pages_stay_whole), CASE(hot_ones_of_the_system_too),
+	  CASE(cold_ones_are_broken_up), CASE(small_pages_age_one_by_one),
 	  CASE(the_first_one_is_poisoned))
