@@ -52,6 +52,7 @@ UNIT_TESTS += \
 	test/unit/pressure \
 	test/unit/kswapd \
 	test/unit/zones \
+	test/unit/low \
 	test/unit/nodes \
 	test/unit/size_class \
 	test/unit/slab \
@@ -164,6 +165,8 @@ test_unit_idle_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_idle_LDADD = $(UNIT_LDADD)
 test_unit_zones_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_zones_LDADD = $(UNIT_LDADD)
+test_unit_low_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_low_LDADD = $(UNIT_LDADD)
 test_unit_nodes_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_nodes_LDADD = $(UNIT_LDADD)
 endif
