@@ -56,6 +56,7 @@ UNIT_TESTS += \
 	test/unit/nodes \
 	test/unit/size_class \
 	test/unit/slab \
+	test/unit/slab_single \
 	test/unit/slab_random \
 	test/unit/punch \
 	test/unit/shard \
@@ -133,6 +134,8 @@ test_unit_size_class_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_size_class_LDADD = $(UNIT_LDADD)
 test_unit_slab_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_LDADD = $(UNIT_LDADD)
+test_unit_slab_single_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_slab_single_LDADD = $(UNIT_LDADD)
 test_unit_slab_random_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_random_LDADD = $(UNIT_LDADD)
 test_unit_punch_CPPFLAGS = $(UNIT_CPPFLAGS)
