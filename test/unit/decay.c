@@ -232,52 +232,6 @@ static void cheap_when_nothing_is_due(void)
 	assert_int_equal(fake_calls(FAKE_GIVE_BACK), calls);
 }
 
-static void decay_0_purges_at_once(void)
-{
-	options.decay_ms = 0;
-	pages_start();
-	free_nr(5000);
-	assert_int_equal(pages_dirty(), 0);
-	free_nr(3);
-	assert_int_equal(pages_dirty(), 0);
-	pages_check(0);
-}
-
-/* Nor does it take what mallopt lets stay. */
-static void decay_0_leaves_the_floor(void)
-{
-	options.decay_ms = 0;
-	pages_start();
-	reclaim_set_floor(2000 * PAGE_SIZE);
-	free_nr(5000);
-	assert_in_range(pages_dirty(), 2000 - PAGEBLOCK_PAGES, 2000);
-	reclaim_set_floor(0);
-	free_nr(3);
-	assert_int_equal(pages_dirty(), 0);
-}
-
-/* Nothing waits in the lists of the CPUs either. */
-static void decay_0_leaves_nothing_in_lists(void)
-{
-	static u64 pfn[100];
-	unsigned order, i;
-
-	unit_needs_pages_of(4096);
-	options.decay_ms = 0;
-	pages_start();
-	page_detour_update();
-	for (order = 0; order <= MAX_ORDER; order++) {
-		free_pages(alloc_pages(BM_GFP_KERNEL, order));
-		assert_int_equal(pages_nr_backed(), 0);
-	}
-	for (i = 0; i < 100; i++)
-		pfn[i] = alloc_pages(BM_GFP_KERNEL, i % 4);
-	for (i = 0; i < 100; i++)
-		free_pages(pfn[i]);
-	assert_int_equal(pages_nr_backed(), 0);
-	pages_check(0);
-}
-
 static void negative_decay_never_purges(void)
 {
 	options.decay_ms = -1;
@@ -414,22 +368,6 @@ static void floor_stays_dirty(void)
 	assert_int_equal(pages_dirty(), 0);
 }
 
-/* decay_ms:0 too tries again what was refused, now and then. */
-static void refused_at_once(void)
-{
-	options.decay_ms = 0;
-	pages_start();
-	fake_fail(FAKE_GIVE_BACK, 1, FAKE_ALWAYS);
-	free_nr(9000);
-	assert_int_equal(pages_dirty(), 9000);
-	fake_fail(FAKE_GIVE_BACK, 1, 0);
-	pass_ms(500);
-	assert_int_equal(pages_dirty(), 9000);
-	pass_ms(600);
-	assert_int_equal(pages_dirty(), 0);
-	pages_check(0);
-}
-
 /* Pages that cannot go do not drive out what was freed a moment ago. */
 static void what_is_stuck_does_not_press(void)
 {
@@ -522,9 +460,8 @@ UNIT_MAIN(CASE(peak_melts_evenly), CASE(poison_begins_later), CASE(a_child_ages)
 	  CASE(what_comes_between_bites_has_its_time), CASE(the_count_of_steps_wraps),
 	  CASE(each_peak_has_its_time), CASE(steady_load_keeps_its_pages),
 	  CASE(a_load_keeps_what_it_uses), CASE(long_pause), CASE(pause_before_a_free),
-	  CASE(cheap_when_nothing_is_due), CASE(decay_0_purges_at_once),
-	  CASE(decay_0_leaves_the_floor), CASE(decay_0_leaves_nothing_in_lists),
-	  CASE(negative_decay_never_purges), CASE(short_times), CASE(small_blocks_age),
-	  CASE(shrinkers_are_asked_for_idle_memory), CASE(a_long_pause_asks_for_all),
-	  CASE(floor_stays_dirty), CASE(refused_at_once), CASE(what_is_stuck_does_not_press),
-	  CASE(refused_purges_are_made_up_for), CASE(larger_pages_of_the_system))
+	  CASE(cheap_when_nothing_is_due), CASE(negative_decay_never_purges), CASE(short_times),
+	  CASE(small_blocks_age), CASE(shrinkers_are_asked_for_idle_memory),
+	  CASE(a_long_pause_asks_for_all), CASE(floor_stays_dirty),
+	  CASE(what_is_stuck_does_not_press), CASE(refused_purges_are_made_up_for),
+	  CASE(larger_pages_of_the_system))

@@ -41,6 +41,7 @@ UNIT_TESTS += \
 	test/unit/reclaim \
 	test/unit/in_flight \
 	test/unit/decay \
+	test/unit/decay_at_once \
 	test/unit/refault \
 	test/unit/lazy \
 	test/unit/dropped \
@@ -126,6 +127,8 @@ test_unit_thp_split_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_thp_split_LDADD = $(UNIT_LDADD)
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_decay_LDADD = $(UNIT_LDADD)
+test_unit_decay_at_once_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_decay_at_once_LDADD = $(UNIT_LDADD)
 test_unit_refault_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_refault_LDADD = $(UNIT_LDADD)
 test_unit_lazy_CPPFLAGS = $(UNIT_CPPFLAGS)
