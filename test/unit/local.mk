@@ -15,7 +15,7 @@ test_unit_libunit_a_SOURCES = $(CORE_SOURCES) src/os/os.h \
 	test/fake/fake_mapping.c test/fake/fake_os.c test/fake/fake_os.h test/fake/internal.h \
 	test/unit/buddy_model.c test/unit/buddy_model.h \
 	test/unit/files.h test/unit/invariants.c test/unit/invariants.h \
-	test/unit/memmap_check.h test/unit/pages.h test/unit/slabs.h test/unit/taken.h \
+	test/unit/memmap_check.h test/unit/pages.h test/unit/holes.h test/unit/slabs.h test/unit/taken.h \
 	test/unit/tcaches.h \
 	test/unit/unit.c test/unit/unit.h
 test_unit_libunit_a_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -60,6 +60,7 @@ UNIT_TESTS += \
 	test/unit/slab_single \
 	test/unit/slab_random \
 	test/unit/punch \
+	test/unit/punch_meanwhile \
 	test/unit/shard \
 	test/unit/checks \
 	test/unit/sparse \
@@ -143,6 +144,8 @@ test_unit_slab_random_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_slab_random_LDADD = $(UNIT_LDADD)
 test_unit_punch_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_punch_LDADD = $(UNIT_LDADD)
+test_unit_punch_meanwhile_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_punch_meanwhile_LDADD = $(UNIT_LDADD)
 test_unit_shard_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_shard_LDADD = $(UNIT_LDADD)
 test_unit_checks_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -1,36 +1,9 @@
 /* Hole punching: pages without a live object go, all others stay, and the slab stays in use. */
-#include "slabs.h"
-
-#include <pthread.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "base/options.h"
-#include "buddy/zone.h"
-
-#define MOST 256
-
-static void *objects[MOST];
+#include "holes.h"
 
 static u64 unit(void)
 {
 	return fake.page_size >> PAGE_SHIFT;
-}
-
-/* All objects of a new slab by address, each filled with its number. */
-static u64 full_slab(unsigned class)
-{
-	const struct size_class *sc = &size_classes[class];
-	void *out[MOST];
-	u32 i;
-
-	assert_int_equal(slab_alloc(shards[0], class, out, sc->nr_objects), sc->nr_objects);
-	for (i = 0; i < sc->nr_objects; i++) {
-		objects[i] = out[sc->nr_objects - 1 - i];
-		memset(objects[i], (int)i + 1, sc->size);
-	}
-	return slab_of(objects[0], class);
 }
 
 /*
@@ -80,14 +53,6 @@ static void check_slab(u64 pfn, unsigned class, const bool *used)
 		if (used[i])
 			assert_true(holds_byte(objects[i], (int)i + 1, sc->size));
 	slabs_check(shards[0]);
-}
-
-/* For cases that count pages of 4 KiB. */
-static void start(void)
-{
-	unit_needs_pages_of(4096);
-	options.decay_ms = -1;
-	slabs_start(1);
 }
 
 /* A look of ageing's, decay_ms after the one before. */
@@ -219,14 +184,10 @@ static void in_whole_pages_of_the_system(void)
 	punch_at_random(16384);
 }
 
-#define CLASS_A CLASS_1024
-
 /* Ageing punches only slabs that nothing was taken from for decay_ms. */
 static void idle_slabs_are_punched_by_ageing(void)
 {
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
+	start_with_holes();
 	assert_int_equal(age_later(), 0);
 	/* However often it looks. */
 	fake.now_ms += 900;
@@ -274,96 +235,12 @@ static void all_have_their_turn(void)
 static void huge_pages_stay_whole_while_busy(void)
 {
 	options.thp = option_thp_always;
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
+	start_with_holes();
 	assert_int_equal(age_later(), 0);
 	assert_int_equal(age_later(), 0);
 	assert_int_equal(slab_punch(GIVE_AGED, UINT64_MAX), 2);
 	slab_free(shards[0], CLASS_A, objects + 8, 4);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 1);
-	slabs_check(shards[0]);
-}
-
-/* What happens while the pages are with the system. */
-static void free_the_rest(void)
-{
-	slab_free(shards[0], CLASS_A, objects + 8, size_classes[CLASS_A].nr_objects - 8u);
-}
-
-static void a_slab_that_becomes_empty_meanwhile_goes(void)
-{
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_give_back(free_the_rest);
-	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
-	slabs_check_gone(shards[0]);
-}
-
-/* Who found no object, noted the turn before, and looks late: what was off the list is back. */
-static void who_looked_meanwhile_looks_again(void)
-{
-	u32 turn;
-
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	turn = slab_punch_turn();
-	assert_false(slab_punch_wait(turn));
-	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
-	assert_true(slab_punch_wait(turn));
-	assert_false(slab_punch_wait(slab_punch_turn()));
-	slabs_check(shards[0]);
-}
-
-/* A fork just then: the child keeps the slab, empty, and counts it. */
-static void an_empty_slab_in_the_child(void)
-{
-	struct class_totals t;
-
-	slab_reinit_locks();
-	slabs_check(shards[0]);
-	slab_class_totals(CLASS_A, &t);
-	assert_int_equal(t.slabs, 1);
-	assert_int_equal(t.free, size_classes[CLASS_A].nr_objects);
-	slabs_check_gone(shards[0]);
-}
-
-static void free_the_rest_and_fork(void)
-{
-	free_the_rest();
-	unit_in_child_of_another_thread(an_empty_slab_in_the_child);
-}
-
-static void a_child_keeps_a_slab_that_became_empty(void)
-{
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_give_back(free_the_rest_and_fork);
-	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 2);
-	slabs_check_gone(shards[0]);
-}
-
-/*
- * What is freed meanwhile has holes for the next time: nothing orders what its last owner wrote
- * before a page is given back now.
- */
-static void free_more(void)
-{
-	slab_free(shards[0], CLASS_A, objects + 16, 8);
-}
-
-static void what_is_freed_meanwhile_stays_for_now(void)
-{
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_give_back(free_more);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
-	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 }
 
@@ -381,170 +258,10 @@ static void slabs_of_heaps_are_not_looked_at(void)
 	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
 }
 
-static void allocate_meanwhile(void *addr, size_t len)
-{
-	void *out[4];
-
-	fake_on_give_back = NULL;
-	assert_int_equal(slab_alloc(shards[0], CLASS_A, out, 4), 4);
-	assert_true((char *)out[3] < (char *)addr || (char *)out[3] >= (char *)addr + len);
-	slab_free(shards[0], CLASS_A, out, 4);
-}
-
-static void nobody_is_handed_a_page_that_is_dropped(void)
-{
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	fake_on_give_back = allocate_meanwhile;
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
-	slabs_check(shards[0]);
-}
-
-static pthread_t needy;
-static unsigned needy_got;
-
-static void *allocate_in_need(void *unused)
-{
-	void *out[4];
-
-	(void)unused;
-	needy_got = slab_alloc(shards[0], CLASS_A, out, 4);
-	return NULL;
-}
-
-/* Longer than it says, for a machine that does much else. */
-static void nap(void)
-{
-	usleep(20000);
-}
-
-static void start_needy(void)
-{
-	assert_int_equal(pthread_create(&needy, NULL, allocate_in_need, NULL), 0);
-	usleep(20000);
-}
-
-/* Where there is no memory for another slab, those off their list are waited for. */
-static void who_finds_nothing_waits(void)
-{
-	static void *rest[1 << 16];
-	unsigned nr = 0, n;
-
-	fake.rlimit_bytes = 6 << 20;
-	fake_on_sleep = nap;
-	start();
-	full_slab(CLASS_A);
-	while (nr < ARRAY_SIZE(rest) - MOST && (n = slab_alloc(shards[0], CLASS_A, rest + nr, MOST)))
-		nr += n;
-	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_give_back(start_needy);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
-	pthread_join(needy, NULL);
-	assert_int_equal(needy_got, 4);
-	slabs_check(shards[0]);
-}
-
-static void goes_on_in_the_child(void)
-{
-	slab_reinit_locks();
-	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
-	slabs_check(shards[0]);
-}
-
-static void a_child_finds_the_slab_in_use(void)
-{
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_fork_at_give_back(goes_on_in_the_child);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
-	slabs_check(shards[0]);
-}
-
-/*
- * A signal's handler forks in the midst of it: nobody allocates from the slab there before the
- * child goes on, when the handler returns.
- */
-static bool in_child;
-
-static void fork_allocate_and_go_on(void)
-{
-	void *out[4];
-
-	in_child = !fork();
-	if (!in_child)
-		return;
-	slab_reinit_locks();
-	assert_int_equal(slab_alloc(shards[0], CLASS_A, out, 4), 4);
-	assert_false(slab_locate(objects[0], CLASS_A).allocated);
-	slab_free(shards[0], CLASS_A, out, 4);
-}
-
-static void a_child_goes_on_punching(void)
-{
-	int status;
-
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	unit_at_give_back(fork_allocate_and_go_on);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
-	slabs_check(shards[0]);
-	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
-	if (in_child)
-		_exit(0);
-	assert_true(wait(&status) > 0);
-	assert_int_equal(status, 0);
-}
-
-/* A fork between two holes of one slab: what is given back already is known to be. */
-static u64 half_punched;
-
-static void takes_objects_in_the_child(void)
-{
-	const struct size_class *sc = &size_classes[CLASS_A];
-	void *out[MOST];
-	unsigned n = 0;
-
-	slab_reinit_locks();
-	while (slab_locate(objects[20], CLASS_A).allocated == false ||
-	       slab_locate(objects[0], CLASS_A).allocated == false)
-		n += slab_alloc(shards[0], CLASS_A, out + n, 1);
-	/* All its objects are in use again, and so are all its pages. */
-	assert_int_equal(pages_nr_dirty(half_punched, sc->nr_pages), sc->nr_pages);
-	slabs_check(shards[0]);
-}
-
-static void fork_at_second_hole(void *addr, size_t len)
-{
-	(void)len;
-	if (addr == pfn_to_virt(half_punched))
-		return;
-	fake_on_give_back = NULL;
-	assert_int_equal(pages_nr_dirty(half_punched, 2), 0);
-	unit_in_child_of_another_thread(takes_objects_in_the_child);
-}
-
-static void a_child_knows_the_first_of_two_holes(void)
-{
-	start();
-	half_punched = full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
-	slab_free(shards[0], CLASS_A, objects + 20, 8);
-	fake_on_give_back = fork_at_second_hole;
-	assert_true(slab_punch(GIVE_ALL, UINT64_MAX) >= 3);
-	assert_ptr_equal(fake_on_give_back, NULL);
-	slabs_check(shards[0]);
-}
-
 /* The system may refuse: the pages stay as they are, and are tried again. */
 static void a_refused_page_stays(void)
 {
-	start();
-	full_slab(CLASS_A);
-	slab_free(shards[0], CLASS_A, objects, 8);
+	start_with_holes();
 	fake_fail(FAKE_GIVE_BACK, 1, 1);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
 	slabs_check(shards[0]);
@@ -621,20 +338,8 @@ static void a_vain_walk_is_not_repeated(void)
 	slabs_check(shards[0]);
 }
 
-UNIT_MAIN(CASE(punched_lazily),
-	  CASE(pages_without_a_live_object_go),
-	  CASE(in_whole_pages_of_the_system),
-	  CASE(idle_slabs_are_punched_by_ageing), CASE(all_have_their_turn),
-	  CASE(huge_pages_stay_whole_while_busy),
-	  CASE(a_slab_that_becomes_empty_meanwhile_goes), CASE(who_looked_meanwhile_looks_again),
-	  CASE(a_child_keeps_a_slab_that_became_empty),
-	  CASE(what_is_freed_meanwhile_stays_for_now),
-	  CASE(slabs_of_heaps_are_not_looked_at),
-	  CASE(nobody_is_handed_a_page_that_is_dropped),
-	  CASE(who_finds_nothing_waits),
-	  CASE(a_child_finds_the_slab_in_use),
-	  CASE(a_child_goes_on_punching),
-	  CASE(a_child_knows_the_first_of_two_holes),
-	  CASE(a_refused_page_stays),
-	  CASE(a_vain_walk_is_not_repeated),
-	  CASE(walks_are_told_apart))
+UNIT_MAIN(CASE(punched_lazily), CASE(pages_without_a_live_object_go),
+	  CASE(in_whole_pages_of_the_system), CASE(idle_slabs_are_punched_by_ageing),
+	  CASE(all_have_their_turn), CASE(huge_pages_stay_whole_while_busy),
+	  CASE(slabs_of_heaps_are_not_looked_at), CASE(a_refused_page_stays),
+	  CASE(a_vain_walk_is_not_repeated), CASE(walks_are_told_apart))
