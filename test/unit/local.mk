@@ -15,7 +15,7 @@ test_unit_libunit_a_SOURCES = $(CORE_SOURCES) src/os/os.h \
 	test/fake/fake_mapping.c test/fake/fake_os.c test/fake/fake_os.h test/fake/internal.h \
 	test/unit/buddy_model.c test/unit/buddy_model.h \
 	test/unit/files.h test/unit/invariants.c test/unit/invariants.h \
-	test/unit/memmap_check.h test/unit/pages.h test/unit/helper_thread.h test/unit/holes.h test/unit/slabs.h test/unit/taken.h \
+	test/unit/memmap_check.h test/unit/pages.h test/unit/forks.h test/unit/helper_thread.h test/unit/holes.h test/unit/slabs.h test/unit/taken.h \
 	test/unit/tcaches.h \
 	test/unit/unit.c test/unit/unit.h
 test_unit_libunit_a_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -71,6 +71,7 @@ UNIT_TESTS += \
 	test/unit/singles \
 	test/unit/tcache_threads \
 	test/unit/tcache_fork \
+	test/unit/fork_midst \
 	test/unit/transfer \
 	test/unit/idle \
 	test/unit/gone
@@ -171,6 +172,8 @@ test_unit_transfer_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_transfer_LDADD = $(UNIT_LDADD)
 test_unit_tcache_fork_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_tcache_fork_LDADD = $(UNIT_LDADD)
+test_unit_fork_midst_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_fork_midst_LDADD = $(UNIT_LDADD)
 test_unit_idle_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_idle_LDADD = $(UNIT_LDADD)
 test_unit_gone_CPPFLAGS = $(UNIT_CPPFLAGS)
