@@ -6,7 +6,7 @@
 
 #include "slab/internal.h"
 
-/* Brings up ranks 2 to 5, with room for 4 shards a CPU. */
+/* Brings up ranks 2 to 5, with a shard for each CPU at most. */
 static inline void slabs_start(unsigned nr_cpus)
 {
 	pages_start();
