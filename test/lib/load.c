@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "helpers.h"
 #include "trap.h"
@@ -59,4 +60,19 @@ void survive_failure_of(size_t n)
 	CHECK(memalign(1 << 20, n) == NULL && errno == ENOMEM, "%zu bytes", n);
 	CHECK(posix_memalign(&p, 4096, n) == ENOMEM && p == &p, "%zu bytes", n);
 	CHECK(churn(n, 2000, 200, 20000) == NULL);
+}
+
+void peak(void)
+{
+	enum { NR = 64 };
+	void *block[NR];
+
+	for (int i = 0; i < NR; i++) {
+		block[i] = malloc(2 * MIB);
+		CHECK(block[i]);
+		memset(block[i], 1, 2 * MIB);
+	}
+	CHECK(status_kib("RssAnon") > 100 * 1024);
+	for (int i = 0; i < NR; i++)
+		free(block[i]);
 }

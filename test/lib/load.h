@@ -21,4 +21,7 @@ void stop_busy(void);
 /* Requests of n bytes fail with ENOMEM, of whatever kind, and the heap is as good as before. */
 void survive_failure_of(size_t n);
 
+/* Large blocks of 128 MiB in all are written to, and freed. */
+void peak(void);
+
 #endif

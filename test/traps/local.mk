@@ -2,6 +2,7 @@
 # linked in: each starts itself anew, with the library preloaded, for every one
 # of its cases (test/lib/trap.h). `PROGRAM CASE...` runs single cases.
 trap_programs = \
+	test/traps/background \
 	test/traps/core \
 	test/traps/cxx-operators \
 	test/traps/debug \
@@ -34,20 +35,84 @@ check_PROGRAMS += $(trap_programs) test/traps/setuid-helper
 TESTS += $(trap_programs) test/traps/exports.sh test/traps/probes.sh
 EXTRA_DIST += test/traps/exports.sh test/traps/probes.sh
 
-test_traps_core_SOURCES = test/traps/core.c
+# Of one source each, named as the program is.
+test_traps_background_CFLAGS = $(TEST_CFLAGS)
+test_traps_background_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_background_LDADD = test/lib/libtest.a
 test_traps_core_CFLAGS = $(TEST_CFLAGS)
 test_traps_core_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_core_LDADD = test/lib/libtest.a
+test_traps_debug_CFLAGS = $(TEST_CFLAGS)
+test_traps_debug_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_debug_LDADD = test/lib/libtest.a
+test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
+test_traps_extensions_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_extensions_LDADD = test/lib/libtest.a
+test_traps_fork_CFLAGS = $(TEST_CFLAGS)
+test_traps_fork_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_fork_LDADD = test/lib/libtest.a
+test_traps_groups_CFLAGS = $(TEST_CFLAGS)
+test_traps_groups_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_groups_LDADD = test/lib/libtest.a
+test_traps_heaps_CFLAGS = $(TEST_CFLAGS)
+test_traps_heaps_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_heaps_LDADD = test/lib/libtest.a
+test_traps_interface_CFLAGS = $(TEST_CFLAGS)
+test_traps_interface_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_interface_LDADD = test/lib/libtest.a
+test_traps_limits_CFLAGS = $(TEST_CFLAGS)
+test_traps_limits_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_limits_LDADD = test/lib/libtest.a
+test_traps_mappings_CFLAGS = $(TEST_CFLAGS)
+test_traps_mappings_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_mappings_LDADD = test/lib/libtest.a
+test_traps_misuse_CFLAGS = $(TEST_CFLAGS)
+test_traps_misuse_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_misuse_LDADD = test/lib/libtest.a
+test_traps_moves_CFLAGS = $(TEST_CFLAGS)
+test_traps_moves_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_moves_LDADD = test/lib/libtest.a
+test_traps_options_CFLAGS = $(TEST_CFLAGS)
+test_traps_options_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_options_LDADD = test/lib/libtest.a
+test_traps_pages_CFLAGS = $(TEST_CFLAGS)
+test_traps_pages_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_pages_LDADD = test/lib/libtest.a
+test_traps_reclaim_CFLAGS = $(TEST_CFLAGS)
+test_traps_reclaim_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_reclaim_LDADD = test/lib/libtest.a
+test_traps_sandbox_CFLAGS = $(TEST_CFLAGS)
+test_traps_sandbox_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_sandbox_LDADD = test/lib/libtest.a
+test_traps_scopes_CFLAGS = $(TEST_CFLAGS)
+test_traps_scopes_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_scopes_LDADD = test/lib/libtest.a
+test_traps_setuid_CFLAGS = $(TEST_CFLAGS)
+test_traps_setuid_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_setuid_LDADD = test/lib/libtest.a
+test_traps_signals_CFLAGS = $(TEST_CFLAGS)
+test_traps_signals_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_signals_LDADD = test/lib/libtest.a
+test_traps_sizes_CFLAGS = $(TEST_CFLAGS)
+test_traps_sizes_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_sizes_LDADD = test/lib/libtest.a
+test_traps_slabs_at_a_limit_CFLAGS = $(TEST_CFLAGS)
+test_traps_slabs_at_a_limit_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_slabs_at_a_limit_LDADD = test/lib/libtest.a
+test_traps_startup_CFLAGS = $(TEST_CFLAGS)
+test_traps_startup_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_startup_LDADD = test/lib/libtest.a
+test_traps_statistics_CFLAGS = $(TEST_CFLAGS)
+test_traps_statistics_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_statistics_LDADD = test/lib/libtest.a
+test_traps_threads_CFLAGS = $(TEST_CFLAGS)
+test_traps_threads_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_threads_LDADD = test/lib/libtest.a
 
 test_traps_cxx_operators_SOURCES = test/traps/cxx-operators.cc
 test_traps_cxx_operators_CXXFLAGS = $(TEST_CXXFLAGS)
 test_traps_cxx_operators_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_cxx_operators_LDADD = test/lib/libtest.a
-
-test_traps_debug_SOURCES = test/traps/debug.c
-test_traps_debug_CFLAGS = $(TEST_CFLAGS)
-test_traps_debug_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_debug_LDADD = test/lib/libtest.a
 
 test_traps_deepbind_SOURCES = test/traps/deepbind.c test/traps/deepbind-module.h
 test_traps_deepbind_CFLAGS = $(TEST_CFLAGS)
@@ -80,16 +145,6 @@ test_traps_plugin_linked_la_CXXFLAGS = $(TEST_CXXFLAGS)
 test_traps_plugin_linked_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 test_traps_plugin_linked_la_LIBADD = libbuddymalloc.la
 
-test_traps_extensions_SOURCES = test/traps/extensions.c
-test_traps_extensions_CFLAGS = $(TEST_CFLAGS)
-test_traps_extensions_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_extensions_LDADD = test/lib/libtest.a
-
-test_traps_fork_SOURCES = test/traps/fork.c
-test_traps_fork_CFLAGS = $(TEST_CFLAGS)
-test_traps_fork_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_fork_LDADD = test/lib/libtest.a
-
 test_traps_fork_handlers_SOURCES = test/traps/fork-handlers.c test/traps/fork-early.h
 test_traps_fork_handlers_CFLAGS = $(TEST_CFLAGS)
 test_traps_fork_handlers_CPPFLAGS = $(TEST_CPPFLAGS)
@@ -103,105 +158,10 @@ test_traps_fork_early_la_SOURCES = test/traps/fork-early.c test/traps/fork-early
 test_traps_fork_early_la_CFLAGS = $(TEST_CFLAGS)
 test_traps_fork_early_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
-test_traps_heaps_SOURCES = test/traps/heaps.c
-test_traps_heaps_CFLAGS = $(TEST_CFLAGS)
-test_traps_heaps_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_heaps_LDADD = test/lib/libtest.a
-
-test_traps_interface_SOURCES = test/traps/interface.c
-test_traps_interface_CFLAGS = $(TEST_CFLAGS)
-test_traps_interface_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_interface_LDADD = test/lib/libtest.a
-
-test_traps_limits_SOURCES = test/traps/limits.c
-test_traps_limits_CFLAGS = $(TEST_CFLAGS)
-test_traps_limits_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_limits_LDADD = test/lib/libtest.a
-
-test_traps_mappings_SOURCES = test/traps/mappings.c
-test_traps_mappings_CFLAGS = $(TEST_CFLAGS)
-test_traps_mappings_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_mappings_LDADD = test/lib/libtest.a
-
-test_traps_misuse_SOURCES = test/traps/misuse.c
-test_traps_misuse_CFLAGS = $(TEST_CFLAGS)
-test_traps_misuse_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_misuse_LDADD = test/lib/libtest.a
-
-test_traps_moves_SOURCES = test/traps/moves.c
-test_traps_moves_CFLAGS = $(TEST_CFLAGS)
-test_traps_moves_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_moves_LDADD = test/lib/libtest.a
-
-test_traps_options_SOURCES = test/traps/options.c
-test_traps_options_CFLAGS = $(TEST_CFLAGS)
-test_traps_options_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_options_LDADD = test/lib/libtest.a
-
-test_traps_reclaim_SOURCES = test/traps/reclaim.c
-test_traps_reclaim_CFLAGS = $(TEST_CFLAGS)
-test_traps_reclaim_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_reclaim_LDADD = test/lib/libtest.a
-
 test_traps_replaced_SOURCES = test/traps/replaced.cc
 test_traps_replaced_CXXFLAGS = $(TEST_CXXFLAGS)
 test_traps_replaced_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_replaced_LDADD = test/lib/libtest.a
-
-test_traps_groups_SOURCES = test/traps/groups.c
-test_traps_groups_CFLAGS = $(TEST_CFLAGS)
-test_traps_groups_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_groups_LDADD = test/lib/libtest.a
-
-test_traps_pages_SOURCES = test/traps/pages.c
-test_traps_pages_CFLAGS = $(TEST_CFLAGS)
-test_traps_pages_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_pages_LDADD = test/lib/libtest.a
-
-test_traps_sandbox_SOURCES = test/traps/sandbox.c
-test_traps_sandbox_CFLAGS = $(TEST_CFLAGS)
-test_traps_sandbox_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_sandbox_LDADD = test/lib/libtest.a
-
-test_traps_scopes_SOURCES = test/traps/scopes.c
-test_traps_scopes_CFLAGS = $(TEST_CFLAGS)
-test_traps_scopes_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_scopes_LDADD = test/lib/libtest.a
-
-test_traps_setuid_SOURCES = test/traps/setuid.c
-test_traps_setuid_CFLAGS = $(TEST_CFLAGS)
-test_traps_setuid_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_setuid_LDADD = test/lib/libtest.a
-
-test_traps_signals_SOURCES = test/traps/signals.c
-test_traps_signals_CFLAGS = $(TEST_CFLAGS)
-test_traps_signals_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_signals_LDADD = test/lib/libtest.a
-
-test_traps_sizes_SOURCES = test/traps/sizes.c
-test_traps_sizes_CFLAGS = $(TEST_CFLAGS)
-test_traps_sizes_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_sizes_LDADD = test/lib/libtest.a
-
-test_traps_slabs_at_a_limit_SOURCES = test/traps/slabs-at-a-limit.c
-test_traps_slabs_at_a_limit_CFLAGS = $(TEST_CFLAGS)
-test_traps_slabs_at_a_limit_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_slabs_at_a_limit_LDADD = test/lib/libtest.a
-
-test_traps_startup_SOURCES = test/traps/startup.c
-test_traps_startup_CFLAGS = $(TEST_CFLAGS)
-test_traps_startup_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_startup_LDADD = test/lib/libtest.a
-
-test_traps_statistics_SOURCES = test/traps/statistics.c
-test_traps_statistics_CFLAGS = $(TEST_CFLAGS)
-test_traps_statistics_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_statistics_LDADD = test/lib/libtest.a
-
-test_traps_threads_SOURCES = test/traps/threads.c
-test_traps_threads_CFLAGS = $(TEST_CFLAGS)
-test_traps_threads_CPPFLAGS = $(TEST_CPPFLAGS)
-test_traps_threads_LDADD = test/lib/libtest.a
 
 # Set-uid programs ignore LD_PRELOAD: this one has the static library in it.
 test_traps_setuid_helper_SOURCES = test/traps/setuid-helper.c
