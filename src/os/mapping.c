@@ -150,14 +150,14 @@ enum os_renewed os_renew(void *addr, size_t len)
 }
 
 /*
- * mremap up to the stack can never succeed, as the stack is in the way, so it changes
- * nothing; it fails with EFAULT exactly if the range is several mappings.
+ * mremap up to the stack, to the end of a page there, can never succeed, as the stack is in the
+ * way, so it changes nothing; it fails with EFAULT exactly if the range is several mappings.
  */
 static bool is_one_mapping(void *addr, size_t len)
 {
-	uintptr_t end = (getauxval(AT_RANDOM) | (os_page_size() - 1)) + 1; /* in the stack */
+	uintptr_t in_stack = getauxval(AT_RANDOM);
 
-	return syscall(SYS_mremap, addr, len, end - (uintptr_t)addr, 0) != -1 || errno != EFAULT;
+	return syscall(SYS_mremap, addr, len, in_stack - (uintptr_t)addr, 0) != -1 || errno != EFAULT;
 }
 
 size_t os_mapping_length(void *addr, size_t len)
@@ -167,7 +167,7 @@ size_t os_mapping_length(void *addr, size_t len)
 
 	if (is_one_mapping(addr, len))
 		one = len;
-	while (one < more - page && one < len) {
+	while (one < more - page) {
 		size_t middle = (one + (more - one) / 2) & ~(page - 1);
 
 		if (is_one_mapping(addr, middle))

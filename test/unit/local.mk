@@ -13,11 +13,11 @@ if HAVE_CMOCKA
 check_LIBRARIES += test/unit/libunit.a
 test_unit_libunit_a_SOURCES = $(CORE_SOURCES) src/os/os.h \
 	test/fake/fake_mapping.c test/fake/fake_os.c test/fake/fake_os.h test/fake/internal.h \
-	test/unit/buddy_model.c test/unit/buddy_model.h \
-	test/unit/files.h test/unit/invariants.c test/unit/invariants.h \
-	test/unit/memmap_check.h test/unit/pages.h test/unit/forks.h test/unit/helper_thread.h test/unit/holes.h test/unit/slabs.h test/unit/taken.h \
-	test/unit/tcaches.h \
-	test/unit/unit.c test/unit/unit.h
+	test/unit/buddy_model.c test/unit/buddy_model.h test/unit/files.h \
+	test/unit/forks.h test/unit/helper_thread.h test/unit/holes.h \
+	test/unit/invariants.c test/unit/invariants.h test/unit/memmap_check.h \
+	test/unit/pages.h test/unit/real_mapping.h test/unit/slabs.h test/unit/taken.h \
+	test/unit/tcaches.h test/unit/unit.c test/unit/unit.h
 test_unit_libunit_a_CPPFLAGS = $(UNIT_CPPFLAGS)
 
 UNIT_TESTS += \
@@ -55,6 +55,8 @@ UNIT_TESTS += \
 	test/unit/zones \
 	test/unit/low \
 	test/unit/nodes \
+	test/unit/mapping \
+	test/unit/moving \
 	test/unit/size_class \
 	test/unit/slab \
 	test/unit/slab_single \
@@ -184,6 +186,10 @@ test_unit_low_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_low_LDADD = $(UNIT_LDADD)
 test_unit_nodes_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_nodes_LDADD = $(UNIT_LDADD)
+test_unit_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_mapping_LDADD = $(UNIT_LDADD)
+test_unit_moving_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_moving_LDADD = $(UNIT_LDADD)
 endif
 
 check_PROGRAMS += $(UNIT_TESTS)

@@ -26,15 +26,25 @@ void owner_reclaim(u16 owner)
 static void (*describe)(void);
 static uint64_t seed;
 
+void unit_skip(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("skipped: ", stdout);
+	vprintf(fmt, ap);
+	putchar('\n');
+	va_end(ap);
+	fflush(NULL);
+	_exit(SKIPPED);
+}
+
 void unit_needs_pages_of(size_t bytes)
 {
 	size_t own = (size_t)sysconf(_SC_PAGESIZE);
 
-	if (own <= bytes)
-		return;
-	print_message("skipped: it needs pages of %zu bytes, the machine has %zu\n", bytes, own);
-	fflush(NULL);
-	_exit(SKIPPED);
+	if (own > bytes)
+		unit_skip("it needs pages of %zu bytes, the machine has %zu", bytes, own);
 }
 
 uint64_t unit_seed(void)

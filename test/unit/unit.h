@@ -41,6 +41,9 @@ void unit_run_case(void **state);
 		return cmocka_run_group_tests(cases, NULL, NULL);             \
 	}
 
+/* Ends the case, which is skipped, and says why. */
+void unit_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
 /*
  * Skips the case on a machine whose pages are larger than these: it counts pages of
  * this size that go back to the system. The others run with the machine's own.
