@@ -113,6 +113,51 @@ static void strangers_objects_go_home(void)
 	all_is_gone();
 }
 
+/* A free that was under way when the cache was sealed puts its object behind what was taken. */
+static void free_of_the_helper_arrives(unsigned i)
+{
+	struct tcache *tc = threads_live;
+
+	assert_ptr_not_equal(tc, this_tcache);
+	tc->remote[tc->nr_remote++] = objects[i];
+	tc->remote_bytes += object_size(objects[i]);
+}
+
+static void both_are_there(void)
+{
+	const struct tcache *tc = tcache_get();
+
+	assert_int_equal(tc->nr_remote, 2);
+	assert_ptr_equal(tc->remote[0], objects[50]);
+	assert_ptr_equal(tc->remote[1], objects[51]);
+	assert_int_equal(tc->remote_bytes, object_size(objects[50]) + object_size(objects[51]));
+}
+
+static void free_the_others(void)
+{
+	unsigned i;
+
+	for (i = 52; i < ARRAY_SIZE(objects); i++)
+		cache_free(objects[i]);
+	tcache_check(tcache_get());
+}
+
+static void what_is_freed_meanwhile_stays(void)
+{
+	start();
+	allocate();
+	helper_does(free_strangers);
+	tcache_shrink_idle(GIVE_ALL);
+	free_of_the_helper_arrives(50);
+	free_of_the_helper_arrives(51);
+	helper_does(both_are_there);
+	tcache_shrink_idle(GIVE_ALL);
+	assert_int_equal(events().objects_reclaimed, 52);
+	helper_does(free_the_others);
+	helper_ends();
+	all_is_gone();
+}
+
 /* While a step is made: no refill of the test's own is to age. */
 #define IDLE_MS 1000
 
@@ -369,7 +414,8 @@ static void working_threads_lose_nothing(void)
 }
 
 UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class), CASE(a_free_takes_the_cache_back),
-	  CASE(a_single_object_is_taken_too), CASE(strangers_objects_go_home), CASE(ageing_waits),
+	  CASE(a_single_object_is_taken_too), CASE(strangers_objects_go_home),
+	  CASE(what_is_freed_meanwhile_stays), CASE(ageing_waits),
 	  CASE(ageing_takes_from_few_at_once), CASE(a_pause_takes_from_all),
 	  CASE(without_membarrier_all_stays), CASE(a_thread_in_a_heap_is_left_alone),
 	  CASE(two_in_need_wait_for_each_other), CASE(working_threads_lose_nothing))
