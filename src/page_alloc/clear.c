@@ -13,7 +13,7 @@
 #include "page_alloc/internal.h"
 #include "page_alloc/scope.h"
 
-/* Pages that are looked at: of a pageblock, of what lies behind a gap, and of a part. */
+/* Pages that are looked at of a pageblock; of what lies behind a gap, or of a part; and a part. */
 #define LOOKS 8
 #define FEW_LOOKS 4
 #define PART_PAGES ((u64)64)

@@ -25,7 +25,7 @@
 #define DROP_BATCH (8 * MIB_PAGES)
 #define DROP_RANGE (MIB_PAGES / 2)
 
-/* Pages that, while nothing is taken, the next call which can is to age: there may be few. */
+/* So many came while nothing was taken: the next call that can is to age, as there may be few. */
 #define DROP_MUCH MIB_PAGES
 
 static struct {

@@ -185,7 +185,7 @@ u64 zones_unmap_free(void);
 /* Bytes of dirty free memory that ageing leaves alone. */
 void reclaim_set_floor(u64 bytes);
 
-/* Everything above at once, as far as `pad` bytes stay; bytes given to the system. */
+/* Gives back all that can be, but for `pad` bytes of free memory; bytes given to the system. */
 u64 reclaim_trim(u64 pad);
 
 /* At least `bytes` to the system, as bm_reclaim says; bytes given. */

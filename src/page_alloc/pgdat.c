@@ -238,7 +238,7 @@ void page_alloc_after_fork(void)
 	u64 pfn;
 
 	purge_after_fork();
-	/* Those that a thread was about to hand to the zone are not counted by it. */
+	/* By what pageblocks say: the zone does not count one that a thread was about to hand to it. */
 	for (pfn = window.low; pfn < window.low + LOW_PAGES && pfn_has_block(pfn);
 	     pfn += PAGEBLOCK_PAGES)
 		if (block_is_of(pfn_to_block(pfn), dma_zone.index)) {

@@ -28,7 +28,7 @@
 #define BITE_PAGES (((u64)16 << 20) >> PAGE_SHIFT)
 #define BITE_EVERY_MS 1 /* of the coarse clock: its next tick */
 
-/* At each step of what layers above keep: single pages, as a rule, with a system call for each. */
+/* Pages that layers above give at a step: single ones, as a rule, with a system call for each. */
 #define ABOVE_PAGES 1024
 
 /* Steps, or the time where there are none, after which what the system refused is tried again. */

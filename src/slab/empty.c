@@ -7,8 +7,8 @@
  * one class keeps another cannot use; each slab that had to go raises it, so a heap in which slabs
  * come and go fast keeps more. Each ageing halves it, and releases what nobody used since the last.
  * (4 MiB at most saved 4 of 77 instructions for each pair of a FIFO of 100,000 objects, and cost a
- * Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as much is
- * kept as the largest of them.
+ * Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as many
+ * bytes are kept as the largest of them has.
  *
  * Single objects have a budget of their own, of a sixteenth of all there are where that is more.
  * To cut one from a run and join it again costs 2000 instructions, to find it here 400: blocks of

@@ -124,7 +124,7 @@ static bool mark_free(u64 *map, unsigned first, unsigned nr)
 
 /*
  * Where objects of a class begin in a slab, read once for many pointers. The product that
- * struct size_class speaks of is turned by 24 bits: so one comparison tells whether an object
+ * struct size_class speaks of is rotated by 24 bits: so one comparison tells whether an object
  * begins at the offset, and the lowest bits are its index.
  */
 struct grid {

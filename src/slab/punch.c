@@ -248,7 +248,7 @@ static u64 punch_node(struct shard *shard, unsigned class, enum give how, u64 mo
 		return 0;
 	punch.shard = shard;
 	punch.class = class;
-	/* Counted for each node, and no walk that is left out: no stamp gets so old that it is new. */
+	/* A node counts its own walks, if they are made: no stamp gets so old that it looks new. */
 	if (!++node->pass)
 		node->pass = 1;
 	do {
