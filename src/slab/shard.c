@@ -28,7 +28,6 @@ static unsigned most_shards;
 static void shard_setup(struct shard *shard, unsigned id)
 {
 	shard->id = (u16)id;
-	shard->next_spare = NULL;
 	shard->tag_base = (u16)(TAG_SLABS + id * NR_CLASSES);
 	shards[id] = shard;
 	__atomic_store_n(&nr_shards, id + 1, __ATOMIC_RELEASE);
@@ -52,9 +51,10 @@ static struct shard *least_loaded(void)
 	return best;
 }
 
+/* Private shards leave them their share of the tags. */
 static bool may_add_common(void)
 {
-	return nr_common < most_shards && nr_shards < MAX_SHARDS;
+	return nr_common < most_shards;
 }
 
 /*

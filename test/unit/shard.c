@@ -53,6 +53,7 @@ static void tags_suffice_for_all_shards(void)
 {
 	void *object;
 	unsigned i;
+	u64 bytes;
 
 	slabs_start(8192);
 	for (i = 0; i < MAX_SHARDS + 10; i++)
@@ -68,8 +69,17 @@ static void tags_suffice_for_all_shards(void)
 	}
 	assert_null(shard_create_private());
 	assert_int_equal(errno, EAGAIN);
+	/* What was made for it serves the next try: however many there are, none takes more memory. */
+	bytes = memmap_meta_bytes();
+	for (i = 0; i < 200; i++)
+		assert_null(shard_create_private());
+	assert_int_equal(memmap_meta_bytes(), bytes);
+	/* Those that were retired serve once each, the last one first. */
 	shard_retire_private(shards[MAX_SHARDS - 3]);
+	shard_retire_private(shards[MAX_SHARDS - 5]);
+	assert_ptr_equal(shard_create_private(), shards[MAX_SHARDS - 5]);
 	assert_ptr_equal(shard_create_private(), shards[MAX_SHARDS - 3]);
+	assert_null(shard_create_private());
 	for (i = 0; i < MAX_SHARDS; i += 83) {
 		assert_int_equal(shards[i]->tag_base + NR_CLASSES - 1,
 				 TAG_SLABS + (i + 1) * NR_CLASSES - 1);
