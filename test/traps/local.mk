@@ -30,6 +30,7 @@ trap_programs = \
 	test/traps/slabs-at-a-limit \
 	test/traps/startup \
 	test/traps/statistics \
+	test/traps/storms \
 	test/traps/threads
 check_PROGRAMS += $(trap_programs) test/traps/setuid-helper
 TESTS += $(trap_programs) test/traps/exports.sh test/traps/probes.sh
@@ -105,6 +106,9 @@ test_traps_startup_LDADD = test/lib/libtest.a
 test_traps_statistics_CFLAGS = $(TEST_CFLAGS)
 test_traps_statistics_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_statistics_LDADD = test/lib/libtest.a
+test_traps_storms_CFLAGS = $(TEST_CFLAGS)
+test_traps_storms_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_storms_LDADD = test/lib/libtest.a
 test_traps_threads_CFLAGS = $(TEST_CFLAGS)
 test_traps_threads_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_threads_LDADD = test/lib/libtest.a
