@@ -158,9 +158,8 @@ unsigned shard_users(struct shard *shard)
 
 void shard_clear(struct shard *shard)
 {
+	/* Of empty slabs a private one keeps none. */
 	memset(shard->nodes, 0, sizeof(shard->nodes));
-	shard->empty_packed.bytes = 0;
-	shard->empty_single.bytes = 0;
 	shard->single_bytes = 0;
 }
 

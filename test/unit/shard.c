@@ -106,6 +106,43 @@ static void heaps_leave_threads_their_share(void)
 	assert_int_equal(shard_bind()->nr_threads, 2);
 }
 
+/* A private one is of a heap or group, then of another, which finds it as if it were new. */
+static void private_shards_have_several_lives(void)
+{
+	struct shard *shard;
+	void *small, *single;
+	u64 pfn;
+
+	slabs_start(1);
+	shard = shard_create_private();
+	assert_false(shard->retired);
+	assert_int_equal(shard->life, 0);
+	shard_add_user(shard);
+	shard_add_user(shard);
+	assert_int_equal(shard_users(shard), 2);
+	shard_remove_user(shard);
+	assert_int_equal(shard_users(shard), 1);
+	shard_remove_user(shard);
+	assert_int_equal(shard_users(shard), 0);
+	assert_int_equal(slab_alloc(shard, CLASS_64, &small, 1), 1);
+	single = slab_alloc_single(shard, CLASS_65536, NULL);
+	pfn = slab_of(small, CLASS_64);
+	slab_release(&pfn, 1, CLASS_64);
+	pfn = virt_to_pfn(single);
+	slab_release(&pfn, 1, CLASS_65536);
+	shard_end_life(shard);
+	shard_clear(shard);
+	assert_true(is_zero(shard->nodes, sizeof(shard->nodes)));
+	slabs_check(shard);
+	shard_retire_private(shard);
+	assert_true(shard->retired);
+	assert_ptr_equal(shard_create_private(), shard);
+	assert_false(shard->retired);
+	assert_int_equal(shard->life, 1);
+	assert_int_equal(slab_alloc(shard, CLASS_64, &small, 1), 1);
+	slabs_check(shard);
+}
+
 /* Without memory for another shard those that are there serve. */
 static void no_memory_for_a_shard(void)
 {
@@ -218,12 +255,8 @@ static void a_shard_made_by_a_fork(void)
 	assert_false(try_lock(&shards[1]->nodes[CLASS_32].lock, LOCK_NODE));
 }
 
-UNIT_MAIN(CASE(each_thread_its_own_at_first),
-	  CASE(then_they_are_shared_evenly),
-	  CASE(tags_suffice_for_all_shards),
-	  CASE(heaps_leave_threads_their_share),
-	  CASE(no_memory_for_a_shard),
-	  CASE(shards_keep_apart),
-	  CASE(wrong_shard_is_refused),
-	  CASE(locks_of_all_shards),
+UNIT_MAIN(CASE(each_thread_its_own_at_first), CASE(then_they_are_shared_evenly),
+	  CASE(tags_suffice_for_all_shards), CASE(heaps_leave_threads_their_share),
+	  CASE(private_shards_have_several_lives), CASE(no_memory_for_a_shard),
+	  CASE(shards_keep_apart), CASE(wrong_shard_is_refused), CASE(locks_of_all_shards),
 	  CASE(a_shard_made_by_a_fork))
