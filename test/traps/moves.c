@@ -239,6 +239,30 @@ static void a_lowered_limit_of_data(void)
 	below_what_there_is(RLIMIT_DATA);
 }
 
+static uint64_t figure(const char *name)
+{
+	uint64_t value = 0;
+
+	CHECK(bm_stat_get(name, &value) == 0, "%s", name);
+	return value;
+}
+
+/* The place that pages were moved away from is as given back: free, and with nothing behind it. */
+static void what_was_moved_away_is_clean(void)
+{
+	static struct buffer b;
+	uint64_t purged;
+
+	skip_without_moves();
+	block_that_must_move(&b);
+	purged = figure("purged_pages");
+	grow(&b, 4 * MIB);
+	check_buffer(&b);
+	CHECK(figure("large_realloc_moved") == 1);
+	malloc_trim(0);
+	CHECK(figure("purged_pages") < purged + 100);
+}
+
 static void a_refused_move(void)
 {
 	static struct buffer b;
@@ -248,7 +272,7 @@ static void a_refused_move(void)
 	block_that_must_move(&b);
 	grow(&b, 4 * MIB);
 	check_buffer(&b);
-	CHECK(refusals == 1);
+	CHECK(refusals == 1 && figure("large_realloc_moved") == 0);
 }
 
 /* The kernel's own memory is short: realloc fails, the block is as it was, and the heap goes on. */
@@ -477,6 +501,8 @@ static const struct trap_case cases[] = {
 	{ .name = "a_lowered_limit_of_address_space", .run = a_lowered_limit_of_address_space },
 	{ .name = "a_lowered_limit_of_data", .run = a_lowered_limit_of_data },
 	{ .name = "locked_memory", .run = locked_memory },
+	{ .name = "what_was_moved_away_is_clean", .run = what_was_moved_away_is_clean,
+	  .conf = "decay_ms:-1" },
 	{ .name = "a_refused_move", .run = a_refused_move },
 	{ .name = "a_lost_target", .run = a_lost_target },
 	{ .name = "a_lost_target_at_a_limit", .run = a_lost_target_at_a_limit,
