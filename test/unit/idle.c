@@ -190,6 +190,26 @@ static void ageing_waits(void)
 	all_is_gone();
 }
 
+static void give_another_single(void)
+{
+	cache_free(cache_alloc(NR_SHEAVES + 9));
+}
+
+/* One that works with objects above 32 KiB alone is not idle either. */
+static void ageing_waits_for_single_objects_too(void)
+{
+	start();
+	helper_does(give_single);
+	age_after(1, GIVE_IDLE);
+	helper_does(give_another_single);
+	age_after(IDLE_MS, GIVE_IDLE);
+	assert_int_equal(events().objects_reclaimed, 0);
+	age_after(IDLE_MS, GIVE_IDLE);
+	assert_int_not_equal(events().objects_reclaimed, 0);
+	helper_ends();
+	all_is_gone();
+}
+
 /* One step takes from few, lest it take long; the next goes on with the others. */
 #define SLEEPERS 20
 
@@ -416,6 +436,7 @@ static void working_threads_lose_nothing(void)
 UNIT_MAIN(CASE(a_sleeping_thread_keeps_one_of_each_class), CASE(a_free_takes_the_cache_back),
 	  CASE(a_single_object_is_taken_too), CASE(strangers_objects_go_home),
 	  CASE(what_is_freed_meanwhile_stays), CASE(ageing_waits),
-	  CASE(ageing_takes_from_few_at_once), CASE(a_pause_takes_from_all),
-	  CASE(without_membarrier_all_stays), CASE(a_thread_in_a_heap_is_left_alone),
-	  CASE(two_in_need_wait_for_each_other), CASE(working_threads_lose_nothing))
+	  CASE(ageing_waits_for_single_objects_too), CASE(ageing_takes_from_few_at_once),
+	  CASE(a_pause_takes_from_all), CASE(without_membarrier_all_stays),
+	  CASE(a_thread_in_a_heap_is_left_alone), CASE(two_in_need_wait_for_each_other),
+	  CASE(working_threads_lose_nothing))
