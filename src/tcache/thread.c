@@ -233,14 +233,18 @@ void tcache_exit(struct tcache *tc)
 	tcache_forbid_seal(tc);
 	/* Whatever this thread still does goes to the shards directly. */
 	this_tcache = tcache_shared(&tcache_none);
-	/* The cache will be another thread's, and so may the heap be. */
-	home_tcache = NULL;
+	/* The heap may be another thread's. */
 	this_scope.owner = 0;
 	if (tc->state == TCACHE_LIVE)
 		tcache_flush(tc);
 	stat_add(&tc->stats, threads_exited, 1);
 	lock(&threads_lock, LOCK_THREADS);
 	tcache_unlink_locked(tc);
+	/*
+	 * It will be another thread's. Until here a signal's handler that forks must find it to be
+	 * ours: an orphan in the child would leave the list a second time when we go on there.
+	 */
+	home_tcache = NULL;
 	tcache_retire_locked(tc);
 	unlock(&threads_lock, LOCK_THREADS);
 	slab_forsake(home);

@@ -4,6 +4,7 @@
  */
 #include "forks.h"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/options.h"
@@ -256,7 +257,44 @@ static void orphans_are_emptied_by_many(void)
 	join_waiting_threads();
 }
 
+/* A signal's handler forks while the thread ends: it goes on with that in the child. */
+static bool in_child;
+
+static void fork_and_go_on(void)
+{
+	lock_everything();
+	in_child = !fork();
+	if (in_child)
+		reinit_everything();
+	else
+		unlock_everything();
+}
+
+static void a_thread_that_ends_does_so_in_the_child(void)
+{
+	void *p[64];
+	unsigned i;
+	int status;
+
+	start_giving_at_once();
+	assert_true(tcache_rebind(shard_create_private()));
+	for (i = 0; i < 64; i++)
+		p[i] = cache_alloc(CLASS_1024);
+	while (i)
+		cache_free(p[--i]);
+	unit_at_give_back(fork_and_go_on);
+	tcache_exit(tcache_get());
+	assert_null(fake_on_give_back);
+	assert_int_equal(cached().threads, 0);
+	assert_null(orphans);
+	if (in_child)
+		_exit(0);
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+}
+
 UNIT_MAIN(CASE(orphans_are_emptied_by_many), CASE(a_spare_cache_in_the_child),
 	  CASE(a_fork_while_a_sheaf_is_flushed), CASE(a_fork_while_strangers_go_home),
+	  CASE(a_thread_that_ends_does_so_in_the_child),
 	  CASE(allocation_while_everything_is_locked),
 	  CASE(fork_waits_for_who_takes_from_the_cache), CASE(forks_of_a_busy_process))
