@@ -141,9 +141,11 @@ static cold_path struct tcache *first_cache(void)
 	if (!tc)
 		return tcache_shared(&tcache_none);
 	tcache_setup(tc);
+	/* Before it is on the list: whose it is there, a signal's handler that forks must know. */
+	home_tcache = tc;
 	link_live(tc);
 	stat_add(&tc->stats, threads_created, 1);
-	this_tcache = home_tcache = tc;
+	this_tcache = tc;
 	/* May allocate: the cache is in place. */
 	if (!tcache_hooks.register_exit(tc)) {
 		report_verbose("a thread's exit cannot be watched; what it caches stays with it");

@@ -13,6 +13,7 @@ trap_programs = \
 	test/traps/groups \
 	test/traps/heaps \
 	test/traps/interface \
+	test/traps/interrupted \
 	test/traps/limits \
 	test/traps/mappings \
 	test/traps/misuse \
@@ -61,6 +62,9 @@ test_traps_heaps_LDADD = test/lib/libtest.a
 test_traps_interface_CFLAGS = $(TEST_CFLAGS)
 test_traps_interface_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_interface_LDADD = test/lib/libtest.a
+test_traps_interrupted_CFLAGS = $(TEST_CFLAGS)
+test_traps_interrupted_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_interrupted_LDADD = test/lib/libtest.a
 test_traps_limits_CFLAGS = $(TEST_CFLAGS)
 test_traps_limits_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_limits_LDADD = test/lib/libtest.a
