@@ -43,10 +43,10 @@ static void shrink_own(enum give how)
 
 /* Caches before the slabs that their objects go to. */
 static const struct shrinker shrinkers[] = {
-	{ .shrink = shrink_own },
+	{ .shrink = shrink_own, .cheap = true },
 	{ .shrink = tcache_shrink_idle },
 	{ .shrink = shrink_orphans, .give = tcache_give_spare },
-	{ .shrink = slab_shrink, .give = slab_punch },
+	{ .shrink = slab_shrink, .give = slab_punch, .cheap = true },
 };
 
 #pragma weak bm_conf

@@ -108,6 +108,8 @@ void in_flight_end(bool found);
 struct shrinker {
 	/* To the zones: GIVE_ALL, or GIVE_IDLE. */
 	void (*shrink)(enum give how);
+	/* It costs little, and no other thread what it caches. */
+	bool cheap;
 	/*
 	 * Gives pages it keeps straight to the system, `most` or little more; pages given. May be
 	 * NULL.
@@ -120,6 +122,9 @@ void set_shrinkers(const struct shrinker *list, unsigned nr);
 
 /* Runs the shrinkers, drains the pcp lists. */
 void shrink_all(void);
+
+/* The same with those that are cheap. */
+void shrink_cheaply(void);
 
 /*
  * unmap.c: record_take (memmap.h), as the thread's scope allows; where address space is

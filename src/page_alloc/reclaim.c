@@ -85,6 +85,16 @@ void shrink_all(void)
 	drain_zones();
 }
 
+void shrink_cheaply(void)
+{
+	unsigned i;
+
+	for (i = 0; i < nr_shrinkers; i++)
+		if (shrinkers[i].cheap)
+			shrinkers[i].shrink(GIVE_ALL);
+	drain_zones();
+}
+
 /* Lets the shrinkers give the system what they keep, `most` pages or little more; pages given. */
 static u64 shrinkers_give(enum give how, u64 most)
 {

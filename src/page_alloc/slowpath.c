@@ -187,6 +187,19 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	return pfn;
 }
 
+/*
+ * Before the heap grows for a large block: a few objects that nobody uses, kept for later, may lie
+ * in the midst of what is free. Not where hardly anything is warm.
+ */
+static u64 take_what_was_pinned(const struct alloc_context *ac, unsigned alloc_flags)
+{
+	if (ac->mt != MIGRATE_MOVABLE || ac->nr <= BUFFER_PAGES_MOST ||
+	    reclaim_nr_dirty() < ac->nr / 4)
+		return 0;
+	shrink_cheaply();
+	return get_page_from_freelist(ac, alloc_flags | ALLOC_NOFRAGMENT);
+}
+
 static u64 try_everything(const struct alloc_context *ac)
 {
 	unsigned alloc_flags = gfp_to_alloc_flags(ac->gfp);
@@ -205,7 +218,9 @@ static u64 try_everything(const struct alloc_context *ac)
 		if (pfn)
 			return pfn;
 	}
-	pfn = grow_and_take(ac);
+	pfn = may_reclaim ? take_what_was_pinned(ac, alloc_flags) : 0;
+	if (!pfn)
+		pfn = grow_and_take(ac);
 	if (!pfn)
 		pfn = get_page_from_freelist(ac, alloc_flags);
 	/* Not for room that may be used some day. */

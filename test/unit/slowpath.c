@@ -161,6 +161,59 @@ static void shrinkers_are_asked_in_need(void)
 	pages_check(0);
 }
 
+/* Before the heap grows for a large block, what lies in the midst of free pages and is cached. */
+static u64 pinned;
+
+static void unpin(enum give how)
+{
+	assert_int_equal(how, GIVE_ALL);
+	put(pinned);
+	pinned = 0;
+}
+
+static const struct shrinker cheap = { .shrink = unpin, .cheap = true };
+
+#define MOVABLE (BM_GFP_KERNEL | BM_GFP_MOVABLE)
+
+static void what_is_cached_goes_before_growth(void)
+{
+	struct page_totals before, after;
+	u64 below, above;
+
+	options.decay_ms = -1;
+	pages_start();
+	set_shrinkers(&cheap, 1);
+	below = get(MOVABLE, 4 * PAGEBLOCK_PAGES);
+	pinned = get(MOVABLE, PAGEBLOCK_PAGES);
+	above = get(MOVABLE, 4 * PAGEBLOCK_PAGES);
+	put(below);
+	put(above);
+	page_alloc_totals(&before);
+	put(get(MOVABLE, 9 * PAGEBLOCK_PAGES));
+	page_alloc_totals(&after);
+	assert_int_equal(pinned, 0);
+	assert_int_equal(after.managed, before.managed);
+	pages_check(0);
+}
+
+/* Not where little is warm, for who may not reclaim, or for memory of another kind. */
+static void what_is_cached_stays_where_it_would_not_help(void)
+{
+	u64 kept;
+
+	options.decay_ms = -1;
+	pages_start();
+	set_shrinkers(&cheap, 1);
+	kept = pinned = get(MOVABLE, PAGEBLOCK_PAGES);
+	put(get(MOVABLE, 8 * PAGEBLOCK_PAGES));
+	put(get(BM_GFP_ATOMIC | BM_GFP_MOVABLE, 16 * PAGEBLOCK_PAGES));
+	put(get(BM_GFP_KERNEL, 32 * PAGEBLOCK_PAGES));
+	assert_int_equal(pinned, kept);
+	put(get(MOVABLE, 64 * PAGEBLOCK_PAGES));
+	assert_int_equal(pinned, 0);
+	pages_check(0);
+}
+
 /* In need all that is free and dirty goes back to the system: a limit may count it. */
 static void in_need_dirty_memory_is_purged(void)
 {
@@ -477,7 +530,8 @@ static void struct_pages_of_what_went_are_zero(void)
 
 UNIT_MAIN(CASE(limit_is_reached_and_left),
 	  CASE(nothing_is_out_of_reach),
-	  CASE(shrinkers_are_asked_in_need),
+	  CASE(shrinkers_are_asked_in_need), CASE(what_is_cached_goes_before_growth),
+	  CASE(what_is_cached_stays_where_it_would_not_help),
 	  CASE(in_need_dirty_memory_is_purged),
 	  CASE(failures_are_told_if_wanted),
 	  CASE(absent_zones_have_no_memory),
