@@ -148,19 +148,24 @@ static void start_giving_at_once(void)
 	page_detour_update();
 }
 
-static void a_fork_while_a_sheaf_is_flushed(void)
+/* With objects in a sheaf whose slabs go back as soon as they are empty: a heap keeps none. */
+static void start_with_a_sheaf(void)
 {
 	void *p[64];
 	unsigned i;
 
 	start_giving_at_once();
-	/* Of a heap no empty slab is kept. */
 	assert_true(tcache_rebind(shard_create_private()));
 	for (i = 0; i < 64; i++)
 		p[i] = cache_alloc(CLASS_1024);
 	while (i)
 		cache_free(p[--i]);
 	assert_true(sheaf_used(this_tcache, CLASS_1024) > 0);
+}
+
+static void a_fork_while_a_sheaf_is_flushed(void)
+{
+	start_with_a_sheaf();
 	unit_at_give_back(fork_at_flush);
 	tcache_flush(this_tcache);
 	assert_null(fake_on_give_back);
@@ -272,16 +277,9 @@ static void fork_and_go_on(void)
 
 static void a_thread_that_ends_does_so_in_the_child(void)
 {
-	void *p[64];
-	unsigned i;
 	int status;
 
-	start_giving_at_once();
-	assert_true(tcache_rebind(shard_create_private()));
-	for (i = 0; i < 64; i++)
-		p[i] = cache_alloc(CLASS_1024);
-	while (i)
-		cache_free(p[--i]);
+	start_with_a_sheaf();
 	unit_at_give_back(fork_and_go_on);
 	tcache_exit(tcache_get());
 	assert_null(fake_on_give_back);
