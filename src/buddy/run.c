@@ -13,7 +13,8 @@
 
 #define LISTED_TRIES 8		/* runs of one list, for one with an aligned place */
 #define RUN_TRIES 32		/* of all lists, for a warm one; blocks of one free area */
-#define LOOK_LEAST ((u64)1 << 14) /* pages on each side of a block, for the ends of its run */
+#define LOOK_LEAST ((u64)1 << 14) /* pages on each side of a block, for the ends of its run, */
+#define LOOK_LEAST_FOR 1024	/* by requests of so many; larger ones look as far as they reach */
 #define PAGEBLOCK_TRIES 512	/* free pageblocks that may begin a run of them */
 
 /* Within a pageblock: the neighbour alone tells most often that a run ends here. */
@@ -45,15 +46,17 @@ static bool fits_well(const struct search *s)
 /*
  * Where in the run the request would lie, 0 if it does not fit: at its start, or else its end,
  * beside what is in use, lest a gap is left there that is too short for the next; where neither
- * is in reach, at the start of the block. But not on clean pages where one of these is warmer.
+ * is in reach, at the start of the block. But not on clean pages where one of these is warmer, or
+ * where the look ended below.
  */
 static u64 place_in_run(const struct search *s, u64 *nr_dirty)
 {
-	const u64 block = round_up(s->block, s->align);
+	const u64 start = round_up(s->start, s->align), block = round_up(s->block, s->align);
 	const u64 places[] = {
-		s->goes_on_below ? block : round_up(s->start, s->align),
+		s->goes_on_below ? block : start,
 		s->goes_on ? block : round_down(s->end - s->nr, s->align),
 		block,
+		start,
 	};
 	u64 at = 0;
 	unsigned i;
@@ -119,8 +122,10 @@ static void search_lists(struct search *s, bool warm)
 /* The run around a free block. */
 static void look_around(struct search *s, u64 pfn, unsigned order)
 {
-	u64 most = MAX(s->nr + s->align, LOOK_LEAST), above;
+	u64 most = s->nr + s->align, above;
 
+	if (s->nr <= LOOK_LEAST_FOR)
+		most = MAX(most, LOOK_LEAST);
 	s->start = s->block = pfn;
 	s->end = pfn + ((u64)1 << order);
 	if (!ends_before(pfn, pfn - 1))
