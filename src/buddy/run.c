@@ -46,8 +46,8 @@ static bool fits_well(const struct search *s)
 /*
  * Where in the run the request would lie, 0 if it does not fit: at its start, or else its end,
  * beside what is in use, lest a gap is left there that is too short for the next; where neither
- * is in reach, at the start of the block. But not on clean pages where one of these is warmer, or
- * where the look ended below.
+ * is in reach, at the start of the block. But rather on warm pages: the warmest of these places is
+ * taken, or, if it is warmer still, the place down to which was looked.
  */
 static u64 place_in_run(const struct search *s, u64 *nr_dirty)
 {
@@ -65,7 +65,7 @@ static u64 place_in_run(const struct search *s, u64 *nr_dirty)
 	for (i = 0; i < ARRAY_SIZE(places) && *nr_dirty < s->nr; i++) {
 		u64 dirty;
 
-		if (places[i] < s->start || places[i] + s->nr > s->end)
+		if (places[i] == at || places[i] < s->start || places[i] + s->nr > s->end)
 			continue;
 		dirty = pages_nr_dirty(places[i], s->nr);
 		if (!at || dirty > *nr_dirty) {
@@ -86,7 +86,7 @@ static bool consider_run(struct search *s)
 	bool warm;
 
 	if (s->warm && length >= s->length)
-		return length >= s->nr;
+		return true;
 	at = place_in_run(s, &nr_dirty);
 	if (!at)
 		return false;

@@ -62,12 +62,14 @@ void set_shrinkers(const struct shrinker *list, unsigned nr)
 	nr_shrinkers = nr;
 }
 
-static void shrink_layers_above(enum give how)
+/* Runs all of them, or those that are cheap. */
+static void shrink_layers_above(enum give how, bool all)
 {
 	unsigned i;
 
 	for (i = 0; i < nr_shrinkers; i++)
-		shrinkers[i].shrink(how);
+		if (all || shrinkers[i].cheap)
+			shrinkers[i].shrink(how);
 }
 
 static void drain_zones(void)
@@ -81,17 +83,13 @@ static void drain_zones(void)
 
 void shrink_all(void)
 {
-	shrink_layers_above(GIVE_ALL);
+	shrink_layers_above(GIVE_ALL, true);
 	drain_zones();
 }
 
 void shrink_cheaply(void)
 {
-	unsigned i;
-
-	for (i = 0; i < nr_shrinkers; i++)
-		if (shrinkers[i].cheap)
-			shrinkers[i].shrink(GIVE_ALL);
+	shrink_layers_above(GIVE_ALL, false);
 	drain_zones();
 }
 
@@ -251,7 +249,7 @@ static u64 decay_step(u64 steps, bool in_background)
 	}
 	/* What lay in the pcp lists was not used lately, or will be again soon:
 	 * either way it is still warm when it comes back from the zone. */
-	shrink_layers_above(is_pause(steps) ? GIVE_AGED : GIVE_IDLE);
+	shrink_layers_above(is_pause(steps) ? GIVE_AGED : GIVE_IDLE, true);
 	drain_zones();
 	decay_pass(steps, in_background);
 	if (is_pause(steps))

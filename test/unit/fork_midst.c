@@ -4,7 +4,6 @@
  */
 #include "forks.h"
 
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/options.h"
@@ -263,13 +262,10 @@ static void orphans_are_emptied_by_many(void)
 }
 
 /* A signal's handler forks while the thread ends: it goes on with that in the child. */
-static bool in_child;
-
 static void fork_and_go_on(void)
 {
 	lock_everything();
-	in_child = !fork();
-	if (in_child)
+	if (unit_fork_midst())
 		reinit_everything();
 	else
 		unlock_everything();
@@ -277,18 +273,13 @@ static void fork_and_go_on(void)
 
 static void a_thread_that_ends_does_so_in_the_child(void)
 {
-	int status;
-
 	start_with_a_sheaf();
 	unit_at_give_back(fork_and_go_on);
 	tcache_exit(tcache_get());
 	assert_null(fake_on_give_back);
 	assert_int_equal(cached().threads, 0);
 	assert_null(orphans);
-	if (in_child)
-		_exit(0);
-	assert_true(wait(&status) > 0);
-	assert_int_equal(status, 0);
+	unit_both_end();
 }
 
 UNIT_MAIN(CASE(orphans_are_emptied_by_many), CASE(a_spare_cache_in_the_child),

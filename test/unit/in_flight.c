@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "os/os.h"
@@ -181,12 +180,9 @@ static void the_last_arrives_with_nothing(void)
 }
 
 /* A signal's handler forks in the midst of it: the child goes on when the handler returns. */
-static bool in_child;
-
 static void fork_and_go_on(void)
 {
-	in_child = !fork();
-	if (!in_child)
+	if (!unit_fork_midst())
 		return;
 	page_alloc_reinit_locks();
 	page_alloc_after_fork();
@@ -194,8 +190,6 @@ static void fork_and_go_on(void)
 
 static void a_child_goes_on_purging(void)
 {
-	int status;
-
 	start();
 	free_nr(NR_PAGES);
 	unit_at_give_back(fork_and_go_on);
@@ -203,10 +197,7 @@ static void a_child_goes_on_purging(void)
 	pages_check(0);
 	assert_int_equal(reclaim_nr_dirty(), 0);
 	assert_false(in_flight_wait(in_flight_arrivals()));
-	if (in_child)
-		_exit(0);
-	assert_true(wait(&status) > 0);
-	assert_int_equal(status, 0);
+	unit_both_end();
 }
 
 UNIT_MAIN(CASE(a_child_has_what_another_thread_purged), CASE(who_never_arrives),

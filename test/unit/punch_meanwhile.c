@@ -2,7 +2,6 @@
 #include "holes.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static void free_the_rest(void)
@@ -160,14 +159,11 @@ static void a_child_finds_the_slab_in_use(void)
  * A signal's handler forks in the midst of it: nobody allocates from the slab there before the
  * child goes on, when the handler returns.
  */
-static bool in_child;
-
 static void fork_allocate_and_go_on(void)
 {
 	void *out[4];
 
-	in_child = !fork();
-	if (!in_child)
+	if (!unit_fork_midst())
 		return;
 	slab_reinit_locks();
 	assert_int_equal(slab_alloc(shards[0], CLASS_A, out, 4), 4);
@@ -177,17 +173,12 @@ static void fork_allocate_and_go_on(void)
 
 static void a_child_goes_on_punching(void)
 {
-	int status;
-
 	start_with_holes();
 	unit_at_give_back(fork_allocate_and_go_on);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 2);
 	slabs_check(shards[0]);
 	assert_int_equal(slab_punch(GIVE_ALL, UINT64_MAX), 0);
-	if (in_child)
-		_exit(0);
-	assert_true(wait(&status) > 0);
-	assert_int_equal(status, 0);
+	unit_both_end();
 }
 
 /* A fork between two holes of one slab: what is given back already is known to be. */

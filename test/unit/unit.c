@@ -124,24 +124,25 @@ void unit_run_case(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-void unit_in_child(void (*f)(void))
-{
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		run_in_child(f);
-	assert_int_equal(wait_for(pid), 0);
-}
-
-static void *fork_here(void *f)
+/* How a child that calls f ended. */
+static int status_of_child(void (*f)(void))
 {
 	pid_t pid = fork();
 
 	if (!pid)
-		run_in_child(*(void (**)(void))f);
-	return (void *)(intptr_t)wait_for(pid);
+		run_in_child(f);
+	return wait_for(pid);
+}
+
+void unit_in_child(void (*f)(void))
+{
+	fflush(NULL);
+	assert_int_equal(status_of_child(f), 0);
+}
+
+static void *fork_here(void *f)
+{
+	return (void *)(intptr_t)status_of_child(*(void (**)(void))f);
 }
 
 void unit_in_child_of_another_thread(void (*f)(void))
@@ -153,6 +154,22 @@ void unit_in_child_of_another_thread(void (*f)(void))
 	assert_int_equal(pthread_create(&thread, NULL, fork_here, &f), 0);
 	pthread_join(thread, &status);
 	assert_null(status);
+}
+
+static pid_t copy = -1; /* none yet */
+
+bool unit_fork_midst(void)
+{
+	fflush(NULL);
+	copy = fork();
+	return !copy;
+}
+
+void unit_both_end(void)
+{
+	if (!copy)
+		_exit(0);
+	assert_int_equal(wait_for(copy), 0);
 }
 
 static void (*at_give_back)(void), (*in_child_at_give_back)(void);

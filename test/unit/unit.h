@@ -74,6 +74,11 @@ void unit_in_child(void (*f)(void));
 /* The same, but what the calling thread has begun is not gone on with there. */
 void unit_in_child_of_another_thread(void (*f)(void));
 
+/* Forks as a signal's handler may, and goes on in both: true in the child. */
+bool unit_fork_midst(void);
+/* Where the case ends in both: the child must have come so far. */
+void unit_both_end(void);
+
 /* Calls f() once, the next time that pages are given back: in the midst of it. */
 void unit_at_give_back(void (*f)(void));
 /* The same in a child that another thread forks there. */
