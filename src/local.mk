@@ -20,8 +20,8 @@ CORE_SOURCES = \
 	src/page_alloc/page_alloc.h src/page_alloc/pgdat.c src/page_alloc/poison.c \
 	src/page_alloc/poison.h src/page_alloc/purge.c src/page_alloc/reclaim.c \
 	src/page_alloc/resize.c src/page_alloc/scope.c src/page_alloc/scope.h \
-	src/page_alloc/slowpath.c src/page_alloc/thp.c src/page_alloc/thp_split.c \
-	src/page_alloc/unmap.c src/page_alloc/zoneinfo.c \
+	src/page_alloc/slowpath.c src/page_alloc/thp.c src/page_alloc/thp_gain.c \
+	src/page_alloc/thp_split.c src/page_alloc/unmap.c src/page_alloc/zoneinfo.c \
 	src/slab/empty.c src/slab/free.c src/slab/internal.h src/slab/punch.c src/slab/shard.c \
 	src/slab/size_class.c src/slab/size_class.def src/slab/size_class.h src/slab/slab.c \
 	src/slab/slab.h src/slab/transfer.c \

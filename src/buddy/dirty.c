@@ -55,9 +55,9 @@ u64 pages_nr_dirty(u64 pfn, u64 nr)
 	return count;
 }
 
-void pages_set_dirty(u64 pfn, u64 nr)
+u64 pages_set_dirty(u64 pfn, u64 nr)
 {
-	long fresh = 0;
+	u64 fresh = 0;
 
 	while (nr) {
 		struct pageblock *block = pfn_to_block(pfn);
@@ -72,13 +72,14 @@ void pages_set_dirty(u64 pfn, u64 nr)
 		p = first_piece(pfn, nr);
 		word = &block->dirty[p.word];
 		if ((__atomic_load_n(word, __ATOMIC_RELAXED) & p.mask) != p.mask)
-			fresh += __builtin_popcountll(
+			fresh += (u64)__builtin_popcountll(
 				p.mask & ~__atomic_fetch_or(word, p.mask, __ATOMIC_RELAXED));
 		pfn += p.nr;
 		nr -= p.nr;
 	}
 	if (fresh)
-		pages_count_backed(fresh);
+		pages_count_backed((long)fresh);
+	return fresh;
 }
 
 void pages_clear_dirty(u64 pfn, u64 nr)

@@ -45,3 +45,25 @@ bool zone_take_range_locked(struct zone *zone, u64 pfn, u64 nr)
 	zone_take_free_range_locked(zone, pfn, nr);
 	return true;
 }
+
+void zone_back_block(struct zone *zone, u64 pfn)
+{
+	struct pageblock *block = pfn_to_block(pfn);
+	unsigned i, from, run;
+
+	lock(&zone->lock, LOCK_ZONE);
+	for (i = 0; i < ARRAY_SIZE(block->free); i++) {
+		u64 clean = block->free[i] & ~bitmap_word(block->dirty, i);
+
+		for (; clean; clean &= ~bit_run(from, run)) {
+			u64 at = pfn + i * 64;
+
+			run = first_bit_run(clean, &from);
+			/* Off the lists and back: dirty ones stand elsewhere. */
+			zone_take_free_range_locked(zone, at + from, run);
+			pages_set_dirty(at + from, run);
+			zone_free_range_locked(zone, at + from, run);
+		}
+	}
+	unlock(&zone->lock, LOCK_ZONE);
+}

@@ -252,8 +252,8 @@ static inline bool page_is_dirty(u64 pfn)
 
 	return word >> pfn % 64 & 1;
 }
-/* Sets and clears them; the caller owns the pages. */
-void pages_set_dirty(u64 pfn, u64 nr);
+/* Sets them, how many were not, and clears them; the caller owns the pages. */
+u64 pages_set_dirty(u64 pfn, u64 nr);
 void pages_clear_dirty(u64 pfn, u64 nr);
 /* Pages with a dirty bit, in all: what the heap keeps backed at most. */
 u64 pages_nr_backed(void);
@@ -266,6 +266,8 @@ void pages_count_backed(long nr);
  * From rank 4 on pages_give_back is the way, which knows of huge pages.
  */
 u64 dirty_give_back(u64 pfn, u64 nr, enum give how);
+/* All pages of the pageblock at pfn came with one of them: those that are free are dirty now. */
+void zone_back_block(struct zone *zone, u64 pfn);
 /* Writes zeroes over what is dirty of [pfn, pfn + nr) and skips what is known to be zero. */
 void pages_zero_dirty(u64 pfn, u64 nr);
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "os/keep_errno.h"
@@ -280,23 +281,63 @@ void os_populate(void *addr, size_t len)
 	KEEPING_ERRNO(syscall(SYS_madvise, from, to - from, MADV_POPULATE_WRITE));
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t os_first_touch_ns(void *addr)
+{
+	uint64_t before = now_ns();
+
+	*(volatile char *)addr = 0;
+	return now_ns() - before;
+}
+
+/* The first of its pages may bring a page table along. */
+#define SMALL_TOUCHES 4
+
+uint64_t os_small_page_ns(void)
+{
+	size_t page = os_page_size(), len = SMALL_TOUCHES * page, at;
+	char *map = (char *)KEEPING_ERRNO(syscall(SYS_mmap, NULL, len, PROT_READ | PROT_WRITE,
+						  MAP_PRIVATE | MAP_ANONYMOUS, -1, (off_t)0));
+	uint64_t least = UINT64_MAX;
+
+	if (map == MAP_FAILED)
+		return 0;
+	for (at = 0; at < len; at += page) {
+		uint64_t ns = os_first_touch_ns(map + at);
+
+		least = ns < least ? ns : least;
+	}
+	syscall(SYS_munmap, map, len);
+	return least;
+}
+
 void os_allow_huge_pages(void *addr, size_t len, bool allow)
 {
 	/* Refused where the kernel has none; PR_SET_THP_DISABLE goes before it. */
 	KEEPING_ERRNO(syscall(SYS_madvise, addr, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
 }
 
-bool os_huge_pages_unasked(void)
+enum os_huge_use os_huge_pages(void)
 {
-	static const char always[] = "[always]";
 	char mode[32];
 	int saved = errno;
-	/* What the kernel does not know cannot be forbidden. */
-	bool unasked = !read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode,
-				  sizeof(mode)) &&
-		       !strncmp(mode, always, sizeof(always) - 1) &&
-		       prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) <= 0;
+	enum os_huge_use how = OS_HUGE_ASKED;
 
+	if (!read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof(mode))) {
+		if (strstr(mode, "[never]"))
+			how = OS_HUGE_NEVER;
+		/* What the kernel does not know cannot be forbidden. */
+		else if (strstr(mode, "[always]"))
+			how = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0 ? OS_HUGE_NEVER :
+									  OS_HUGE_UNASKED;
+	}
 	errno = saved;
-	return unasked;
+	return how;
 }

@@ -125,22 +125,13 @@ enum os_moved os_move_pages(void *to, void *from, size_t len);
 uint64_t os_now_ms(void);
 
 /*
- * Writes a byte to memory that was just mapped: how many nanoseconds its owner waited for the
- * page, of whatever size it is.
- */
-uint64_t os_first_touch_ns(void *addr);
-
-/*
  * At how many of `nr` places, `step` bytes apart, memory was missing: each is read, and the faults
  * that the thread had meanwhile are counted. 0 where the system does not count.
  */
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr);
 
-/*
- * The most bytes of all kinds that the process ever had resident, or the one that started it had;
- * 0: not known.
- */
-uint64_t os_peak_rss(void);
+/* Page faults of the process that read nothing from a disk, of all its threads; 0: not known. */
+uint64_t os_nr_faults(void);
 
 /* A number an outsider cannot foresee, for placing the window. */
 uint64_t os_random(void);
@@ -235,10 +226,21 @@ void os_populate(void *addr, size_t len);
 void os_allow_huge_pages(void *addr, size_t len, bool allow);
 
 /*
- * True where the system uses huge pages unasked: its mode is "always", and nobody has
- * forbidden them to this process (PR_SET_THP_DISABLE). Reads a file: for start only.
+ * Writes a byte to memory that was just mapped: how many nanoseconds its owner waited for the
+ * page, of whatever size it is.
  */
-cold_start bool os_huge_pages_unasked(void);
+uint64_t os_first_touch_ns(void *addr);
+/* The least that this takes for a few pages that are mapped for it; 0: not known. */
+uint64_t os_small_page_ns(void);
+
+/*
+ * How the system uses huge pages for this process: where it is asked to, which is also said where
+ * nobody can tell; unasked, its mode is "always"; or not at all, its mode is "never", or would be "always" but for
+ * PR_SET_THP_DISABLE.
+ * Reads a file: for start only.
+ */
+enum os_huge_use { OS_HUGE_ASKED, OS_HUGE_UNASKED, OS_HUGE_NEVER };
+cold_start enum os_huge_use os_huge_pages(void);
 
 /* Sleeps about that long; may return early. */
 void os_sleep_ms(unsigned ms);

@@ -130,32 +130,16 @@ uint64_t os_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-uint64_t os_first_touch_ns(void *addr)
-{
-	uint64_t before = now_ns();
-
-	*(volatile char *)addr = 0;
-	return now_ns() - before;
-}
-
 static bool usage_of(int who, struct rusage *usage)
 {
 	return KEEPING_ERRNO(getrusage(who, usage)) == 0;
 }
 
-uint64_t os_peak_rss(void)
+uint64_t os_nr_faults(void)
 {
 	struct rusage usage;
 
-	return usage_of(RUSAGE_SELF, &usage) ? (uint64_t)usage.ru_maxrss << 10 : 0;
+	return usage_of(RUSAGE_SELF, &usage) ? (uint64_t)usage.ru_minflt : 0;
 }
 
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr)

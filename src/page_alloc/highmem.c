@@ -29,7 +29,7 @@ u64 highmem_alloc(const struct alloc_context *ac)
 	if (!pfn)
 		return 0;
 	pages_count_backed((long)ac->nr);
-	zone_advise(zone, pfn, blocks, false);
+	zone_advise(zone, pfn, blocks);
 	if (unlikely(ac->gfp & BM_GFP_WRITE))
 		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
 	page = pfn_to_page(pfn);
@@ -77,7 +77,7 @@ static bool resize_mapping(u64 pfn, u64 blocks)
 		return section_unmap(end, had - blocks);
 	if (!section_map_at(end, blocks - had, BLOCK_HIGHMEM, zone->index))
 		return false;
-	zone_advise(zone, end, blocks - had, false);
+	zone_advise(zone, end, blocks - had);
 	return true;
 }
 

@@ -106,24 +106,32 @@ static inline unsigned choose_node(void)
 {
 	return likely(nr_nodes == 1) ? first_node : choose_node_slow();
 }
-/*
- * Maps nr_blocks pageblocks of the zone's kind of memory; 0 when the system refuses. For
- * buffers, of which much may stay untouched: see thp.c.
- */
-u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers);
+/* Maps nr_blocks pageblocks of the zone's kind of memory; 0 when the system refuses. */
+u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align);
 /* Maps nr_blocks pageblocks of the window at pfn, if nothing lies there, for the zone. */
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt);
 /* Lets pageblocks just mapped come from the zone's node, and chooses their pages' size. */
-void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers);
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks);
 /* Lets the pages, mapped and not touched, come from their zone's node. */
 void pages_bind(u64 pfn, u64 nr);
 
 /* thp.c: whether nr_blocks pageblocks just mapped may have huge pages. */
-void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers);
+void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks);
+/*
+ * thp_gain.c: of nr_blocks pageblocks, with which the zone is to grow, for how many from the first
+ * on huge pages are a gain.
+ */
+u64 thp_gains(const struct zone *zone, u64 pfn, u64 nr_blocks);
 static inline enum thp thp_of(u64 pfn)
 {
 	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);
 }
+/* In a child after fork: the thread that decided is not here any more. */
+void thp_gain_reinit(void);
+/* So many small pages are handed out that were clean. */
+void thp_count_small(u64 nr);
+/* Pages are handed out, and dirty now: of a huge page all, as they come with the first of them. */
+void pages_back(u64 pfn, u64 nr);
 /* Notes what the system is told of so many pageblocks; thp_repeat tells it. */
 void thp_set(u64 pfn, u64 nr_blocks, enum thp thp);
 /* Tells the system (again, for pages that were mapped anew). */

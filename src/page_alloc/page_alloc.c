@@ -176,7 +176,7 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 	if (unlikely(ac->gfp & BM_GFP_WRITE) && scope_may_map() &&
 	    pages_nr_dirty(pfn, ac->nr) < ac->nr)
 		os_populate(pfn_to_addr(pfn), ac->nr << PAGE_SHIFT);
-	pages_set_dirty(pfn, ac->nr);
+	pages_back(pfn, ac->nr);
 	page->nr_pages = ac->nr;
 	page->owner = 0;
 	page_set_kind(page, PAGE_PAGES);
@@ -355,7 +355,7 @@ static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr
 		zone_free_range(pfn_zone(pfn), pfn, nr);
 		return alloc_pages_full(node, gfp, nr, ilog2(nr), nodemask);
 	}
-	pages_set_dirty(pfn, nr);
+	pages_back(pfn, nr);
 	return hand_over_warm(pfn, node, gfp, nr);
 }
 

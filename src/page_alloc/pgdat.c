@@ -177,7 +177,7 @@ void zones_set_reserves(void)
 	}
 }
 
-u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers)
+u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align)
 {
 	size_t bytes = blocks_bytes(nr_blocks);
 	u64 pfn;
@@ -185,7 +185,7 @@ u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers)
 	if (zone->type == ZONE_NORMAL) {
 		pfn = section_map(nr_blocks, align, BLOCK_PRESENT, zone->index);
 		if (pfn)
-			zone_advise(zone, pfn, nr_blocks, for_buffers);
+			zone_advise(zone, pfn, nr_blocks);
 		return pfn;
 	}
 	pfn = section_map_low(nr_blocks, align, zone->index);
@@ -195,7 +195,7 @@ u64 zone_map(struct zone *zone, u64 nr_blocks, u64 align, bool for_buffers)
 		return 0;
 	}
 	if (pfn)
-		zone_advise(zone, pfn, nr_blocks, for_buffers);
+		zone_advise(zone, pfn, nr_blocks);
 	return pfn;
 }
 
@@ -205,18 +205,18 @@ void pages_bind(u64 pfn, u64 nr)
 		os_prefer_node(pfn_to_addr(pfn), (size_t)nr << PAGE_SHIFT, pfn_zone(pfn)->node);
 }
 
-void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
+void zone_advise(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
 	/* First, as thp_choose may touch it. */
 	pages_bind(pfn, nr_blocks << PAGEBLOCK_ORDER);
-	thp_choose(zone, pfn, nr_blocks, for_buffers);
+	thp_choose(zone, pfn, nr_blocks);
 }
 
 bool zone_grow_at(struct zone *zone, u64 pfn, u64 nr_blocks, enum migratetype mt)
 {
 	if (!section_map_at(pfn, nr_blocks, BLOCK_PRESENT, zone->index))
 		return false;
-	zone_advise(zone, pfn, nr_blocks, false);
+	zone_advise(zone, pfn, nr_blocks);
 	zone_add_blocks(zone, pfn, nr_blocks, mt);
 	return true;
 }
@@ -302,6 +302,7 @@ void page_alloc_reinit_locks(void)
 	for (i = 0; i < nr_zones; i++)
 		zone_reinit_locks(zone_table[i]);
 	reclaim_reinit();
+	thp_gain_reinit();
 	in_flight_reinit();
 	limit_reinit();
 	memmap_reinit_lock();

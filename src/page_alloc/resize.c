@@ -86,7 +86,7 @@ static bool grow_block(struct zone *zone, u64 pfn, u64 nr)
 		return false;
 	}
 	pages_check_poison(pfn + old, nr - old);
-	pages_set_dirty(pfn + old, nr - old);
+	pages_back(pfn + old, nr - old);
 	pfn_to_page(pfn)->nr_pages = nr;
 	drop_pages_taken(nr - old);
 	return true;

@@ -61,15 +61,6 @@ static bool grow_behind_tail(const struct alloc_context *ac, u64 need, u64 share
 	return tail && zone_grow_at(zone, end, MAX(need - tail, share), ac->mt);
 }
 
-/*
- * For a block of up to a MiB, as a rule a buffer: taken of one size, and used as far as it is
- * needed. Of smaller pieces, in slabs, and of larger ones programs use what they ask for.
- */
-static bool is_for_buffers(const struct alloc_context *ac)
-{
-	return ac->mt == MIGRATE_MOVABLE && ac->nr <= BUFFER_PAGES_MOST;
-}
-
 /* Maps a section for the request; false when the system or a limit refuses. */
 static bool try_grow(const struct alloc_context *ac)
 {
@@ -83,10 +74,10 @@ static bool try_grow(const struct alloc_context *ac)
 	if (grow_behind_tail(ac, need, share))
 		return true;
 	want = MAX(need, share);
-	pfn = zone_map(zone, want, align, is_for_buffers(ac));
+	pfn = zone_map(zone, want, align);
 	if (!pfn && want > need) {
 		want = need;
-		pfn = zone_map(zone, want, align, is_for_buffers(ac));
+		pfn = zone_map(zone, want, align);
 	}
 	if (!pfn)
 		return false;

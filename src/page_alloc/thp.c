@@ -1,51 +1,14 @@
 /*
  * rank 4: huge pages: which pageblocks the system may back with a page of 2 MiB at
- * the first touch.
- *
- * A huge page saves 511 faults and most of the address translation, and costs
- * memory where less than all of it is used. In a large heap that is at most a
- * pageblock of each migratetype, since pages are handed out block by block; in a
- * small one it would be most of the heap. Where the host of a virtual machine
- * has to find the memory first, a huge page also makes its user wait for all of
- * it: measured on two, 2 MiB took 0.25 to 0.35 ms to touch when the host had them at hand,
- * 4 to 7 ms as a rule when it had not, and 1 to 2 ms in small pages. So auto begins late, and
- * takes the time of some small pages first; in heaps of a middle size of a huge one as well, and
- * leaves alone what they grow by for buffers; and it leaves alone a heap of which much was never
- * touched, and what has a limit: there each page counts when it is wanted.
+ * the first touch, as far as thp_gain.c finds them a gain.
  *
  * With auto a block that is mapped for itself has the system's own policy: how densely it
- * will be used, only the program knows.
+ * will be used, only the program knows; and so has a heap with a limit: there each page counts when
+ * it is wanted.
  */
 #include "base/options.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
-#include "page_alloc/poison.h"
-
-/* Pages in use, and pages of a zone, from which on it grows by huge ones. */
-#define HUGE_FROM (((u64)1 << 30) >> PAGE_SHIFT)
-
-/* The same, from which on it does if the first of those comes fast. */
-#define TRY_FROM (((u64)64 << 20) >> PAGE_SHIFT)
-
-/*
- * Pageblocks that so small a heap grows by, for one request: how densely a larger block will
- * be used, only the program knows.
- */
-#define TRY_MOST (((u64)32 << 20) >> PAGE_SHIFT >> PAGEBLOCK_ORDER)
-
-/*
- * Nanoseconds that a huge page takes: no processor clears one faster, and what takes
- * longer has to be found by somebody first.
- */
-#define CLEARED_NS ((u64)20 * 1000)
-#define FAST_NS ((u64)500 * 1000)
-
-/*
- * The least that so many small pages take, at most: 0.25 to 4 us were measured, and 10 to 13
- * where the hypervisor keeps the page tables' shadows.
- */
-#define SMALL_FAST_NS ((u64)6 * 1000)
-#define SMALL_TOUCHES 3
 
 /*
  * Pages of a zone, what it grows by included, from which on the system may use them of
@@ -54,95 +17,33 @@
  */
 #define OWN_FROM (((u64)16 << 20) >> PAGE_SHIFT)
 
-/* Idle pages for which ageing breaks a huge page up. */
+/*
+ * Idle pages for which ageing breaks a huge page up, and the part of the zone that all idle ones
+ * must be: a heap that grows slowly keeps the rest of its newest huge pages.
+ */
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)
+#define BREAK_FRACTION 32
 
-/* The system uses huge pages where it is asked to, if at all. Written by thp_init. */
-static bool only_asked;
+/* How the system uses them; asked for with auto alone. Written by thp_init. */
+static enum os_huge_use system_mode;
 
 void thp_init(void)
 {
-	only_asked = options.thp == option_thp_auto && !os_huge_pages_unasked();
+	if (options.thp == option_thp_auto)
+		system_mode = os_huge_pages();
 }
 
 /* No huge pages: a system that only uses them where it is asked to need not be told. */
 static enum thp small_pages(void)
 {
-	return only_asked ? THP_DEFAULT : THP_SMALL;
-}
-
-/* Pages, of program and libraries, that a peak may have beyond the heap's. */
-#define BESIDE_HEAP (((u64)64 << 20) >> PAGE_SHIFT)
-
-/*
- * Whether programs touch what they are given, at least three quarters of it: huge pages for the
- * rest would be memory that nobody wanted. The peak tells of a heap that was never dense, and of
- * no other; what is resident now the system tells only through files, or calls that some filters
- * kill for.
- *
- * The figure is not always the heap's: exec leaves it as it was, so that a process begins with the
- * peak of the one that started it, and mapped files count. Where it is more than the heap explains
- * at the first look, what both grew by since then counts.
- */
-static bool is_dense(const struct zone *zone)
-{
-	static u64 first_peak, first_backed; /* relaxed atomics, as is the next */
-	static u32 looked;
-	/* The zone's: blocks mapped for themselves have the system's policy. */
-	u64 backed = zone_nr_backed(zone);
-	u64 peak = os_peak_rss() >> PAGE_SHIFT, all = pages_nr_backed(), from;
-
-	if (!__atomic_exchange_n(&looked, 1, __ATOMIC_RELAXED) &&
-	    peak > all + all / 4 + BESIDE_HEAP) {
-		__atomic_store_n(&first_peak, peak, __ATOMIC_RELAXED);
-		__atomic_store_n(&first_backed, backed, __ATOMIC_RELAXED);
-	}
-	/* A child of fork begins with a peak of its own. */
-	if (peak < __atomic_load_n(&first_peak, __ATOMIC_RELAXED)) {
-		__atomic_store_n(&first_peak, 0, __ATOMIC_RELAXED);
-		__atomic_store_n(&first_backed, 0, __ATOMIC_RELAXED);
-	}
-	from = __atomic_load_n(&first_backed, __ATOMIC_RELAXED);
-	if (backed <= from)
-		return false;
-	backed -= from;
-	return peak - __atomic_load_n(&first_peak, __ATOMIC_RELAXED) >= backed - backed / 4;
+	return options.thp == option_thp_auto && system_mode != OS_HUGE_UNASKED ? THP_DEFAULT :
+										 THP_SMALL;
 }
 
 /* Each page counts when it is wanted, then. */
 static bool has_limit(void)
 {
 	return __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED) != UINT64_MAX;
-}
-
-/* Somebody is about to use these, and from here on they count as any that were in use. */
-static void note_touched(u64 pfn, u64 nr)
-{
-	pages_set_dirty(pfn, nr);
-	pages_poison(pfn, nr);
-}
-
-/*
- * Whether the machine's page tables are its own. Where a hypervisor keeps shadows of them even a
- * small page takes long, and one huge page may make it drop all that it has for the process: each
- * page in use is found anew then, at 5 us. The pageblock's first pages tell, and go back.
- */
-static bool small_pages_come_fast(u64 pfn)
-{
-	u64 unit = system_page_pages(), nr = SMALL_TOUCHES * unit, least = UINT64_MAX, at;
-
-	/* Else one would be a huge page. */
-	if (!only_asked)
-		return true;
-	for (at = pfn; at < pfn + nr; at += unit) {
-		u64 ns = os_first_touch_ns(pfn_to_addr(at));
-
-		least = MIN(least, ns);
-	}
-	/* Locked pages stay. */
-	if (least > SMALL_FAST_NS || !os_give_back(pfn_to_addr(pfn), nr << PAGE_SHIFT))
-		note_touched(pfn, nr);
-	return least <= SMALL_FAST_NS;
 }
 
 /* What the option and the system say, as far as that is known without a look at the machine. */
@@ -156,7 +57,7 @@ static enum thp thp_at_first(const struct zone *zone, u64 pfn, u64 nr_blocks)
 		return THP_SMALL;
 	if (pfn_to_block(pfn)->state == BLOCK_HIGHMEM)
 		return THP_DEFAULT;
-	if (!only_asked && !has_limit() && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM)
+	if (system_mode == OS_HUGE_UNASKED && !has_limit() && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM)
 		return THP_OWN;
 	return small_pages();
 }
@@ -175,46 +76,12 @@ void thp_set(u64 pfn, u64 nr_blocks, enum thp thp)
 	}
 }
 
-/* Whether a huge page does, which is taken and stays. */
-static bool huge_page_comes_fast(u64 pfn)
-{
-	u64 ns;
-
-	thp_set(pfn, 1, THP_HUGE);
-	thp_repeat(pfn, PAGEBLOCK_PAGES);
-	ns = os_first_touch_ns(pfn_to_addr(pfn));
-	note_touched(pfn, ns >= CLEARED_NS ? PAGEBLOCK_PAGES : system_page_pages());
-	return ns >= CLEARED_NS && ns <= FAST_NS;
-}
-
-/*
- * Whether huge pages are a gain now for what the zone grows by: a large heap, or one of a middle
- * size where the first comes fast. If not, there is another try for that when the zone is half as
- * large again.
- */
-static bool huge_pages_gain(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
-{
-	static u64 try_from = TRY_FROM; /* relaxed atomic */
-	u64 managed = zone_managed(zone);
-	u64 backed = pages_nr_backed();
-	bool large = managed >= HUGE_FROM && backed >= HUGE_FROM;
-	bool middle = managed >= __atomic_load_n(&try_from, __ATOMIC_RELAXED) &&
-		      backed >= TRY_FROM && nr_blocks <= TRY_MOST && only_asked && !for_buffers;
-
-	if (!(large || middle) || !is_dense(zone))
-		return false;
-	if (small_pages_come_fast(pfn) && (large || huge_page_comes_fast(pfn)))
-		return true;
-	__atomic_store_n(&try_from, managed + managed / 2, __ATOMIC_RELAXED);
-	return false;
-}
-
-void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks, bool for_buffers)
+void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks)
 {
 	thp_set(pfn, nr_blocks, thp_at_first(zone, pfn, nr_blocks));
-	if (options.thp == option_thp_auto && pfn_to_block(pfn)->state != BLOCK_HIGHMEM &&
-	    !has_limit() && huge_pages_gain(zone, pfn, nr_blocks, for_buffers))
-		thp_set(pfn, nr_blocks, THP_HUGE);
+	if (options.thp == option_thp_auto && system_mode == OS_HUGE_ASKED &&
+	    pfn_to_block(pfn)->state != BLOCK_HIGHMEM && !has_limit())
+		thp_set(pfn, thp_gains(zone, pfn, nr_blocks), THP_HUGE);
 	thp_repeat(pfn, nr_blocks << PAGEBLOCK_ORDER);
 }
 
@@ -250,7 +117,7 @@ void thp_moved(u64 to, u64 from, u64 nr)
 	 * A place that was told nothing cannot be put back into that state: it is noted as
 	 * THP_HUGE, so that it is told later.
 	 */
-	for (at = to; only_asked && at < end; at = next) {
+	for (at = to; small_pages() == THP_DEFAULT && at < end; at = next) {
 		next = MIN(end, pageblock_end(at));
 		if (thp_of(at) == THP_DEFAULT && has_huge(from + (at - to), next - at))
 			thp_set(at, 1, THP_HUGE);
@@ -278,9 +145,38 @@ bool thp_is_huge(u64 pfn)
 	return thp == THP_HUGE || thp == THP_OWN || thp == THP_FORMER;
 }
 
+/*
+ * Where pages are larger than ours the huge ones are larger than a pageblock, too. And what is free
+ * and dirty is poison, if anything is: what came along is not.
+ */
+static inline bool comes_whole(u64 pfn)
+{
+	return unlikely(thp_of(pfn) == THP_HUGE) && system_page_pages() == 1 &&
+	       !options.page_poison;
+}
+
+void pages_back(u64 pfn, u64 nr)
+{
+	u64 end = pfn + nr, small = 0, n;
+
+	for (; pfn < end; pfn += n) {
+		u64 fresh;
+
+		n = MIN(pageblock_end(pfn), end) - pfn;
+		fresh = pages_set_dirty(pfn, n);
+		if (!comes_whole(pfn))
+			small += fresh;
+		else if (fresh && n < PAGEBLOCK_PAGES)
+			zone_back_block(pfn_zone(pfn), pageblock_start(pfn));
+	}
+	if (small)
+		thp_count_small(small);
+}
+
 bool thp_is_hot_locked(u64 pfn)
 {
 	const struct pageblock *block = pfn_to_block(pfn);
+	const struct zone *zone = pfn_zone(pfn);
 	unsigned idle = 0, i;
 
 	if (!thp_is_huge(pfn))
@@ -288,5 +184,6 @@ bool thp_is_hot_locked(u64 pfn)
 	for (i = 0; i < ARRAY_SIZE(block->free); i++)
 		idle += (unsigned)__builtin_popcountll(block->free[i] &
 						       bitmap_word(block->dirty, i));
-	return idle < BREAK_LEAST;
+	return idle < BREAK_LEAST ||
+	       (idle < PAGEBLOCK_PAGES && zone->nr_dirty < zone->managed / BREAK_FRACTION);
 }

@@ -335,15 +335,26 @@ void os_allow_huge_pages(void *addr, size_t len, bool allow)
 	if (!fake_is_mapped(addr, len))
 		fake_misuse("os_allow_huge_pages(%p, %#zx): not mapped", addr, len);
 	fake_enter(allow ? FAKE_HUGE : FAKE_SMALL);
-	if (allow) {
-		fake.huge_at = (uintptr_t)addr;
-		fake.huge_len = len;
-	}
 }
 
-bool os_huge_pages_unasked(void)
+uint64_t os_first_touch_ns(void *addr)
 {
-	return fake.huge_unasked;
+	if (!fake_is_mapped(addr, 1))
+		fake_misuse("os_first_touch_ns(%p): not mapped", addr);
+	if (fake.touched == addr)
+		fake_misuse("os_first_touch_ns(%p): not the first", addr);
+	fake.touched = addr;
+	return fake.touch_ns;
+}
+
+uint64_t os_small_page_ns(void)
+{
+	return fake.small_page_ns;
+}
+
+enum os_huge_use os_huge_pages(void)
+{
+	return (enum os_huge_use)fake.huge_pages;
 }
 
 void os_prefer_node(void *addr, size_t len, unsigned node)

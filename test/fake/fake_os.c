@@ -199,18 +199,6 @@ uint64_t os_now_ms(void)
 	return __atomic_load_n(&fake.now_ms, __ATOMIC_RELAXED);
 }
 
-uint64_t os_first_touch_ns(void *addr)
-{
-	if (!fake_is_mapped(addr, 1))
-		fake_misuse("os_first_touch_ns(%p): not mapped", addr);
-	if (fake.touched == addr)
-		fake_misuse("os_first_touch_ns(%p): not the first", addr);
-	fake.touched = addr;
-	if ((uintptr_t)addr - fake.huge_at >= fake.huge_len)
-		return fake.small_touch_ns;
-	return fake.touch_ns;
-}
-
 unsigned os_count_missing(const void *addr, size_t step, unsigned nr)
 {
 	uintptr_t at = (uintptr_t)addr;
@@ -224,9 +212,9 @@ unsigned os_count_missing(const void *addr, size_t step, unsigned nr)
 	return missing;
 }
 
-uint64_t os_peak_rss(void)
+uint64_t os_nr_faults(void)
 {
-	return fake.peak_rss ? fake.peak_rss : fake_mapped_bytes();
+	return fake.nr_faults;
 }
 
 uint64_t os_random(void)

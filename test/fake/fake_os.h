@@ -26,18 +26,16 @@ struct fake_machine {
 	const char *group;	/* the control group's name, version 2; NULL: none */
 	int cgroup_error;	/* of reading "/fake/memory.max" */
 	uint64_t now_ms;
-	uint64_t touch_ns;	/* a first touch takes so long where huge pages were allowed last */
-	uint64_t small_touch_ns; /* and elsewhere */
-	uintptr_t huge_at;	/* that is where they were */
-	size_t huge_len;
-	uint64_t peak_rss;	/* 0: all that is mapped */
+	uint64_t touch_ns;	/* a first touch takes so long, that of a huge page */
+	uint64_t small_page_ns;	/* and that of a small one */
+	uint64_t nr_faults;	/* of the process */
 	uintptr_t missing_from, missing_to; /* what is not there when it is read */
 	const void *touched;	/* by the last of those that were timed */
 	uint64_t random;
 	const char *pressure_file; /* NULL: the system does not tell of pressure */
 	bool pressure;		/* there is some: told once */
 	bool secure;
-	bool huge_unasked;	/* the system uses huge pages unasked */
+	unsigned huge_pages;	/* how the system uses them: enum os_huge_use */
 	uint64_t node_mask;	/* NUMA nodes; distances are 10 and 10 * (1 + |from - to|) */
 	bool leaves_data;	/* os_give_back says yes and leaves the data */
 	bool map_for_real;	/* false: os_map_at only keeps the list */

@@ -46,6 +46,7 @@ UNIT_TESTS += \
 	test/unit/lazy \
 	test/unit/dropped \
 	test/unit/thp \
+	test/unit/thp_gain \
 	test/unit/thp_split \
 	test/unit/limit \
 	test/unit/limit_group \
@@ -128,6 +129,8 @@ test_unit_pressure_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_pressure_LDADD = $(UNIT_LDADD)
 test_unit_thp_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_thp_LDADD = $(UNIT_LDADD)
+test_unit_thp_gain_CPPFLAGS = $(UNIT_CPPFLAGS)
+test_unit_thp_gain_LDADD = $(UNIT_LDADD)
 test_unit_thp_split_CPPFLAGS = $(UNIT_CPPFLAGS)
 test_unit_thp_split_LDADD = $(UNIT_LDADD)
 test_unit_decay_CPPFLAGS = $(UNIT_CPPFLAGS)

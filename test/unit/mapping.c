@@ -279,22 +279,38 @@ static long tells_the_mode(long nr, const unsigned long *arg)
 	}
 }
 
-static void only_always_is_unasked(void)
+static void the_mode_says_how_huge_pages_are_used(void)
 {
-	static const char *const others[] = { NULL, "always [madvise] never\n", "", "always",
-					      "always madvise [never]\n" };
+	static const char *const asked[] = { NULL, "always [madvise] never\n", "", "always" };
 	size_t i;
 
 	instead = tells_the_mode;
 	errno = 77;
-	for (i = 0; i < ARRAY_SIZE(others); i++) {
-		huge_mode = others[i];
-		assert_false(huge_pages_unasked());
+	for (i = 0; i < ARRAY_SIZE(asked); i++) {
+		huge_mode = asked[i];
+		assert_int_equal(huge_pages(), OS_HUGE_ASKED);
 	}
+	huge_mode = "always madvise [never]\n";
+	assert_int_equal(huge_pages(), OS_HUGE_NEVER);
 	huge_mode = "[always] madvise never\n";
-	assert_true(huge_pages_unasked());
+	assert_int_equal(huge_pages(), OS_HUGE_UNASKED);
 	assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
-	assert_false(huge_pages_unasked());
+	assert_int_equal(huge_pages(), OS_HUGE_NEVER);
+	assert_int_equal(errno, 77);
+}
+
+static long maps_nothing(long nr, const unsigned long *arg)
+{
+	(void)arg;
+	return nr == SYS_mmap ? refuse(ENOMEM) : PASS_ON;
+}
+
+static void small_pages_are_timed_if_there_are_some(void)
+{
+	errno = 77;
+	assert_true(small_page_ns() > 0);
+	instead = maps_nothing;
+	assert_int_equal(small_page_ns(), 0);
 	assert_int_equal(errno, 77);
 }
 
@@ -304,4 +320,5 @@ UNIT_MAIN(CASE(a_place_is_mapped_once), CASE(an_older_kernel_maps_elsewhere),
 	  CASE(a_refusal_may_leave_all_as_it_was), CASE(what_is_lost_is_mapped_again),
 	  CASE(what_is_lost_for_good), CASE(locked_pages_are_not_the_child_s),
 	  CASE(populated_are_whole_pages), CASE(huge_pages_are_allowed_or_not),
-	  CASE(only_always_is_unasked))
+	  CASE(the_mode_says_how_huge_pages_are_used),
+	  CASE(small_pages_are_timed_if_there_are_some))

@@ -60,7 +60,9 @@ __typeof__(os_move_pages) move_pages;
 __typeof__(os_lock_pages) lock_pages;
 __typeof__(os_populate) populate;
 __typeof__(os_allow_huge_pages) allow_huge_pages;
-__typeof__(os_huge_pages_unasked) huge_pages_unasked;
+__typeof__(os_first_touch_ns) first_touch_ns;
+__typeof__(os_small_page_ns) small_page_ns;
+__typeof__(os_huge_pages) huge_pages;
 #define os_map_at map_at
 #define os_unmap unmap
 #define os_give_back give_back
@@ -72,7 +74,9 @@ __typeof__(os_huge_pages_unasked) huge_pages_unasked;
 #define os_lock_pages lock_pages
 #define os_populate populate
 #define os_allow_huge_pages allow_huge_pages
-#define os_huge_pages_unasked huge_pages_unasked
+#define os_first_touch_ns first_touch_ns
+#define os_small_page_ns small_page_ns
+#define os_huge_pages huge_pages
 #define syscall test_syscall
 #include "os/mapping.c"
 #undef syscall

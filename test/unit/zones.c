@@ -18,7 +18,7 @@ static const u64 block = PAGEBLOCK_PAGES;
 /* Maps nr pageblocks into the zone, as growth does. */
 static void fill_zone(struct zone *zone, u64 nr)
 {
-	u64 pfn = zone_map(zone, nr, 1, false);
+	u64 pfn = zone_map(zone, nr, 1);
 
 	assert_int_not_equal(pfn, 0);
 	zone_add_blocks(zone, pfn, nr, MIGRATE_UNMOVABLE);
