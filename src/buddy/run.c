@@ -195,8 +195,11 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 /* Pages below a block that are looked at for the start of its run: a GiB. */
 #define ROOM_BELOW ((u64)1 << 18)
 
-u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
+u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, unsigned align_order,
+			      enum migratetype mt)
 {
+	/* Where a page of the system's begins, or it could not be moved. */
+	u64 align = MAX((u64)1 << align_order, system_page_pages());
 	unsigned least = order_for_pages(nr) + 1, order;
 
 	for (order = MAX_ORDER + 1; order-- > least;) {
@@ -204,9 +207,7 @@ u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt)
 
 		if (!pfn || !block_fits(zone, pfn, mt) || !pages_nr_dirty(pfn, nr))
 			continue;
-		/* Where a page of the system's begins, or it could not be moved. */
-		at = round_up(pfn - free_below(zone, pfn, ROOM_BELOW, mt, block_fits),
-			      system_page_pages());
+		at = round_up(pfn - free_below(zone, pfn, ROOM_BELOW, mt, block_fits), align);
 		if (!zone_take_range_locked(zone, at, nr))
 			return 0;
 		zone_retype_locked(zone, at, nr, mt);

@@ -162,10 +162,11 @@ u64 zone_rmqueue_run_locked(struct zone *zone, u64 nr, unsigned align_order,
 			    enum migratetype mt);
 
 /*
- * nr pages at the start of the run that the largest warm free block of type mt
- * belongs to: for what is going to grow. 0 when no block is twice as large. (run.c)
+ * nr pages at the start, as aligned as asked for, of the run that the largest warm free block of
+ * type mt belongs to: for what is going to grow. 0 when no block is twice as large. (run.c)
  */
-u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, enum migratetype mt);
+u64 zone_rmqueue_roomy_locked(struct zone *zone, u64 nr, unsigned align_order,
+			      enum migratetype mt);
 
 /*
  * nr pages from adjacent wholly free pageblocks of any type, which become mt's;

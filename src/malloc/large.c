@@ -213,6 +213,12 @@ static void *large_move_into(void *q, void *p, u64 pfn)
 	return q;
 }
 
+/* Huge pages are moved whole to where a huge one may be, and else one by one, in small pages. */
+static unsigned align_to_move(u64 pfn, size_t size)
+{
+	return size >= PAGEBLOCK_SIZE && thp_is_huge(pfn) ? PAGEBLOCK_ORDER : 0;
+}
+
 void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 {
 	int saved = errno;
@@ -222,7 +228,7 @@ void *large_realloc(u16 owner, void *p, u64 pfn, size_t size)
 	if (likely(large_expand(pfn, size)))
 		return p;
 	errno = saved;
-	q = large_alloc_owned(owner, size, 0, GFP_ROOMY);
+	q = large_alloc_owned(owner, size, align_to_move(pfn, size), GFP_ROOMY);
 	if (likely(q))
 		q = large_move_into(q, p, pfn);
 	if (likely(q))

@@ -121,7 +121,7 @@ static u64 rmqueue(struct zone *zone, const struct alloc_context *ac, unsigned a
 	if (ac->gfp & BM_GFP_COLD && ac->order <= MAX_ORDER)
 		pfn = cut_tail(zone, ac, zone_rmqueue_cold_locked(zone, ac->order, ac->mt));
 	else if (ac->roomy)
-		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->mt);
+		pfn = zone_rmqueue_roomy_locked(zone, ac->nr, ac->align_order, ac->mt);
 	/* The tail that a buddy block would leave behind is worth the search. */
 	if (!pfn && ac->nr >= RUN_LEAST) {
 		/* Even numbers of pages at even places: what is freed fits again. */

@@ -158,6 +158,23 @@ static void room_begins_with_a_page_of_the_system(void)
 	assert_int_equal(pfn, round_up(wide, 16u));
 }
 
+/* And where a huge page does, if that is asked for. */
+static void room_begins_with_a_huge_page(void)
+{
+	const bm_gfp_t gfp = BM_GFP_KERNEL | BM_GFP_MOVABLE;
+	u64 wide, pfn;
+
+	pages_start();
+	options.decay_ms = -1;
+	alloc_pages_exact(gfp, 49, 0);
+	wide = alloc_pages_exact(gfp, 4 * PAGEBLOCK_PAGES + 303, 0);
+	alloc_pages_exact(gfp, 20, 0);
+	free_pages(wide);
+	pfn = alloc_pages_exact(gfp | GFP_ROOMY, PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+	assert_int_equal(pfn, round_up(wide, PAGEBLOCK_PAGES));
+	assert_int_equal(alloc_pages_exact(gfp | GFP_ROOMY, 254, 0), pfn + PAGEBLOCK_PAGES);
+}
+
 static void random_resizing(void)
 {
 	uint64_t seed = unit_seed();
@@ -200,4 +217,5 @@ static void random_resizing(void)
 UNIT_MAIN(CASE(shrinking_always_works), CASE(growing_takes_what_is_free_behind),
 	  CASE(growing_maps_what_is_behind), CASE(growing_in_a_scope),
 	  CASE(a_growing_block_gets_room), CASE(room_is_free),
-	  CASE(room_begins_with_a_page_of_the_system), CASE(random_resizing))
+	  CASE(room_begins_with_a_page_of_the_system), CASE(room_begins_with_a_huge_page),
+	  CASE(random_resizing))
