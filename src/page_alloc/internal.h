@@ -130,7 +130,10 @@ static inline enum thp thp_of(u64 pfn)
 void thp_gain_reinit(void);
 /* So many small pages are handed out that were clean. */
 void thp_count_small(u64 nr);
-/* Pages are handed out, and dirty now: of a huge page all, as they come with the first of them. */
+/*
+ * Pages are handed out, and dirty now: of a huge page all, as they come with the first of them; or
+ * near a limit it becomes none.
+ */
 void pages_back(u64 pfn, u64 nr);
 /* Notes what the system is told of so many pageblocks; thp_repeat tells it. */
 void thp_set(u64 pfn, u64 nr_blocks, enum thp thp);
@@ -148,6 +151,8 @@ bool thp_is_hot_locked(u64 pfn);
  * ones.
  */
 void thp_given(u64 pfn, u64 nr);
+/* Of the pageblock at pfn no more is to be there than what is handed out. */
+void thp_split(u64 pfn);
 /* Pageblocks are about to be unmapped: they count no more, whatever zone grows there next. */
 void thp_forget_split(u64 pfn, u64 nr);
 

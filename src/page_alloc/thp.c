@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/scope.h"
 
 /*
  * Pages of a zone, what it grows by included, from which on the system may use them of
@@ -155,6 +156,18 @@ static inline bool comes_whole(u64 pfn)
 	       !options.page_poison;
 }
 
+/* A limit counts each page: near one the rest is not to come along. */
+static void back_rest_of(u64 pfn)
+{
+	u64 rest = PAGEBLOCK_PAGES - pages_nr_dirty(pfn, PAGEBLOCK_PAGES);
+	u64 first_mark = __atomic_load_n(&limit_first_mark, __ATOMIC_RELAXED);
+
+	if (pages_nr_backed() + rest > first_mark && scope_may_map())
+		thp_split(pfn);
+	else
+		zone_back_block(pfn_zone(pfn), pfn);
+}
+
 void pages_back(u64 pfn, u64 nr)
 {
 	u64 end = pfn + nr, small = 0, n;
@@ -167,7 +180,7 @@ void pages_back(u64 pfn, u64 nr)
 		if (!comes_whole(pfn))
 			small += fresh;
 		else if (fresh && n < PAGEBLOCK_PAGES)
-			zone_back_block(pfn_zone(pfn), pageblock_start(pfn));
+			back_rest_of(pageblock_start(pfn));
 	}
 	if (small)
 		thp_count_small(small);

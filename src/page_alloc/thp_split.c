@@ -115,7 +115,7 @@ static void maybe_tell_anew(struct zone *zone)
 		tell_zone(zone, told_anew);
 }
 
-static void split_block(u64 pfn)
+void thp_split(u64 pfn)
 {
 	const struct zone *zone = pfn_zone(pfn);
 
@@ -134,7 +134,7 @@ static void given_of_block(u64 pfn)
 	case THP_HUGE:
 	case THP_OWN:
 		if (part)
-			split_block(pfn);
+			thp_split(pfn);
 		break;
 	case THP_SPLIT:
 		if (!part) {

@@ -69,6 +69,31 @@ static void they_come_whole(void)
 	pages_check(100 + 2 * PAGEBLOCK_PAGES + 169);
 }
 
+/* Near a limit each page counts, and no more come than are asked for. */
+static void none_comes_whole_near_a_limit(void)
+{
+	u64 pfn;
+
+	start(option_thp_always, 5 * MIB, false);
+	pfn = alloc_pages_exact(MOVABLE, 100, 0);
+	assert_int_equal(pages_nr_backed(), PAGEBLOCK_PAGES);
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 412, 0), 0);
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 100, 0), 0);
+	assert_int_equal(pages_nr_backed(), 2 * PAGEBLOCK_PAGES);
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 412, 0), 0);
+	assert_int_equal(fake_calls(FAKE_SMALL), 0);
+	/* The limit is 256 pages from here. */
+	pfn = alloc_pages_exact(MOVABLE, 100, 0);
+	assert_int_equal(pages_nr_backed(), 2 * PAGEBLOCK_PAGES + 100);
+	assert_int_equal(fake_calls(FAKE_SMALL), 1);
+	assert_int_equal(alloc_pages_exact(MOVABLE, 200, 0), 0);
+	pages_check(2 * PAGEBLOCK_PAGES + 100);
+	/* When nothing of it is there it may be huge again. */
+	free_pages(pfn);
+	assert_int_equal(reclaim_purge(UINT64_MAX), 100);
+	assert_int_equal(pfn_to_block(pfn)->thp, THP_HUGE);
+}
+
 /* With poisoning it is as clean as what was never there. (The last case: poisoning stays on.) */
 static void what_came_along_is_no_poison(void)
 {
@@ -271,6 +296,7 @@ static void small_pages_age_one_by_one(void)
 }
 
 UNIT_MAIN(CASE(auto_uses_them_where_they_gain), CASE(they_come_whole),
+	  CASE(none_comes_whole_near_a_limit),
 	  CASE(what_came_along_ages), CASE(little_of_a_large_heap_stays_whole), CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(none_where_the_system_has_none), CASE(unasked_but_never),
