@@ -147,13 +147,13 @@ bool thp_is_huge(u64 pfn)
 }
 
 /*
- * Where pages are larger than ours the huge ones are larger than a pageblock, too. And what is free
- * and dirty is poison, if anything is: what came along is not.
+ * Where pages are larger than ours the huge ones are larger than a pageblock, too. What is free
+ * and dirty is poison, if anything is: what came along is not. And with decay_ms:0 it goes at once.
  */
 static inline bool comes_whole(u64 pfn)
 {
 	return unlikely(thp_of(pfn) == THP_HUGE) && system_page_pages() == 1 &&
-	       !options.page_poison;
+	       !options.page_poison && options.decay_ms;
 }
 
 /* A limit counts each page: near one the rest is not to come along. */

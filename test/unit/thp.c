@@ -106,6 +106,17 @@ static void what_came_along_is_no_poison(void)
 	assert_string_equal(fake_output(), "");
 }
 
+/* What goes as soon as it is free would break each of them up. */
+static void with_decay_ms_0_what_came_along_is_not_free(void)
+{
+	start(option_thp_always, 0, false);
+	options.decay_ms = 0;
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 100, 0), 0);
+	free_nr(100);
+	assert_int_equal(pages_nr_backed(), 100);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 1);
+}
+
 /* What nobody had of it ages, if it is much of the heap. */
 static void what_came_along_ages(void)
 {
@@ -297,7 +308,8 @@ static void small_pages_age_one_by_one(void)
 
 UNIT_MAIN(CASE(auto_uses_them_where_they_gain), CASE(they_come_whole),
 	  CASE(none_comes_whole_near_a_limit),
-	  CASE(what_came_along_ages), CASE(little_of_a_large_heap_stays_whole), CASE(heaps_with_a_limit_do_not),
+	  CASE(with_decay_ms_0_what_came_along_is_not_free), CASE(what_came_along_ages),
+	  CASE(little_of_a_large_heap_stays_whole), CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(none_where_the_system_has_none), CASE(unasked_but_never),
 	  CASE(always), CASE(never), CASE(told_again_when_renewed), CASE(told_again_when_moved),
