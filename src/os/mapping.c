@@ -327,17 +327,21 @@ void os_allow_huge_pages(void *addr, size_t len, bool allow)
 enum os_huge_use os_huge_pages(void)
 {
 	char mode[32];
-	int saved = errno;
+	int saved = errno, disabled;
 	enum os_huge_use how = OS_HUGE_ASKED;
 
 	if (!read_file("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof(mode))) {
 		if (strstr(mode, "[never]"))
 			how = OS_HUGE_NEVER;
-		/* What the kernel does not know cannot be forbidden. */
 		else if (strstr(mode, "[always]"))
-			how = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0 ? OS_HUGE_NEVER :
-									  OS_HUGE_UNASKED;
+			how = OS_HUGE_UNASKED;
 	}
+	/* 1: all of them; more: those that are not asked for. What is not known is not forbidden. */
+	disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	if (disabled == 1)
+		how = OS_HUGE_NEVER;
+	else if (disabled > 1 && how == OS_HUGE_UNASKED)
+		how = OS_HUGE_ASKED;
 	errno = saved;
 	return how;
 }

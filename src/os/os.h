@@ -235,9 +235,8 @@ uint64_t os_small_page_ns(void);
 
 /*
  * How the system uses huge pages for this process: where it is asked to, which is also said where
- * nobody can tell; unasked, its mode is "always"; or not at all, its mode is "never", or would be "always" but for
- * PR_SET_THP_DISABLE.
- * Reads a file: for start only.
+ * nobody can tell; unasked, its mode is "always"; or not at all, its mode is "never", or they are
+ * forbidden to the process (PR_SET_THP_DISABLE). Reads a file: for start only.
  */
 enum os_huge_use { OS_HUGE_ASKED, OS_HUGE_UNASKED, OS_HUGE_NEVER };
 cold_start enum os_huge_use os_huge_pages(void);

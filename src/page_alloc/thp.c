@@ -25,12 +25,12 @@
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)
 #define BREAK_FRACTION 32
 
-/* How the system uses them; asked for with auto alone. Written by thp_init. */
+/* How the system uses them, unless they are never to be used. Written by thp_init. */
 static enum os_huge_use system_mode;
 
 void thp_init(void)
 {
-	if (options.thp == option_thp_auto)
+	if (options.thp != option_thp_never)
 		system_mode = os_huge_pages();
 }
 
@@ -58,7 +58,8 @@ static enum thp thp_at_first(const struct zone *zone, u64 pfn, u64 nr_blocks)
 		return THP_SMALL;
 	if (pfn_to_block(pfn)->state == BLOCK_HIGHMEM)
 		return THP_DEFAULT;
-	if (system_mode == OS_HUGE_UNASKED && !has_limit() && managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM)
+	if (system_mode == OS_HUGE_UNASKED && !has_limit() &&
+	    managed + (nr_blocks << PAGEBLOCK_ORDER) >= OWN_FROM)
 		return THP_OWN;
 	return small_pages();
 }
@@ -147,13 +148,14 @@ bool thp_is_huge(u64 pfn)
 }
 
 /*
- * Where pages are larger than ours the huge ones are larger than a pageblock, too. What is free
- * and dirty is poison, if anything is: what came along is not. And with decay_ms:0 it goes at once.
+ * What is allowed may not be had. Where pages are larger than ours the huge ones are larger than a
+ * pageblock, too. What is free and dirty is poison, if anything is: what came along is not. And
+ * with decay_ms:0 it goes at once.
  */
 static inline bool comes_whole(u64 pfn)
 {
 	return unlikely(thp_of(pfn) == THP_HUGE) && system_page_pages() == 1 &&
-	       !options.page_poison && options.decay_ms;
+	       system_mode != OS_HUGE_NEVER && !options.page_poison && options.decay_ms;
 }
 
 /* A limit counts each page: near one the rest is not to come along. */

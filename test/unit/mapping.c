@@ -296,6 +296,8 @@ static void the_mode_says_how_huge_pages_are_used(void)
 	assert_int_equal(huge_pages(), OS_HUGE_UNASKED);
 	assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
 	assert_int_equal(huge_pages(), OS_HUGE_NEVER);
+	huge_mode = "always [madvise] never\n";
+	assert_int_equal(huge_pages(), OS_HUGE_NEVER);
 	assert_int_equal(errno, 77);
 }
 

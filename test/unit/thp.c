@@ -190,6 +190,16 @@ static void none_where_the_system_has_none(void)
 	assert_int_equal(nr_huge() + fake_calls(FAKE_SMALL), 0);
 }
 
+/* There calloc need not clear what nobody had. */
+static void none_comes_whole_where_the_system_has_none(void)
+{
+	start(option_thp_always, 0, false);
+	fake.huge_pages = OS_HUGE_NEVER;
+	thp_init();
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 100, 0), 0);
+	assert_int_equal(pages_nr_backed(), 100);
+}
+
 static void unasked_but_never(void)
 {
 	start(option_thp_never, 0, true);
@@ -311,8 +321,9 @@ UNIT_MAIN(CASE(auto_uses_them_where_they_gain), CASE(they_come_whole),
 	  CASE(with_decay_ms_0_what_came_along_is_not_free), CASE(what_came_along_ages),
 	  CASE(little_of_a_large_heap_stays_whole), CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
-	  CASE(unasked_but_limited), CASE(none_where_the_system_has_none), CASE(unasked_but_never),
-	  CASE(always), CASE(never), CASE(told_again_when_renewed), CASE(told_again_when_moved),
+	  CASE(unasked_but_limited), CASE(none_where_the_system_has_none),
+	  CASE(none_comes_whole_where_the_system_has_none), CASE(unasked_but_never), CASE(always),
+	  CASE(never), CASE(told_again_when_renewed), CASE(told_again_when_moved),
 	  CASE(what_was_told_moves_along), CASE(hot_huge_pages_stay_whole),
 	  CASE(hot_ones_of_the_system_too), CASE(cold_ones_are_broken_up),
 	  CASE(small_pages_age_one_by_one), CASE(what_came_along_is_no_poison))
