@@ -19,8 +19,8 @@
 #define OWN_FROM (((u64)16 << 20) >> PAGE_SHIFT)
 
 /*
- * Idle pages for which ageing breaks a huge page up, and the part of the zone that all idle ones
- * must be: a heap that grows slowly keeps the rest of its newest huge pages.
+ * Idle pages for which ageing breaks a huge page up, and the part of what the zone keeps backed
+ * that all idle ones must be: a heap that grows slowly keeps the rest of its newest huge pages.
  */
 #define BREAK_LEAST (PAGEBLOCK_PAGES / 2)
 #define BREAK_FRACTION 32
@@ -200,5 +200,5 @@ bool thp_is_hot_locked(u64 pfn)
 		idle += (unsigned)__builtin_popcountll(block->free[i] &
 						       bitmap_word(block->dirty, i));
 	return idle < BREAK_LEAST ||
-	       (idle < PAGEBLOCK_PAGES && zone->nr_dirty < zone->managed / BREAK_FRACTION);
+	       (idle < PAGEBLOCK_PAGES && zone->nr_dirty < zone_nr_backed(zone) / BREAK_FRACTION);
 }

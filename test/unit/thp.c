@@ -139,6 +139,19 @@ static void little_of_a_large_heap_stays_whole(void)
 	assert_int_equal(reclaim_purge(UINT64_MAX), PAGEBLOCK_PAGES - 100);
 }
 
+/* A heap is as large as what it holds, not as what it once held. */
+static void much_of_what_is_left_ages(void)
+{
+	start(option_thp_always, 0, false);
+	free_nr(30 * PAGEBLOCK_PAGES);
+	assert_int_equal(reclaim_purge(UINT64_MAX), 30 * PAGEBLOCK_PAGES);
+	assert_int_not_equal(alloc_pages_exact(MOVABLE, 100, 0), 0);
+	assert_int_equal(pages_nr_backed(), PAGEBLOCK_PAGES);
+	pass_ms(500);
+	pass_ms(3000);
+	assert_int_equal(pages_nr_backed(), 100);
+}
+
 static void heaps_with_a_limit_do_not(void)
 {
 	start(option_thp_auto, (u64)1 << 40, false);
@@ -319,7 +332,8 @@ static void small_pages_age_one_by_one(void)
 UNIT_MAIN(CASE(auto_uses_them_where_they_gain), CASE(they_come_whole),
 	  CASE(none_comes_whole_near_a_limit),
 	  CASE(with_decay_ms_0_what_came_along_is_not_free), CASE(what_came_along_ages),
-	  CASE(little_of_a_large_heap_stays_whole), CASE(heaps_with_a_limit_do_not),
+	  CASE(little_of_a_large_heap_stays_whole), CASE(much_of_what_is_left_ages),
+	  CASE(heaps_with_a_limit_do_not),
 	  CASE(unasked_for_larger_heaps), CASE(unasked_for_the_first_large_block),
 	  CASE(unasked_but_limited), CASE(none_where_the_system_has_none),
 	  CASE(none_comes_whole_where_the_system_has_none), CASE(unasked_but_never), CASE(always),
