@@ -6,8 +6,8 @@
  * the set-uid calls.
  *
  * While memory waits to age it wakes at each step of decay_ms; when nothing came
- * or went for two decay times, all that layers above keep has aged too, and it sleeps until a
- * slow path that frees wakes it.
+ * or went for two decay times, all that layers above keep has aged too, what that leaves idle goes,
+ * and it sleeps until a slow path that frees wakes it.
  * Who waits for pressure cannot be woken from a futex: it looks every second.
  * It uses no thread cache and never allocates.
  *

@@ -336,11 +336,6 @@ void reclaim_age_now(bool in_background)
 	__atomic_store_n(&decay.busy, 0, __ATOMIC_RELEASE);
 }
 
-void reclaim_when_quiet(void)
-{
-	shrinkers_age(GIVE_AGED, UINT64_MAX);
-}
-
 u64 reclaim_may_go(u64 nr)
 {
 	u64 dirty = reclaim_nr_dirty(), floor = __atomic_load_n(&floor_pages, __ATOMIC_RELAXED);
@@ -348,6 +343,17 @@ u64 reclaim_may_go(u64 nr)
 	if (options.decay_ms < 0 || dirty <= floor || !scope_may_map())
 		return 0;
 	return MIN(nr, dirty - floor);
+}
+
+void reclaim_when_quiet(void)
+{
+	u64 may_go;
+
+	shrinkers_age(GIVE_AGED, UINT64_MAX);
+	/* What lay idle in huge pages that this has broken up. */
+	may_go = reclaim_may_go(UINT64_MAX);
+	if (may_go)
+		drop_uncount(zones_purge(may_go, 1, GIVE_AGED));
 }
 
 /* decay_ms:0 has no steps. */

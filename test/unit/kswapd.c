@@ -120,6 +120,38 @@ static void all_has_aged_before_it_sleeps(void)
 	fake_thread();
 }
 
+static u64 in_slab;
+
+/* As a slab with a hole. */
+static u64 break_up(enum give how, u64 most)
+{
+	(void)most;
+	return how == GIVE_AGED ? pages_give_back(in_slab, 1, how) : 0;
+}
+
+static void stop_when_it_sleeps_long(void)
+{
+	if (longest > 100)
+		kswapd_stop();
+	else if (waits == 20)
+		assert_int_equal(pages_dirty(), PAGEBLOCK_PAGES / 4);
+}
+
+/* Nor does a little stay in what was a huge page until then. */
+static void what_is_broken_up_goes_before_it_sleeps(void)
+{
+	static const struct shrinker shrinker = { .shrink = shrink_nothing, .give = break_up };
+
+	set_shrinkers(&shrinker, 1);
+	options.thp = option_thp_always;
+	start();
+	in_slab = alloc_pages_exact(BM_GFP_KERNEL, PAGEBLOCK_PAGES, 0);
+	assert_true(resize_pages(in_slab, PAGEBLOCK_PAGES / 4 * 3));
+	at_wait = stop_when_it_sleeps_long;
+	fake_thread();
+	assert_int_equal(pages_dirty(), 0);
+}
+
 static u64 to_free;
 
 static void pages_are_there(void)
@@ -304,6 +336,7 @@ UNIT_MAIN(CASE(only_when_asked_for),
 	  CASE(memory_falls_while_the_program_sleeps),
 	  CASE(quiet_it_sleeps_until_woken),
 	  CASE(all_has_aged_before_it_sleeps),
+	  CASE(what_is_broken_up_goes_before_it_sleeps),
 	  CASE(it_is_woken_after_the_free),
 	  CASE(what_it_slept_through_is_not_idle), CASE(refused_it_is_done_without),
 	  CASE(a_child_begins_anew),
