@@ -106,8 +106,8 @@ void lock_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (needs_no_taking(l))
 		return;
-	lock_check_take(rank, true);
 	locks_held_more();
+	lock_check_take(rank, true);
 	if (!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE))
 		lock_slow(l);
 	/* Not WORD_HELD: a nested unlock must come to unlock_slow. */
@@ -136,8 +136,8 @@ static void poll_for(struct lock *l, u32 state)
 
 void lock_polled(struct lock *l, enum lock_rank rank)
 {
-	lock_check_take(rank, false);
 	locks_held_more();
+	lock_check_take(rank, false);
 	if (!lock_is_forking())
 		poll_for(l, WORD_HELD);
 }
@@ -146,8 +146,8 @@ void lock_polled_for_fork(struct lock *l, enum lock_rank rank)
 {
 	if (needs_no_taking(l))
 		return;
-	lock_check_take(rank, true);
 	locks_held_more();
+	lock_check_take(rank, true);
 	poll_for(l, WORD_FORK);
 }
 

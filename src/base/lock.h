@@ -121,8 +121,8 @@ static inline bool try_lock(struct lock *l, enum lock_rank rank)
 
 static inline void lock(struct lock *l, enum lock_rank rank)
 {
-	lock_check_take(rank, false);
 	locks_held_more();
+	lock_check_take(rank, false);
 	if (unlikely(!lock_word_cas(l, WORD_FREE, WORD_HELD, __ATOMIC_ACQUIRE)))
 		lock_slow(l);
 }
