@@ -2,9 +2,9 @@
  * rank 4: huge pages: which pageblocks the system may back with a page of 2 MiB at
  * the first touch, as far as thp_gain.c finds them a gain.
  *
- * With auto a block that is mapped for itself has the system's own policy: how densely it
- * will be used, only the program knows; and so has a heap with a limit: there each page counts when
- * it is wanted.
+ * With auto a heap that has a limit uses none: there each page counts when it is wanted. A block
+ * that is mapped for itself has the system's own policy: how densely it will be used, only the
+ * program knows.
  */
 #include "base/options.h"
 #include "os/os.h"
