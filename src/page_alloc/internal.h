@@ -117,19 +117,10 @@ void pages_bind(u64 pfn, u64 nr);
 
 /* thp.c: whether nr_blocks pageblocks just mapped may have huge pages. */
 void thp_choose(const struct zone *zone, u64 pfn, u64 nr_blocks);
-/*
- * thp_gain.c: of nr_blocks pageblocks, with which the zone is to grow, for how many from the first
- * on huge pages are a gain.
- */
-u64 thp_gains(const struct zone *zone, u64 pfn, u64 nr_blocks);
 static inline enum thp thp_of(u64 pfn)
 {
 	return (enum thp)__atomic_load_n(&pfn_to_block(pfn)->thp, __ATOMIC_RELAXED);
 }
-/* In a child after fork: the thread that decided is not here any more. */
-void thp_gain_reinit(void);
-/* So many small pages are handed out that were clean. */
-void thp_count_small(u64 nr);
 /*
  * Pages are handed out, and dirty now: of a huge page all, as they come with the first of them; or
  * near a limit it becomes none.
@@ -145,6 +136,16 @@ void thp_moved(u64 to, u64 from, u64 nr);
 bool thp_differs(u64 a, u64 b, u64 nr);
 /* Ageing leaves a pageblock with few idle pages alone: they are part of a huge page in use. */
 bool thp_is_hot_locked(u64 pfn);
+
+/*
+ * thp_gain.c: of nr_blocks pageblocks, with which the zone is to grow, for how many from the first
+ * on huge pages are a gain.
+ */
+u64 thp_gains(const struct zone *zone, u64 pfn, u64 nr_blocks);
+/* In a child after fork: the thread that decided is not here any more. */
+void thp_gain_reinit(void);
+/* So many small pages are handed out that were clean: they tell how densely the heap is used. */
+void thp_count_small(u64 nr);
 
 /*
  * thp_split.c. Pages were given back: the system is told not to bring them back as part of huge

@@ -30,9 +30,6 @@
 #define GFP_MORE 0x20000000u
 #define GFP_INSTEAD 0x10000000u
 
-/* Pages of the largest movable block that passes for a buffer: malloc's objects end there. */
-#define BUFFER_PAGES_MOST (((u64)1 << 20) >> PAGE_SHIFT)
-
 /* Nodes, zones and zonelists. */
 void page_alloc_init(void);
 /* Says so where the option numa_node names none of them. */

@@ -178,13 +178,16 @@ static u64 direct_reclaim(const struct alloc_context *ac, unsigned alloc_flags)
 	return pfn;
 }
 
+/* Pages of a block that is no large one: malloc's objects end there. */
+#define SMALL_PAGES_MOST (((u64)1 << 20) >> PAGE_SHIFT)
+
 /*
  * Before the heap grows for a large block: a few objects that nobody uses, kept for later, may lie
  * in the midst of what is free. Not where hardly anything is warm.
  */
 static u64 take_what_was_pinned(const struct alloc_context *ac, unsigned alloc_flags)
 {
-	if (ac->mt != MIGRATE_MOVABLE || ac->nr <= BUFFER_PAGES_MOST ||
+	if (ac->mt != MIGRATE_MOVABLE || ac->nr <= SMALL_PAGES_MOST ||
 	    reclaim_nr_dirty() < ac->nr / 4)
 		return 0;
 	shrink_cheaply();

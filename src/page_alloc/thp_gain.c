@@ -13,8 +13,8 @@
  *
  * How much of its memory a program touches nobody tells, and of a huge page not even the system
  * knows. So some of the growth stays in small pages, of which each touch is a fault, and the system
- * counts those: for what was handed out of that and touched, so much more may be huge, but never
- * more at once than the heap has already. What a program takes and does not touch costs it no more
+ * counts those: where what was handed out of that was touched, as much as the heap has already may
+ * be huge, and nothing where it was not. What a program takes and does not touch costs it no more
  * than that, whenever it begins to.
  */
 #include "os/os.h"
@@ -53,8 +53,11 @@ static struct {
 	u64 faults;	/* and faults of the process */
 } density = { .try_from = TRY_FROM_IF_SLOW, .sampled = 1, .faults = FAULTS_AT_START };
 
-/* Small pages handed out that had to be touched for the first time; relaxed atomic. */
-static u64 nr_small;
+/*
+ * Small pages handed out that had to be touched for the first time; relaxed atomic. On a line of
+ * its own, as all threads write it.
+ */
+static u64 nr_small __attribute__((aligned(CACHE_LINE)));
 
 void thp_count_small(u64 nr)
 {

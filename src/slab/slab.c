@@ -34,8 +34,6 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more)
 	unsigned left = sc->nr_objects, i;
 	struct page *page;
 
-	static_assert(MAX_CLASS_SIZE == BUFFER_PAGES_MOST << PAGE_SHIFT,
-		      "single objects pass for buffers, and what is larger does not");
 	if (unlikely(!pfn))
 		return 0;
 	page = pfn_to_page(pfn);

@@ -55,14 +55,11 @@ static u64 take(u64 nr, u64 touched)
 	return pfn;
 }
 
-/* Blocks of `nr` pages, each of them touched so far, until the zone has so many bytes; the last. */
-static u64 grow_to(u64 bytes, u64 nr, u64 touched)
+/* Blocks of `nr` pages, each of them touched so far, until the zone has so many bytes. */
+static void grow_to(u64 bytes, u64 nr, u64 touched)
 {
-	u64 pfn = 0;
-
 	while (grown() < bytes)
-		pfn = take(nr, touched);
-	return pfn;
+		take(nr, touched);
 }
 
 static u64 all_huge(void)
@@ -162,14 +159,19 @@ static void large_sparse_heaps_get_none(void)
 	assert_int_equal(all_huge(), 0);
 }
 
+/* A heap of 40 MiB, all of it used; of its pages those that are huge. */
+static u64 start_dense(void)
+{
+	start_slow();
+	grow_to(40 * MIB, 512, 512);
+	return all_huge();
+}
+
 /* A dense heap that turns sparse has as much again in huge pages at most. */
 static void what_turns_sparse_is_bounded(void)
 {
-	u64 before;
+	u64 before = start_dense();
 
-	start_slow();
-	grow_to(40 * MIB, 512, 512);
-	before = all_huge();
 	assert_true(before << PAGE_SHIFT > 20 * MIB);
 	grow_to(600 * MIB, 512, 1);
 	assert_in_range(all_huge() - before, 0, 44 * MIB >> PAGE_SHIFT);
@@ -223,12 +225,9 @@ static void parts_of_huge_pages_are_no_evidence(void)
 /* A child of fork has had fewer faults: that is no evidence at all. */
 static void a_child_begins_anew(void)
 {
-	u64 before;
+	u64 before = start_dense();
 
-	start_slow();
-	grow_to(40 * MIB, 512, 512);
 	fake.nr_faults = 0;
-	before = all_huge();
 	grow_to(120 * MIB, 512, 0);
 	assert_in_range(all_huge() - before, 0, 44 * MIB >> PAGE_SHIFT);
 	grow_to(200 * MIB, 512, 512);
