@@ -46,6 +46,8 @@ static inline u64 slab_head(const void *p, const struct size_class *sc)
  */
 bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
+/* There was no empty slab of the class, of single objects, at hand: one was made. */
+void slab_miss_single(struct shard *shard, unsigned class);
 
 /*
  * transfer.c: what waits for the shard's threads goes to its slabs: all, or what did so since the

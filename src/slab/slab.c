@@ -396,6 +396,7 @@ void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 	pfn_to_page(pfn)->nr_free = 0;
 	publish_slab(shard, class, pfn);
 	count_new_slabs(shard, class, 1);
+	slab_miss_single(shard, class);
 	if (zeroed)
 		*zeroed = true;
 	return pfn_to_virt(pfn);

@@ -113,5 +113,36 @@ static void apart_from_small_ones(void)
 	slabs_check_gone(shards[0]);
 }
 
-UNIT_MAIN(CASE(few_of_few), CASE(a_part_of_many), CASE(bounded_for_all),
+/*
+ * Buffers that grow where they lie are made as one class and go as another, which nobody asks for:
+ * as few of these stay however often it happens; but what is wanted again raises the budget.
+ */
+static void what_nobody_wants(void)
+{
+	struct cache_node *node;
+	void *p;
+	unsigned i;
+
+	slabs_start(1);
+	node = &shards[0]->nodes[CLASS];
+	for (i = 0; i < 100; i++) {
+		p = slab_alloc_single(shards[0], CLASS_65536, NULL);
+		assert_true(slab_grow_single(p, CLASS));
+		slab_free(shards[0], CLASS, &p, 1);
+	}
+	assert_int_equal(node->nr_empty, 1);
+	assert_int_equal(node->nr_refused, 99);
+	assert_int_equal(shards[0]->empty_single.budget, 0);
+	for (i = 0; i < 100; i++) {
+		p = slab_alloc_single(shards[0], CLASS_65536, NULL);
+		slab_free(shards[0], CLASS_65536, &p, 1);
+	}
+	assert_int_equal(shards[0]->nodes[CLASS_65536].nr_empty, 1);
+	slabs_check(shards[0]);
+	slab_shrink(GIVE_IDLE);
+	assert_int_equal(node->nr_refused, 0);
+	slabs_check_gone(shards[0]);
+}
+
+UNIT_MAIN(CASE(few_of_few), CASE(what_nobody_wants), CASE(a_part_of_many), CASE(bounded_for_all),
 	  CASE(apart_from_small_ones))
