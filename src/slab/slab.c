@@ -197,17 +197,25 @@ static bool is_backed(u64 pfn, const struct size_class *sc, unsigned i)
 	return from > last;
 }
 
-/* As take_objects, but only those that need no page that was given back. */
+/*
+ * As take_objects, but only those that need no page that was given back. At a limit each call walks
+ * over many slabs, most pages of which are gone: a page that is leads on to the next one's objects.
+ */
 static cold_path unsigned take_backed(u64 pfn, const struct size_class *sc, void **out, unsigned n)
 {
 	struct page *page = pfn_to_page(pfn);
-	unsigned left = n, i;
+	unsigned left = n, i, next;
 
 	if (page->nr_clean == sc->nr_pages)
 		return 0;
-	for (i = 0; i < sc->nr_objects && left; i++) {
-		u64 bit = (u64)1 << i % 64;
+	for (i = 0; i < sc->nr_objects && left; i = next) {
+		u64 at = (u64)i * sc->size >> PAGE_SHIFT, bit = (u64)1 << i % 64;
 
+		next = i + 1;
+		if (!page_is_dirty(pfn + at)) {
+			next = (unsigned)((((at + 1) << PAGE_SHIFT) + sc->size - 1) / sc->size);
+			continue;
+		}
 		if (!(page->map[i / 64] & bit) || !is_backed(pfn, sc, i))
 			continue;
 		page->map[i / 64] &= ~bit;
