@@ -44,9 +44,11 @@ const u16 size_to_sheaf[TABLE_MAX + 1] = {
 
 /*
  * The most a sheaf may keep by bytes; SHEAF_MOST bounds it by count. Of larger
- * objects it keeps more bytes, so that a batch is worth its lock.
+ * objects it keeps more bytes, so that a batch is worth its lock. (With 1024 objects at
+ * most trees of 2000 small nodes, built and dropped again and again, took 14% more instructions;
+ * with 4096 a FIFO of 100,000 objects of 16 bytes takes 8% more.)
  */
-#define SHEAF_MOST 1024
+#define SHEAF_MOST 2048
 #define SHEAF_MOST_BYTES ((size_t)64 << 10)
 #define SHEAF_FEW 64
 #define SHEAF_FEW_BYTES ((size_t)256 << 10)

@@ -17,7 +17,7 @@ static void places_are_far_apart(void)
 		while (i--)
 			cache_free(objects[i]);
 		if (full != first[class]) {
-			assert_true(full - first[class] > 1024);
+			assert_true(full - first[class] > 2048);
 			moved++;
 		}
 		tcache_flush(tc);
