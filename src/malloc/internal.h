@@ -140,8 +140,11 @@ static fast_inline void do_free(void *p)
 
 /* aligned.c: align is a power of two. Out of the private shard, NULL: the thread's. */
 void *memalign_of(struct shard *heap, size_t align, size_t size);
-static inline void *do_memalign(size_t align, size_t size)
+static fast_inline void *do_memalign(size_t align, size_t size)
 {
+	/* (Nor is 0 a power of two.) */
+	if (likely(size <= TABLE_MAX && align - 1 < TABLE_MAX))
+		return tcache_alloc_small(current_tcache(), aligned_size(size, align));
 	return memalign_of(NULL, align, size);
 }
 /* Rounds it up to one; false with errno EINVAL where there is none. */

@@ -22,16 +22,8 @@ const struct size_class size_classes[NR_CLASSES] = {
 
 int size_to_class_aligned(size_t size, size_t align)
 {
-	unsigned class;
-
 	if (align > PAGE_SIZE || size > MAX_CLASS_SIZE)
 		return -1;
-	size = round_up(MAX(size, align), align);
-	if (size > MAX_CLASS_SIZE)
-		return -1;
-	/* At most one doubling away lies a power of two, which is aligned. */
-	for (class = size_to_class(size); class < NR_CLASSES; class++)
-		if (!(size_classes[class].size & (align - 1)))
-			return (int)class;
-	return -1;
+	size = aligned_size(size, align);
+	return size <= MAX_CLASS_SIZE ? (int)size_to_class(size) : -1;
 }

@@ -72,9 +72,19 @@ static fast_inline u32 object_index(const struct size_class *sc, u32 offset)
 }
 
 /*
+ * What to ask for so that the object is a multiple of `align`, a power of two, and with it where
+ * it lies: slabs begin at page boundaries. Classes are multiples of their step, a power of two: one
+ * that is not smaller than align makes each of them aligned; if it is smaller, a multiple of align
+ * is a class itself.
+ */
+static fast_inline size_t aligned_size(size_t size, size_t align)
+{
+	return round_up(MAX(size, align), align);
+}
+
+/*
  * The smallest class for `size` bytes at a multiple of `align` (a power of
- * two, at most the page size), or -1 when only whole pages serve. Slabs begin
- * at page boundaries, so objects are as aligned as their size.
+ * two, at most the page size), or -1 when only whole pages serve.
  */
 int size_to_class_aligned(size_t size, size_t align);
 
