@@ -142,7 +142,7 @@ static fast_inline void do_free(void *p)
 void *memalign_of(struct shard *heap, size_t align, size_t size);
 static fast_inline void *do_memalign(size_t align, size_t size)
 {
-	/* (Nor is 0 a power of two.) */
+	/* An align of 0, which C++ may hand on, is none for aligned_size. */
 	if (likely(size <= TABLE_MAX && align - 1 < TABLE_MAX))
 		return tcache_alloc_small(current_tcache(), aligned_size(size, align));
 	return memalign_of(NULL, align, size);

@@ -10,13 +10,13 @@
  * Lua script 3 MiB of 14.) Of slabs that are cut from runs, which cost more to make, as many
  * bytes are kept as the largest of them has.
  *
- * Single objects have a budget of their own, of a sixteenth of all there are where that is more. One
- * that had to go raises it only when its class is wanted again before the next ageing: buffers that
- * grow where they lie go as a class that nobody asks for (one that grew to 100 KB again and again
- * left 1 MiB of these).
+ * Single objects have a budget of their own, of a sixteenth of all there are where that is more.
  * To cut one from a run and join it again costs 2000 instructions, to find it here 400: blocks of
  * 16-512 KiB that come and go, 1000 of them, take half of the instructions so, and 3% more memory.
- * (With an eighth 100 of them peaked 13% higher rather than 4%, for a quarter less.)
+ * (With an eighth 100 of them peaked 13% higher rather than 4%, for a quarter less.) One that had
+ * to go raises this budget only when its class is wanted again before the next ageing: buffers
+ * that grow where they lie go as a class that nobody asks for (one that grew to 100 KB again and
+ * again left 1 MiB of these).
  */
 #define EMPTY_LEAST ((u64)128 << 10)
 #define EMPTY_MOST ((u64)512 << 10)
@@ -54,11 +54,11 @@ void slab_miss_single(struct shard *shard, unsigned class)
 {
 	const struct size_class *sc = &size_classes[class];
 	u32 *refused = &shard->nodes[class].nr_refused;
-	u32 nr = count_read(refused);
+	u32 nr = __atomic_load_n(refused, __ATOMIC_RELAXED);
 
 	if (!nr)
 		return;
-	count_set(refused, nr - 1);
+	__atomic_store_n(refused, nr - 1, __ATOMIC_RELAXED);
 	raise_budget(&shard->empty_single, sc->size / EMPTY_SINGLE_STEP, most_empty(shard, sc));
 }
 
@@ -73,7 +73,7 @@ bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct 
 	if (__atomic_load_n(&empties->bytes, __ATOMIC_RELAXED) + bytes >
 	    MIN(get_budget(empties), most)) {
 		if (sc->nr_objects == 1)
-			count_add(&node->nr_refused, 1);
+			__atomic_fetch_add(&node->nr_refused, 1, __ATOMIC_RELAXED);
 		else
 			raise_budget(empties, EMPTY_STEP, most);
 		return false;
@@ -147,8 +147,8 @@ void slab_shrink(enum give how)
 			struct cache_node *node = &shards[s]->nodes[class];
 			u32 idle;
 
-			if (count_read(&node->nr_refused))
-				count_set(&node->nr_refused, 0);
+			if (__atomic_load_n(&node->nr_refused, __ATOMIC_RELAXED))
+				__atomic_store_n(&node->nr_refused, 0, __ATOMIC_RELAXED);
 			if (!__atomic_load_n(&node->nr_empty, __ATOMIC_RELAXED))
 				continue;
 			/* What was never used since the last time is not needed. */
