@@ -63,6 +63,7 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 	}
 	if (page_kind(pfn_to_page(pfn)) != PAGE_HIGHMEM)
 		page_set_kind(pfn_to_page(pfn), PAGE_LARGE);
+	pfn_to_page(pfn)->flags = more & BM_GFP_ZERO ? LARGE_ZEROED : 0;
 	large_never_moved(pfn);
 	/* Who looks for a heap's blocks reads the tag, then the owner. */
 	__atomic_store_n(tag_of(pfn), TAG_LARGE, __ATOMIC_RELEASE);
@@ -75,11 +76,14 @@ void *large_alloc_owned(u16 owner, size_t size, unsigned align_order, bm_gfp_t m
 
 static void large_free(u64 pfn)
 {
+	const struct page *page = pfn_to_page(pfn);
+
 	large_forget_move(pfn);
-	large_account(-(pfn_to_page(pfn)->nr_pages << PAGE_SHIFT), -1);
+	large_account(-(page->nr_pages << PAGE_SHIFT), -1);
 	stat_add_shared(large_freed, 1);
-	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), pfn_to_page(pfn)->nr_pages << PAGE_SHIFT, 0,
-	      0);
+	TRACE(FREE_LARGE, free_large, pfn_to_virt(pfn), page->nr_pages << PAGE_SHIFT, 0, 0);
+	if (page->flags & LARGE_ZEROED && page_kind(page) == PAGE_LARGE)
+		pages_forget_untouched(pfn, page->nr_pages);
 	free_pages(pfn);
 }
 

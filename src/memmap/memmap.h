@@ -55,7 +55,7 @@ enum page_kind {
 struct page {
 	u32 next, prev;	/* pfns; free area, pcp list or partial list */
 	u8 kind;	/* enum page_kind; relaxed atomic, read by reports */
-	u8 flags;	/* PAGE_SLAB: SLAB_ISOLATED, SLAB_TAKEN */
+	u8 flags;	/* PAGE_SLAB: SLAB_ISOLATED, SLAB_TAKEN; PAGE_LARGE: LARGE_ZEROED */
 	u16 owner;	/* of an allocated block: who pays, see page_alloc/scope.h; else 0, as
 			 * bm_heap_destroy may look at any time */
 	union {
@@ -87,6 +87,9 @@ static_assert(sizeof(struct page) == CACHE_LINE, "a slab's head and map are one 
 #define SLAB_ISOLATED 1
 /* Objects were taken from it since slab/punch.c saw it last. */
 #define SLAB_TAKEN 2
+
+/* The block was asked for as zeroes. */
+#define LARGE_ZEROED 1
 
 /* Objects a slab can hold at most: the bits of page.map. */
 #define SLAB_MAX_OBJECTS 256

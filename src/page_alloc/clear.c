@@ -6,17 +6,23 @@
  * make all of it resident, and take as long. So pageblocks are looked at first: a page that is not
  * there is a fault to be read, and the system counts those. Where all that are looked at are
  * missing the pageblock is given back instead, which costs next to nothing, and is zero then; where
- * some are, so with parts of it.
+ * some are, so with parts of it. A block that came as zeroes is looked at as a whole when it goes:
+ * where hardly any of it was touched it is given back then, and who has it next finds zeroes without
+ * a look at each pageblock.
  */
 #include "base/stats.h"
 #include "os/os.h"
 #include "page_alloc/internal.h"
+#include "page_alloc/poison.h"
 #include "page_alloc/scope.h"
 
 /* Pages that are looked at of a pageblock; of what lies behind a gap, or of a part; and a part. */
 #define LOOKS 8
 #define FEW_LOOKS 4
 #define PART_PAGES ((u64)64)
+
+/* Smaller blocks are not worth a look as they go: there would be as many as when they come. */
+#define GOING_LEAST (4 * PAGEBLOCK_PAGES)
 
 /* Adjacent pages that are missing, to be given back together. */
 struct gap {
@@ -56,12 +62,15 @@ static void gap_add(struct gap *gap, u64 pfn, u64 nr, bool missing)
 	gap->nr += nr;
 }
 
-/* How many of so many pages, evenly spread over nr, are missing. */
+/*
+ * How many of so many pages, evenly spread over nr, are missing. By odd steps: programs that touch
+ * each Nth page do so by powers of two.
+ */
 static unsigned nr_missing(u64 pfn, u64 nr, unsigned looks)
 {
-	size_t step = (size_t)(nr / looks) << PAGE_SHIFT;
+	u64 step = nr / looks | 1, first = step / 2 | 1;
 
-	return os_count_missing((char *)pfn_to_addr(pfn) + step / 2, step, looks);
+	return os_count_missing(pfn_to_addr(pfn + first), (size_t)step << PAGE_SHIFT, looks);
 }
 
 /* Whether pfn begins a pageblock that may be looked at, the pages up to end being the caller's. */
@@ -122,4 +131,19 @@ void pages_zero(u64 pfn, u64 nr)
 			gap_add(&gap, pfn, done, false);
 	}
 	close_gap(&gap);
+}
+
+void pages_forget_untouched(u64 pfn, u64 nr)
+{
+	u64 first = round_up(pfn, (u64)PAGEBLOCK_PAGES), at = first;
+	u64 end = round_down(pfn + nr, (u64)PAGEBLOCK_PAGES);
+
+	/* With poison all of it is about to be written. */
+	if (nr < GOING_LEAST || !scope_may_map() ||
+	    __atomic_load_n(&page_detour, __ATOMIC_RELAXED))
+		return;
+	while (at < end && may_look(at, end))
+		at += PAGEBLOCK_PAGES;
+	if (at >= end && nr_missing(first, end - first, LOOKS) == LOOKS)
+		pages_give_back(first, end - first, GIVE_ALL);
 }

@@ -80,6 +80,12 @@ bool resize_pages(u64 pfn, u64 nr);
  */
 u64 pages_give_back(u64 pfn, u64 nr, enum give how);
 
+/*
+ * clear.c. An allocated block that came as zeroes is about to be freed: if hardly any of its pages
+ * were ever touched they are given back. System calls as the scope allows; no lock is held.
+ */
+void pages_forget_untouched(u64 pfn, u64 nr);
+
 /* The owner moved the pages' content elsewhere by page tables: they are zero now. */
 void pages_moved(u64 pfn, u64 nr);
 /* The same for where they are now: what the system was told of the old place is told of the new. */

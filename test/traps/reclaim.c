@@ -327,7 +327,40 @@ static void one_buffer_is_enough_to_age(void)
 	CHECK(status_kib("RssAnon") < 8 * 1024, "%ld KiB", status_kib("RssAnon"));
 }
 
+static uint64_t dirty_bytes(void)
+{
+	uint64_t bytes;
+
+	CHECK(bm_stat_get("dirty_bytes", &bytes) == 0);
+	return bytes;
+}
+
+/* An array that was hardly used is no memory any more when it goes; one that was used waits. */
+static void untouched_zeroes_go_at_once(void)
+{
+	const size_t size = 64 * MIB, some = 5 * MIB;
+
+	for (int i = 0; i < 3; i++) {
+		char *p = hide(calloc(1, size));
+
+		CHECK(p && !p[0] && !p[some] && !p[size - 1]);
+		p[0] = p[some] = 1;
+		free(p);
+		CHECK(dirty_bytes() < 8 * MIB, "%lu", (unsigned long)dirty_bytes());
+	}
+	for (int i = 0; i < 3; i++) {
+		char *p = hide(calloc(1, size));
+
+		CHECK(p && is_zero(p, size));
+		memset(p, 1, size);
+		free(p);
+		CHECK(dirty_bytes() >= size - 4 * MIB, "%lu", (unsigned long)dirty_bytes());
+	}
+}
+
 static const struct trap_case cases[] = {
+	{ .name = "untouched_zeroes_go_at_once", .run = untouched_zeroes_go_at_once,
+	  .conf = "decay_ms:-1" },
 	{ .name = "one_call_after_the_peak", .run = one_call_after_the_peak },
 	{ .name = "smaller_arrays_do_not_stay", .run = smaller_arrays_do_not_stay },
 	{ .name = "one_buffer_is_enough_to_age", .run = one_buffer_is_enough_to_age,

@@ -236,6 +236,45 @@ static void missing_pages_are_given_back(void)
 	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 2);
 }
 
+/* What came as zeroes and goes, all of it missing when it is read but `there` pages of it. */
+static u64 forget_with_there(u64 pfn, u64 nr, u64 there)
+{
+	memset(pfn_to_virt(pfn), 0xa5, (size_t)nr << PAGE_SHIFT);
+	pages_set_dirty(pfn, nr);
+	fake.missing_from = (uintptr_t)pfn_to_addr(pfn + there);
+	fake.missing_to = (uintptr_t)pfn_to_addr(pfn + nr);
+	pages_forget_untouched(pfn, nr);
+	return pages_nr_dirty(pfn, nr);
+}
+
+/* A large block of which hardly anything was touched is given back, but for parts of pageblocks. */
+static void what_was_hardly_touched_is_given_back(void)
+{
+	const u64 nr = 8 * PAGEBLOCK_PAGES;
+	u64 pfn;
+
+	options.decay_ms = -1;
+	pages_start();
+	pfn = alloc_pages_exact(BM_GFP_KERNEL | BM_GFP_MOVABLE, nr, PAGEBLOCK_ORDER);
+	assert_int_equal(forget_with_there(pfn, nr, nr), nr);
+	assert_int_equal(forget_with_there(pfn, nr, nr / 8), nr);
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 0);
+	assert_int_equal(forget_with_there(pfn, nr, 10), 0);
+	assert_int_equal(forget_with_there(pfn + 1, nr - 2, 0), 2 * (PAGEBLOCK_PAGES - 1));
+	assert_true(is_zero(pfn_to_virt(pfn + PAGEBLOCK_PAGES), 6 * PAGEBLOCK_SIZE));
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 2);
+	/* Too little; nobody may be called; what was stale is not known to be zero. */
+	assert_int_equal(forget_with_there(pfn, nr / 4, 0), nr / 4);
+	this_scope.flags = SCOPE_NOSYSCALL;
+	assert_int_equal(forget_with_there(pfn, nr, 0), nr);
+	this_scope.flags = 0;
+	pfn_to_block(pfn + nr / 2)->stale = 1;
+	assert_int_equal(forget_with_there(pfn, nr, 0), nr);
+	pfn_to_block(pfn + nr / 2)->stale = 0;
+	assert_int_equal(fake_calls(FAKE_GIVE_BACK), 2);
+	free_pages(pfn);
+}
+
 /* Mapped anew they cost nothing and are zero; refused, all is as before. */
 static void renewed_pages_are_given_back(void)
 {
@@ -412,7 +451,7 @@ static void what_is_given_in_vain_is_cleared(void)
 }
 
 UNIT_MAIN(CASE(every_size_is_exact), CASE(missing_pages_are_given_back),
-	  CASE(what_is_there_is_not_given), CASE(what_is_given_in_vain_is_cleared),
+	  CASE(what_was_hardly_touched_is_given_back), CASE(what_is_there_is_not_given), CASE(what_is_given_in_vain_is_cleared),
 	  CASE(cold_pages_are_clean),
 	  CASE(pages_for_writing_are_populated), CASE(every_alignment),
 	  CASE(alignments_beyond_the_zones), CASE(every_order), CASE(freed_pages_are_reused),
