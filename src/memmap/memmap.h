@@ -68,7 +68,7 @@ struct page {
 	u8 nr_clean;	/* PAGE_SLAB: its pages without a dirty bit, see slab/punch.c */
 	u8 from_head;	/* of every page of a slab that is not aligned: pages back to its head */
 	u64 nr_pages;	/* of an allocated block */
-	u64 private;	/* the owner's. Large: pages warm when taken; PAGE_SLAB: see slab/punch.c;
+	u64 private;	/* the owner's. At first pages warm when taken; PAGE_SLAB: slab/punch.c;
 			 * PAGE_HIGHMEM: pageblocks mapped */
 	union {
 		u64 map[4];	/* PAGE_SLAB: 1 = the object is free; PAGE_LARGE: malloc/move.c */

@@ -168,8 +168,7 @@ static void prep_new_page(u64 pfn, const struct alloc_context *ac)
 
 	if (unlikely(__atomic_load_n(&page_detour, __ATOMIC_RELAXED)))
 		pages_check_poison(pfn, ac->nr);
-	if (ac->nr >= PAGEBLOCK_PAGES / 2)
-		page->private = pages_nr_dirty(pfn, ac->nr);
+	page->private = pages_nr_dirty(pfn, ac->nr);
 	/* What will be written at once is to be there. */
 	if (ac->gfp & BM_GFP_ZERO)
 		(ac->gfp & BM_GFP_WRITE ? pages_zero_dirty : pages_zero)(pfn, ac->nr);
@@ -334,11 +333,12 @@ static inline bool all_dirty(u64 pfn, u64 nr)
 	return !(~(word >> pfn % 64) & (~(u64)0 >> (64 - nr)));
 }
 
-/* What is left of prep_new_page for warm pages that make no detour. */
-static inline u64 hand_over_warm(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
+/* What is left of prep_new_page for pages that make no detour. */
+static inline u64 hand_over(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr, u64 nr_warm)
 {
 	struct page *page = pfn_to_page(pfn);
 
+	page->private = nr_warm;
 	page->nr_pages = nr;
 	page->owner = 0;
 	page_set_kind(page, PAGE_PAGES);
@@ -351,12 +351,15 @@ static inline u64 hand_over_warm(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr)
 /* Its pages are not warm after all: a limit may say no. */
 static out_of_line u64 finish_clean(u64 pfn, unsigned node, bm_gfp_t gfp, u64 nr, u64 nodemask)
 {
+	u64 nr_warm;
+
 	if (!limit_allows_pages(pfn, nr, gfp)) {
 		zone_free_range(pfn_zone(pfn), pfn, nr);
 		return alloc_pages_full(node, gfp, nr, ilog2(nr), nodemask);
 	}
+	nr_warm = pages_nr_dirty(pfn, nr);
 	pages_back(pfn, nr);
-	return hand_over_warm(pfn, node, gfp, nr);
+	return hand_over(pfn, node, gfp, nr, nr_warm);
 }
 
 /*
@@ -378,7 +381,7 @@ static inline u64 alloc_on_node(unsigned node, bm_gfp_t gfp, u64 nr, unsigned or
 		return alloc_pages_full(node, gfp, nr, order, nodemask);
 	if (unlikely(!all_dirty(pfn, nr)))
 		return finish_clean(pfn, node, gfp, nr, nodemask);
-	return hand_over_warm(pfn, node, gfp, nr);
+	return hand_over(pfn, node, gfp, nr, nr);
 }
 
 /*

@@ -46,8 +46,10 @@ static inline u64 slab_head(const void *p, const struct size_class *sc)
  */
 bool slab_keep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
 void slab_unkeep_empty(struct shard *shard, struct cache_node *node, const struct size_class *sc);
-/* There was no empty slab of the class, of single objects, at hand: one was made. */
-void slab_miss_single(struct shard *shard, unsigned class);
+/* There was no empty slab of the class at hand: so many were made. */
+void slab_miss(struct shard *shard, unsigned class, unsigned nr);
+/* Memory grows for a slab of many objects: what others keep for later goes. No lock is held. */
+void slab_make_way(struct shard *shard);
 
 /*
  * transfer.c: what waits for the shard's threads goes to its slabs: all, or what did so since the

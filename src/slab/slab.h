@@ -33,8 +33,8 @@ struct cache_node {
 	struct pfn_list partial;
 	u32 nr_empty;	/* slabs on the partial list without a used object; relaxed atomic */
 	u32 empty_low;	/* the least nr_empty since the last ageing */
-	u32 nr_refused;	/* empty single objects that had to go and are not missed yet; relaxed
-			 * atomic, a lost update is harmless */
+	u32 nr_refused;	/* empty slabs that had to go and are not missed yet; relaxed atomic, a
+			 * lost update is harmless */
 	u64 nr_made;	/* slabs; relaxed atomic */
 	u64 nr_gone;	/* of these; others read it, relaxed */
 	u64 nr_free;	/* objects in partial and isolated slabs; others read it, relaxed */

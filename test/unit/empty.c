@@ -1,4 +1,4 @@
-/* Empty slabs of single objects: how many wait for the next request. */
+/* Empty slabs, most of them of single objects: how many wait for the next request. */
 #include "slabs.h"
 
 #define CLASS CLASS_131072
@@ -144,5 +144,98 @@ static void what_nobody_wants(void)
 	slabs_check_gone(shards[0]);
 }
 
+#define PACKED CLASS_2048
+#define NR_PACKED 2000u /* 4 MiB */
+#define MOST_UNASKED ((u64)512 << 10)
+
+static void take_packed(unsigned class, unsigned n)
+{
+	unsigned got = 0;
+
+	while (got < n)
+		got += slab_alloc(shards[0], class, objects + got, n - got);
+}
+
+static void come_and_go(unsigned class, unsigned n)
+{
+	take_packed(class, n);
+	slab_free(shards[0], class, objects, n);
+}
+
+/* However many slabs, what is missed each time it has gone stays at last. */
+static void what_is_missed_stays(void)
+{
+	unsigned round;
+	u64 made;
+
+	slabs_start(1);
+	for (round = 0; round < 300; round++)
+		come_and_go(PACKED, NR_PACKED);
+	slabs_check(shards[0]);
+	made = shards[0]->nodes[PACKED].nr_made;
+	come_and_go(PACKED, NR_PACKED);
+	assert_int_equal(shards[0]->nodes[PACKED].nr_made, made);
+	assert_true(shards[0]->empty_packed.bytes >= (u64)NR_PACKED * 2048);
+	slabs_check_gone(shards[0]);
+}
+
+/* Many of one size after another: each goes once, and is not asked for again. */
+static void what_is_not_missed_goes(void)
+{
+	unsigned class, round;
+
+	slabs_start(1);
+	for (round = 0; round < 50; round++) {
+		for (class = CLASS_256; class < CLASS_1024; class++)
+			come_and_go(class, NR_PACKED / 10);
+		slab_shrink(GIVE_IDLE);
+	}
+	for (class = CLASS_256; class < CLASS_1024; class++)
+		come_and_go(class, NR_PACKED);
+	assert_in_range(shards[0]->empty_packed.bytes, 1, MOST_UNASKED);
+	slabs_check_gone(shards[0]);
+}
+
+/* Blocks as slabs have them. */
+static void leave_warm_pages(void)
+{
+	u64 pfns[64];
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(pfns); i++)
+		pfns[i] = alloc_pages_exact(BM_GFP_KERNEL, size_classes[CLASS_64].nr_pages,
+					    size_classes[CLASS_64].order);
+	for (i = 0; i < ARRAY_SIZE(pfns); i++)
+		free_pages(pfns[i]);
+}
+
+/* As long as there are warm pages they stay, but not while the memory of the process grows. */
+static void growth_takes_what_is_kept(void)
+{
+	static void *more[100000];
+	unsigned got = 0, round;
+	u64 kept;
+
+	slabs_start(1);
+	for (round = 0; round < 300; round++)
+		come_and_go(PACKED, NR_PACKED);
+	kept = shards[0]->empty_packed.bytes;
+	assert_true(kept > 2 * MOST_UNASKED);
+	leave_warm_pages();
+	got += slab_alloc(shards[0], CLASS_64, more, 100);
+	assert_int_equal(shards[0]->empty_packed.bytes, kept);
+	while (got < ARRAY_SIZE(more))
+		got += slab_alloc(shards[0], CLASS_64, more + got,
+				  MIN(2000u, (unsigned)ARRAY_SIZE(more) - got));
+	assert_true(shards[0]->empty_packed.bytes <= MOST_UNASKED);
+	slabs_check(shards[0]);
+	/* And serves in place of new memory. */
+	assert_in_range(pages_nr_backed() << PAGE_SHIFT, 0,
+			sizeof(more) / 8 * 64 + kept / 2);
+	slab_free(shards[0], CLASS_64, more, got);
+	slabs_check_gone(shards[0]);
+}
+
 UNIT_MAIN(CASE(few_of_few), CASE(what_nobody_wants), CASE(a_part_of_many), CASE(bounded_for_all),
-	  CASE(apart_from_small_ones))
+	  CASE(apart_from_small_ones), CASE(what_is_missed_stays),
+	  CASE(what_is_not_missed_goes), CASE(growth_takes_what_is_kept))
