@@ -42,6 +42,14 @@ assert len(row["results"]["glibc"]["wall_ns"]["samples"]) == 2, row
 END
 grep -q '^| all workloads (1) | \*\*1\.00\*\* |$' "$out/markdown"
 
+# Rounds of different speed: each is measured by itself.
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$srcdir/bench python3 - <<'END'
+from comparison.report import paired
+fast, slow = [10, 90, 30, 20], [20, 90, 60, 40]
+assert abs(paired(slow, [fast, slow]) / paired(fast, [fast, slow]) - 2) < 1e-9
+assert paired(fast, [fast]) == 25
+END
+
 # A limit kills: in a control group, or by launch's watch where none can be made.
 "$srcdir/bench/compare" --build . --rows '^limited/1.3x' --allocators glibc \
 	--json "$out/json" >/dev/null

@@ -1,4 +1,4 @@
-"""Medians, ratios, geometric means, and the tables that show them."""
+"""What stands for all rounds, ratios, geometric means, and the tables that show them."""
 
 import math
 import statistics
@@ -8,13 +8,23 @@ from .allocators import OURS
 MIB = 1024.0 * 1024.0
 
 
+def paired(samples, others):
+    """What a row took, relative to the other allocators in the same rounds: a
+    machine whose speed changes between rounds falls out. The median of that,
+    times what the median round took. `others` are all that took part in every
+    round, these samples among them."""
+    rounds = [statistics.geometric_mean(turn) for turn in zip(*others)]
+    return statistics.median(rounds) * statistics.median(
+        mine / turn for mine, turn in zip(samples, rounds))
+
+
 class Results:
     """What was measured: samples by row, allocator and figure.
 
     `time` names the figure that ranks rows by time: wall_ns or cpu_ns."""
 
     def __init__(self, rows, allocators, clock, statistic):
-        self.statistic = {"median": statistics.median, "min": min}[statistic]
+        self.statistic = statistic
         self.rows = rows
         self.names = [a.name for a in allocators]
         self.time = "%s_ns" % clock
@@ -30,11 +40,24 @@ class Results:
         self.failures[(row.name, allocator.name)] = why
 
     def value(self, row, name, figure):
-        """The median, or the least, of the rounds; None where the row failed (in any round) or has no such figure."""
+        """What stands for the rounds; None where the row failed (in any round)
+        or has no such figure."""
         if (row.name, name) in self.failures:
             return None
         values = self.samples.get((row.name, name), {}).get(figure)
-        return self.statistic(values) if values else None
+        if not values:
+            return None
+        if self.statistic == "min":
+            return min(values)
+        if self.statistic == "paired" and figure == self.time:
+            return paired(values, self.complete(row, figure, len(values)))
+        return statistics.median(values)
+
+    def complete(self, row, figure, rounds):
+        """The samples of the allocators that have so many."""
+        cells = (self.samples.get((row.name, n), {}).get(figure, [])
+                 for n in self.names if (row.name, n) not in self.failures)
+        return [c for c in cells if len(c) == rounds]
 
     def why_none(self, row, name):
         """What stands where a figure would."""
@@ -218,5 +241,6 @@ def as_json(results, allocators, environment):
         if means:
             summary[text] = {"rows": count, "geomean_over_best": means}
     return {"environment": environment, "ranked_by": results.time,
+            "statistic": results.statistic,
             "allocators": {a.name: a.path for a in allocators},
             "summary": summary, "rows": rows}
