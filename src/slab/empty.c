@@ -12,9 +12,9 @@
  * So where many objects of one size come and go together all of their slabs stay. What stays so is
  * no reason for others to grow: when a slab is made of pages that were not there, the memory of the
  * process grows, and all but EMPTY_MOST goes to the zones. (2000 objects of 2 KiB, again and again,
- * take 0.7 of the time; a Lua script that peaked at 12.1 MiB with EMPTY_MOST only does at 12.8
- * without the way back, and at 12.3 with it. To give all back at growth cost a mix of sizes, the
- * largest of 1 MiB, a tenth of memory more: it breaks up what the large ones had left.)
+ * take 0.7 of the time; a Lua script that peaks at 12.1 MiB does at 12.8 without the way back. To
+ * give all back at growth cost a mix of sizes, the largest of 1 MiB, a tenth of memory more: it
+ * breaks up what the large ones had left.)
  */
 #define EMPTY_LEAST ((u64)128 << 10)
 #define EMPTY_MOST ((u64)512 << 10)

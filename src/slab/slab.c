@@ -24,10 +24,10 @@ static void write_tags(u64 pfn, const struct size_class *sc, u16 tag)
 
 /*
  * A slab with all objects free, on no list yet and without tags: until publish_slab, a stale
- * pointer into its pages is nobody's object. 0 without memory. *grows becomes true if some of its
- * pages were not there.
+ * pointer into its pages is nobody's object. 0 without memory. When some of its pages were not
+ * there, what the shard keeps makes way.
  */
-static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more, bool *grows)
+static u64 new_slab(struct shard *shard, unsigned class, bm_gfp_t more)
 {
 	const struct size_class *sc = &size_classes[class];
 	bm_gfp_t gfp = more | BM_GFP_KERNEL | (sc->nr_objects == 1 ? BM_GFP_MOVABLE : 0);
@@ -38,7 +38,8 @@ static u64 new_slab(const struct shard *shard, unsigned class, bm_gfp_t more, bo
 	if (unlikely(!pfn))
 		return 0;
 	page = pfn_to_page(pfn);
-	*grows |= page->private < sc->nr_pages;
+	if (page->private < sc->nr_pages && sc->nr_objects > 1)
+		slab_make_way(shard);
 	for (i = 0; i < ARRAY_SIZE(page->map); i++) {
 		unsigned n = MIN(left, 64u);
 
@@ -290,14 +291,13 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 {
 	const struct size_class *sc = &size_classes[class];
 	unsigned left = n, nr = 0;
-	bool grows = false;
 	int saved = errno;
 
 	do {
 		unsigned take = MIN(left, (unsigned)sc->nr_objects);
 		/* For more than the first no stone is turned. */
 		bm_gfp_t more = nr ? GFP_MORE | BM_GFP_NORETRY | BM_GFP_NOWARN : 0;
-		u64 pfn = new_slab(shard, class, more, &grows);
+		u64 pfn = new_slab(shard, class, more);
 
 		if (unlikely(!pfn))
 			break;
@@ -310,8 +310,6 @@ static unsigned alloc_new(struct shard *shard, unsigned class, void **out, unsig
 		return 0;
 	count_new_slabs(shard, class, nr);
 	slab_miss(shard, class, nr);
-	if (grows)
-		slab_make_way(shard);
 	errno = saved;
 	if (left)
 		__builtin_memmove(out, out + left, (n - left) * sizeof(*out));
@@ -392,13 +390,12 @@ static void *alloc_kept_single(struct shard *shard, unsigned class)
 void *slab_alloc_single(struct shard *shard, unsigned class, bool *zeroed)
 {
 	void *object = alloc_kept_single(shard, class);
-	bool grows = false;
 	int saved = errno;
 	u64 pfn;
 
 	if (object)
 		return object;
-	pfn = new_slab(shard, class, zeroed ? BM_GFP_ZERO : 0, &grows);
+	pfn = new_slab(shard, class, zeroed ? BM_GFP_ZERO : 0);
 	if (unlikely(!pfn)) {
 		object = alloc_kept_single(shard, class);
 		if (object)

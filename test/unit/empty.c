@@ -179,7 +179,7 @@ static void what_is_missed_stays(void)
 	slabs_check_gone(shards[0]);
 }
 
-/* Many of one size after another: each goes once, and is not asked for again. */
+/* Many of one size after another: each goes, and is not asked for again before an ageing. */
 static void what_is_not_missed_goes(void)
 {
 	unsigned class, round;

@@ -451,8 +451,8 @@ static void what_is_given_in_vain_is_cleared(void)
 }
 
 UNIT_MAIN(CASE(every_size_is_exact), CASE(missing_pages_are_given_back),
-	  CASE(what_was_hardly_touched_is_given_back), CASE(what_is_there_is_not_given), CASE(what_is_given_in_vain_is_cleared),
-	  CASE(cold_pages_are_clean),
+	  CASE(what_was_hardly_touched_is_given_back), CASE(what_is_there_is_not_given),
+	  CASE(what_is_given_in_vain_is_cleared), CASE(cold_pages_are_clean),
 	  CASE(pages_for_writing_are_populated), CASE(every_alignment),
 	  CASE(alignments_beyond_the_zones), CASE(every_order), CASE(freed_pages_are_reused),
 	  CASE(errno_is_left_alone), CASE(zero_means_zero), CASE(known_zero_pages_are_not_cleared),
