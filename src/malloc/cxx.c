@@ -215,6 +215,7 @@ static cold_path void throw_bad_alloc(size_t size)
 
 #define UNUSED __attribute__((unused))
 
+static void *own_Znwm(size_t size) FAST_ENTRY;
 NEW(_Znwm, (size_t size), do_malloc(size), (HAND_ON(size)))
 NEW(_ZnwmSt11align_val_t, (size_t size, size_t align), do_memalign(align, size),
     (HAND_ON(size), align))
@@ -235,6 +236,7 @@ NEW_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t, (size_t size, size_t align, cons
 	    do_memalign(align, size), (HAND_ON(size), align, tag))
 
 /* Size, alignment and tag only repeat what the page's tag says. */
+static void own_ZdlPv(void *p) FAST_ENTRY;
 DEFINE(void, _ZdlPv, (void *p))
 {
 	do_free(p);

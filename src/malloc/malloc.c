@@ -46,12 +46,12 @@ void *alloc_of(struct shard *heap, int class, size_t size, unsigned align_order,
 	return p;
 }
 
-BM_EXPORT void *malloc(size_t size)
+BM_EXPORT FAST_ENTRY void *malloc(size_t size)
 {
 	return do_malloc(size);
 }
 
-BM_EXPORT void free(void *p)
+BM_EXPORT FAST_ENTRY void free(void *p)
 {
 	do_free(p);
 }

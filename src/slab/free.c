@@ -150,6 +150,22 @@ static fast_inline bool object_begins(const struct grid *g, u64 offset, u64 *at)
 	return offset < g->filled && likely(*at < g->bad);
 }
 
+/* Sets bit nr % 64; whether it was set. (gcc makes five instructions of the portable lines.) */
+static fast_inline bool test_and_set_bit(u64 *bits, u64 nr)
+{
+#if defined(__x86_64__)
+	bool was;
+
+	__asm__("bts %2, %0" : "+r"(*bits), "=@ccc"(was) : "r"(nr));
+	return was;
+#else
+	u64 before = *bits;
+
+	*bits |= (u64)1 << nr % 64;
+	return *bits == before;
+#endif
+}
+
 /* Which word of the map holds the object's bit, at % 64 in there. */
 static fast_inline u64 map_word(u64 at)
 {
@@ -189,26 +205,25 @@ static out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc,
 	struct page *page = pfn_to_page(pfn);
 	const char *base = pfn_to_virt(pfn);
 	const struct grid grid = grid_of(sc);
-	u64 word = 0, bits, set, at; /* bits: of the map's word, not stored for each object */
+	u64 *word = page->map, bits, at, last = 0; /* bits: of *word, not stored for each object */
 	unsigned i = 0;
 
 	if (n >= WIDE_LEAST && object_begins(&grid, (u64)((const char *)ptrs[0] - base), &at))
 		i = free_neighbours(page, sc, (u8)at, ptrs, n);
-	for (bits = page->map[0]; i < n; i++) {
+	for (bits = *word; i < n; i++) {
 		/* Of another slab, or not the start of an object. */
 		if (!object_begins(&grid, (u64)((const char *)ptrs[i] - base), &at))
 			break;
-		if (map_word(at) != word) {
-			page->map[word] = bits;
-			word = map_word(at);
-			bits = page->map[word];
+		if (unlikely(map_word(at ^ last))) {
+			*word = bits;
+			word = &page->map[map_word(at)];
+			bits = *word;
+			last = at;
 		}
-		set = bits | (u64)1 << at % 64;
-		if (unlikely(set == bits))
+		if (unlikely(test_and_set_bit(&bits, at)))
 			break;
-		bits = set;
 	}
-	page->map[word] = bits;
+	*word = bits;
 	return i;
 }
 
@@ -219,15 +234,14 @@ static out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc,
  */
 static fast_inline unsigned free_lone(struct page *page, const struct grid *grid, u64 offset)
 {
-	u64 at, bits, set;
+	u64 at, bits;
 
 	if (unlikely(!object_begins(grid, offset, &at)))
 		return 0;
 	bits = page->map[map_word(at)];
-	set = bits | (u64)1 << at % 64;
-	if (unlikely(set == bits))
+	if (unlikely(test_and_set_bit(&bits, at)))
 		return 0;
-	page->map[map_word(at)] = set;
+	page->map[map_word(at)] = bits;
 	return 1;
 }
 

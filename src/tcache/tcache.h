@@ -81,13 +81,14 @@ struct tcache {
 	struct shard *shard;		/* what the sheaves hold is of this one */
 	struct shard *home;		/* what the thread is bound to when in no heap or group */
 
-	struct sheaf sheaf[NR_SHEAVES] __attribute__((aligned(CACHE_LINE)));
 	/*
 	 * window.span as this thread last saw it; 0 sends every free to the slow
-	 * path. A copy, so that free reads no word that another thread writes.
+	 * path. A copy, so that free reads no word that another thread writes. These
+	 * stand in front of the sheaves, where short instructions reach them.
 	 */
-	u64 span;
+	u64 span __attribute__((aligned(CACHE_LINE)));
 	u32 tag_base;			/* of the shard; tags below and far above are not ours */
+	struct sheaf sheaf[NR_SHEAVES] __attribute__((aligned(sizeof(struct sheaf))));
 
 	/* From here on only slow paths look. */
 	/* The last objects freed that were too large for a sheaf, see single.c. */
