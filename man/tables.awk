@@ -1,10 +1,10 @@
 # Writes a manual page from its .in file, so that it can never say other than the code. A line
 # @OPTIONS@ becomes the table of src/base/options.def, @FIGURES@ that of src/base/figures.def,
-# @COUNTERS@ that of src/base/stats.def, @EXAMPLE FILE@ the program of that name in the folder of
+# @COUNTERS@ that of src/base/stats.def, @CTLS@ that of src/malloc/mallctl.def, @EXAMPLE FILE@ the program of that name in the folder of
 # examples. @VERSION@ is the version, @DATE@ its date.
 #
 #   awk -v version=V -v date=D -v options=FILE -v stats=FILE -v figures=FILE \
-#       -v examples=FOLDER -f tables.awk PAGE.in >PAGE
+#       -v ctls=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
 #
 # A table line that is not understood stops the build: the forms are at the head of
 # those files, and a new one needs its line here.
@@ -116,13 +116,38 @@ function print_name(file, line,   what) {
 	print ".TP\n.B " line "\n" sentence(what)
 }
 
-function print_table(file, start, option,   line, nr) {
+# What it is, its type in C, and whether it is read, set or both.
+function print_ctl(line,   what, kind, field, type, access) {
+	what = last_string(ctls, line)
+	line = substr(line, 1, RSTART - 1)
+	kind = line
+	sub(/[ \t]*\(.*/, "", kind)
+	sub(/^[^(]*\(/, "", line)
+	gsub(/[ \t"]/, "", line)
+	split(line, field, ",")
+	type = kind == "CTL_DO" ? "void" : tolower(field[2])
+	if (type == "u32" || type == "u64")
+		type = "uint" substr(type, 2) "_t"
+	else if (type == "size" || type == "ssize")
+		type = type "_t"
+	else if (type == "string")
+		type = "const char *"
+	else if (type != "bool" && type != "unsigned" && type != "void")
+		fail(ctls, field[2])
+	access = kind == "CTL_W" ? "to set" : kind == "CTL_R" ? "to read" : "to read and set"
+	print ".TP\n\\fB" field[1] "\\fP" (type == "void" ? "" : ": " type ", " access)
+	print sentence(what)
+}
+
+function print_table(file, start, kind,   line, nr) {
 	while ((getline line <file) > 0) {
 		if (line !~ start)
 			continue
 		nr++
-		if (option)
+		if (kind == "option")
 			print_option(line)
+		else if (kind == "ctl")
+			print_ctl(line)
 		else
 			print_name(file, line)
 	}
@@ -150,9 +175,10 @@ function print_example(file,   line, nr) {
 		fail(file, "no such program")
 }
 
-$0 == "@OPTIONS@" { print_table(options, "^OPTION_", 1); next }
-$0 == "@FIGURES@" { print_table(figures, "^FIGURE\\(", 0); next }
-$0 == "@COUNTERS@" { print_table(stats, "^STAT\\(", 0); next }
+$0 == "@OPTIONS@" { print_table(options, "^OPTION_", "option"); next }
+$0 == "@FIGURES@" { print_table(figures, "^FIGURE\\(", "name"); next }
+$0 == "@COUNTERS@" { print_table(stats, "^STAT\\(", "name"); next }
+$0 == "@CTLS@" { print_table(ctls, "^CTL_", "ctl"); next }
 /^@EXAMPLE .*@$/ { print_example(examples "/" substr($2, 1, length($2) - 1)); next }
 { gsub(/@VERSION@/, version); gsub(/@DATE@/, date); print }
 END { if (failed) exit 1 }

@@ -29,9 +29,11 @@ CORE_SOURCES = \
 	src/tcache/sheaf.c src/tcache/single.c src/tcache/spare.c src/tcache/tcache.h src/tcache/thread.c
 # Rank 7: malloc's own names.
 MALLOC_SOURCES = \
-	src/malloc/aligned.c src/malloc/atfork.c src/malloc/bringup.c src/malloc/cxx.c \
-	src/malloc/derived.c src/malloc/group.c src/malloc/heap.c src/malloc/info.c \
-	src/malloc/internal.h src/malloc/large.c src/malloc/malloc.c src/malloc/move.c \
+	src/malloc/aligned.c src/malloc/arena.c src/malloc/arena.h src/malloc/atfork.c \
+	src/malloc/bringup.c src/malloc/ctl.c src/malloc/ctl.h src/malloc/cxx.c \
+	src/malloc/derived.c src/malloc/figures.h src/malloc/group.c src/malloc/heap.c \
+	src/malloc/info.c src/malloc/internal.h src/malloc/large.c src/malloc/mallctl.c \
+	src/malloc/mallctl.def src/malloc/malloc.c src/malloc/mallocx.c src/malloc/move.c \
 	src/malloc/next.c src/malloc/page_api.c src/malloc/trace_api.c
 
 # -fexceptions: C++ exceptions pass through operator new.
@@ -85,7 +87,8 @@ uninstall-local:
 # What programs that use more than malloc include.
 bm_includedir = $(includedir)/buddymalloc
 bm_include_HEADERS = include/buddymalloc/gfp.h include/buddymalloc/group.h \
-	include/buddymalloc/heap.h include/buddymalloc/malloc.h include/buddymalloc/page_alloc.h \
+	include/buddymalloc/heap.h include/buddymalloc/jemalloc.h include/buddymalloc/malloc.h \
+	include/buddymalloc/page_alloc.h \
 	include/buddymalloc/reclaim.h include/buddymalloc/trace.h
 
 EXTRA_DIST += src/README.md src/libbuddymalloc.map

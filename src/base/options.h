@@ -1,7 +1,7 @@
 /*
  * rank 1: options, from options.def. Written once at start, before any
  * thread exists; read-only afterwards, except that kswapd_start clears
- * background_thread when there would be nothing for it to do.
+ * background_thread when there would be nothing for it to do, and that kswapd_set sets it.
  */
 #ifndef BM_BASE_OPTIONS_H
 #define BM_BASE_OPTIONS_H

@@ -8,34 +8,40 @@
 #include "base/options.h"
 #include "os/os.h"
 
-static void vreport_to(int fd, const char *fmt, va_list ap)
+static const struct report_sink to_stderr = { .fd = 2 };
+
+static void vreport_to(const struct report_sink *to, const char *fmt, va_list ap)
 {
 	static const char prefix[] = "buddymalloc: ";
-	char line[REPORT_LINE];
+	char line[REPORT_LINE + 1];
 	size_t len = sizeof(prefix) - 1, i = len;
 	int saved = errno;
 	int n;
 
 	__builtin_memcpy(line, prefix, len);
 	/* Integers, pointers and strings only: glibc formats those in place. */
-	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+	n = vsnprintf(line + len, REPORT_LINE - len - 1, fmt, ap);
 	if (n > 0)
-		len += MIN((size_t)n, sizeof(line) - len - 2);
+		len += MIN((size_t)n, REPORT_LINE - len - 2);
 	/* A path or an option's value may have any bytes: the message stays one line. */
 	for (; i < len; i++)
 		if ((unsigned char)line[i] < ' ')
 			line[i] = '?';
 	line[len++] = '\n';
-	os_write(fd, line, len);
+	line[len] = '\0';
+	if (to->write)
+		to->write(to->opaque, line);
+	else
+		os_write(to->fd, line, len);
 	errno = saved;
 }
 
-void report_to(int fd, const char *fmt, ...)
+void report_to(const struct report_sink *to, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport_to(fd, fmt, ap);
+	vreport_to(to, fmt, ap);
 	va_end(ap);
 }
 
@@ -44,7 +50,7 @@ void report(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport_to(2, fmt, ap);
+	vreport_to(&to_stderr, fmt, ap);
 	va_end(ap);
 }
 
@@ -55,7 +61,7 @@ void report_verbose(const char *fmt, ...)
 	if (!options.verbose)
 		return;
 	va_start(ap, fmt);
-	vreport_to(2, fmt, ap);
+	vreport_to(&to_stderr, fmt, ap);
 	va_end(ap);
 }
 
@@ -64,7 +70,7 @@ void report_corruption(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport_to(2, fmt, ap);
+	vreport_to(&to_stderr, fmt, ap);
 	va_end(ap);
 	if (options.abort_on_corruption)
 		os_abort();
@@ -75,7 +81,7 @@ void report_fatal(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vreport_to(2, fmt, ap);
+	vreport_to(&to_stderr, fmt, ap);
 	va_end(ap);
 	os_abort();
 }

@@ -13,8 +13,16 @@
 
 __attribute__((format(printf, 1, 2))) void report(const char *fmt, ...);
 
-/* The same to a file descriptor of the caller's. */
-__attribute__((format(printf, 2, 3))) void report_to(int fd, const char *fmt, ...);
+/* Where a report goes: to a function, line by line with its end; NULL: to a file descriptor. */
+struct report_sink {
+	void (*write)(void *opaque, const char *line);
+	void *opaque;
+	int fd;
+};
+
+/* The same to a place of the caller's. */
+__attribute__((format(printf, 2, 3))) void report_to(const struct report_sink *to,
+						     const char *fmt, ...);
 
 /* For the verbose option: nothing unless it is set. */
 __attribute__((format(printf, 1, 2))) void report_verbose(const char *fmt, ...);

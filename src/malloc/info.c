@@ -17,19 +17,12 @@
 #include "base/options.h"
 #include "base/report.h"
 #include "base/stats.h"
+#include "malloc/figures.h"
 #include "malloc/internal.h"
 #include "os/os.h"
 #include "page_alloc/page_alloc.h"
 
-/* Everything there is to tell, gathered once. */
-struct figures {
-	struct stats events;
-	u64 free_pages, large_count;
-#define FIGURE(name, doc) u64 name;
-#include "base/figures.def"
-};
-
-static void gather_figures(struct figures *f)
+void gather_figures(struct figures *f)
 {
 	struct cached_totals cached;
 	struct page_totals pages;
@@ -54,7 +47,7 @@ static void gather_figures(struct figures *f)
 	for (class = 0; class < NR_CLASSES; class++) {
 		struct class_totals t;
 
-		slab_class_totals(class, &t);
+		slab_class_totals(class, NULL, &t);
 		f->slab_bytes += t.slabs * size_classes[class].nr_pages << PAGE_SHIFT;
 		f->slab_free_bytes += t.free * size_classes[class].size;
 		f->used_bytes += (t.objects - t.free) * size_classes[class].size;
@@ -115,7 +108,7 @@ BM_EXPORT struct mallinfo mallinfo(void)
 	};
 }
 
-static void report_figures(int fd)
+static void report_figures(const struct report_sink *to)
 {
 	struct figures f;
 	const u64 *counter = (const u64 *)&f.events;
@@ -123,20 +116,20 @@ static void report_figures(int fd)
 	size_t i;
 
 	gather_figures(&f);
-#define FIGURE(name, doc) report_to(fd, #name " %lu", (unsigned long)f.name);
+#define FIGURE(name, doc) report_to(to, #name " %lu", (unsigned long)f.name);
 #include "base/figures.def"
 	for (i = 0; i < NR_STATS; i++)
-		report_to(fd, "%s %lu", stat_names[i], (unsigned long)counter[i]);
+		report_to(to, "%s %lu", stat_names[i], (unsigned long)counter[i]);
 	for (class = 0; class < NR_CLASSES; class++) {
 		struct class_totals t;
 
-		slab_class_totals(class, &t);
+		slab_class_totals(class, NULL, &t);
 		if (t.slabs)
-			report_to(fd, "class %u: slabs %lu, objects %lu, free %lu",
+			report_to(to, "class %u: slabs %lu, objects %lu, free %lu",
 				  size_classes[class].size, (unsigned long)t.slabs,
 				  (unsigned long)t.objects, (unsigned long)t.free);
 	}
-	page_alloc_report(fd);
+	page_alloc_report(to);
 }
 
 BM_EXPORT int bm_stat_get(const char *name, uint64_t *value)
@@ -202,20 +195,25 @@ static int open_report(void)
 
 void print_report(void)
 {
-	int fd = options.stats_file[0] ? open_report() : os_stderr();
+	struct report_sink to = { .fd = options.stats_file[0] ? open_report() : os_stderr() };
 
-	if (fd < 0)
+	if (to.fd < 0)
 		return;
-	report_to(fd, "report of pid %d (%s)", os_pid(), program_invocation_short_name);
-	report_figures(fd);
+	report_to(&to, "report of pid %d (%s)", os_pid(), program_invocation_short_name);
+	report_figures(&to);
 	if (options.stats_file[0])
-		os_close(fd);
+		os_close(to.fd);
+}
+
+void report_statistics(const struct report_sink *to)
+{
+	report_to(to, "statistics of pid %d (%s)", os_pid(), program_invocation_short_name);
+	report_figures(to);
 }
 
 BM_EXPORT void malloc_stats(void)
 {
-	report("statistics of pid %d (%s)", os_pid(), program_invocation_short_name);
-	report_figures(2);
+	report_statistics(&(struct report_sink){ .fd = 2 });
 }
 
 /*
@@ -256,7 +254,7 @@ BM_EXPORT int malloc_info(int options_unused, FILE *fp)
 		u32 size = size_classes[class].size;
 		u32 from = class ? size_classes[class - 1].size + 1 : 1;
 
-		slab_class_totals(class, &t);
+		slab_class_totals(class, NULL, &t);
 		if (t.free)
 			fprintf(fp, "  <size from=\"%u\" to=\"%u\" total=\"%lu\" count=\"%lu\"/>\n",
 				from, size, (unsigned long)(t.free * size), (unsigned long)t.free);

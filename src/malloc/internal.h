@@ -8,6 +8,7 @@
 
 #include <buddymalloc/gfp.h>
 
+#include "base/report.h"
 #include "tcache/tcache.h"
 
 /* Visible from outside the library; everything else is hidden. */
@@ -94,6 +95,12 @@ static inline int size_to_class_or_none(size_t size)
 {
 	return size <= MAX_CLASS_SIZE ? (int)size_to_class(MAX(size, (size_t)1)) : -1;
 }
+/* The tag of a live object or block; TAG_NONE after a report of the named call: p is neither. */
+u16 tag_of_live(const char *call, const void *p);
+/* Bytes of what has this tag. */
+size_t usable_size(const void *p, u16 tag);
+/* Whether it holds `size` bytes now, where it lies. Its tag may be another then. */
+bool expand_block(void *p, u16 tag, size_t size);
 /* realloc for the named call: what must move goes to the private shard, NULL: the thread's. */
 void *do_realloc(const char *call, struct shard *heap, void *p, size_t size);
 
@@ -184,5 +191,7 @@ void *next_function(const char *name, const void *ours);
 
 /* info.c */
 void print_report(void);
+/* What malloc_stats says. */
+void report_statistics(const struct report_sink *to);
 
 #endif

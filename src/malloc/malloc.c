@@ -61,8 +61,7 @@ BM_EXPORT void *calloc(size_t nr, size_t size)
 	return calloc_of(NULL, nr, size);
 }
 
-/* Bytes of a live object or block, by the tag of its page. */
-static size_t usable_size(const void *p, u16 tag)
+size_t usable_size(const void *p, u16 tag)
 {
 	if (tag_is_slab(tag))
 		return size_classes[tag_class(tag)].size;
@@ -75,8 +74,7 @@ static bool is_bad_object(const char *call, const void *p, u16 tag)
 	return unlikely(options.hardened) && !slab_check_object(call, p, tag_class(tag));
 }
 
-/* The tag of a live object or block; TAG_NONE after a report: p is neither. */
-static u16 tag_of_live(const char *call, const void *p)
+u16 tag_of_live(const char *call, const void *p)
 {
 	u16 tag = in_window(p) ? tag_read(virt_to_pfn(p)) : TAG_NONE;
 
@@ -121,8 +119,7 @@ static bool expand_single(void *p, u16 tag, size_t size)
 	       slab_grow_single(p, size_to_class(size));
 }
 
-/* The same for any object or block by its tag: it holds `size` bytes now. */
-static bool expand_block(void *p, u16 tag, size_t size)
+bool expand_block(void *p, u16 tag, size_t size)
 {
 	if (!tag_is_slab(tag))
 		return large_expand(virt_to_pfn(p), size);

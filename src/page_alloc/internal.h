@@ -192,9 +192,7 @@ void drop_uncount(u64 given);
 /* In a child after fork. */
 void drop_reinit(void);
 
-/* kswapd.c: whether slow paths may leave ageing to it. */
-bool kswapd_is_running(void);
-/* Tells it that there is work. */
+/* kswapd.c: tells it that there is work. */
 void kswapd_wake(void);
 
 /* Whether the request may have others give back what it needs. */

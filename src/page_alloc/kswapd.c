@@ -30,6 +30,7 @@ enum { KSWAPD_AWAKE, KSWAPD_ASLEEP, KSWAPD_WATCHING, KSWAPD_STOP };
 static struct {
 	u32 word;	/* atomic */
 	u32 running;	/* relaxed atomic: slow paths leave ageing to it */
+	u32 turning;	/* a thread starts or ends it by kswapd_set; acquire/release */
 	bool watch;	/* written before it starts */
 	int pid;	/* of the process that started it; written then */
 } kswapd;
@@ -157,21 +158,50 @@ void kswapd_start(void)
 	__atomic_store_n(&kswapd.running, 1, __ATOMIC_RELAXED);
 }
 
-void kswapd_stop(void)
+static void stop(bool for_exit)
 {
+	u32 was;
+
 	/* In a child made by a bare system call, where no handler of fork ran, there is none. */
 	if (!kswapd_is_running() || kswapd.pid != os_pid())
 		return;
 	__atomic_store_n(&kswapd.running, 0, __ATOMIC_RELAXED);
-	/* The process ends: who watches is not waited for, and does nothing more. */
-	if (__atomic_exchange_n(&kswapd.word, KSWAPD_STOP, __ATOMIC_RELAXED) == KSWAPD_WATCHING)
+	was = __atomic_exchange_n(&kswapd.word, KSWAPD_STOP, __ATOMIC_RELAXED);
+	/* When the process ends who watches is not waited for, and does nothing more. */
+	if (was == KSWAPD_WATCHING && for_exit)
 		return;
 	os_futex_wake(&kswapd.word, 1);
 	os_thread_join();
+	if (!for_exit)
+		os_pressure_close();
+}
+
+void kswapd_stop(void)
+{
+	stop(true);
+}
+
+bool kswapd_set(bool on)
+{
+	bool done;
+
+	if (__atomic_exchange_n(&kswapd.turning, 1, __ATOMIC_ACQUIRE))
+		return false;
+	/* Children of fork, and the end of the process, go by the option. */
+	options.background_thread = on;
+	if (on)
+		kswapd_start();
+	else
+		stop(false);
+	done = kswapd_is_running() == on;
+	options.background_thread = kswapd_is_running();
+	__atomic_store_n(&kswapd.turning, 0, __ATOMIC_RELEASE);
+	return done;
 }
 
 void kswapd_after_fork(void)
 {
 	os_pressure_close();
 	word_reinit(&kswapd.running);
+	word_reinit(&kswapd.turning);
 }

@@ -12,6 +12,7 @@
 
 #include <buddymalloc/gfp.h>
 
+#include "base/report.h"
 #include "base/types.h"
 #include "memmap/memmap.h"
 
@@ -179,6 +180,13 @@ bool thp_is_huge(u64 pfn);
  */
 void kswapd_start(void);
 cold_path void kswapd_stop(void);
+/*
+ * Starts or ends it while the program runs, as if the option had said so; to end it may take a
+ * second. False when it cannot be started, or when another thread does this just now.
+ */
+cold_path bool kswapd_set(bool on);
+/* Slow paths may leave ageing to it. */
+bool kswapd_is_running(void);
 void kswapd_after_fork(void);
 
 /* For requests that may not reclaim: ageing is due now, for the next thread that may. */
@@ -205,7 +213,7 @@ struct page_totals {
 };
 void page_alloc_totals(struct page_totals *t);
 /* A line for each zone, and for each migratetype that has free blocks in it (zoneinfo.c). */
-void page_alloc_report(int fd);
+void page_alloc_report(const struct report_sink *to);
 
 /* fork */
 void page_alloc_lock_all(void);

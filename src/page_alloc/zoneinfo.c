@@ -8,9 +8,9 @@
 #include "buddy/pcp.h"
 #include "page_alloc/internal.h"
 
-static void report_zone(int fd, const struct zone *zone, u64 managed)
+static void report_zone(const struct report_sink *to, const struct zone *zone, u64 managed)
 {
-	report_to(fd,
+	report_to(to,
 		  "zone %s, node %u: managed %lu, free %lu, dirty %lu, in per-CPU lists %lu, "
 		  "min %lu, low %lu pages",
 		  zone->name, zone->node, (unsigned long)managed,
@@ -21,7 +21,8 @@ static void report_zone(int fd, const struct zone *zone, u64 managed)
 }
 
 /* Free blocks of a migratetype, from order 0 on; nothing where there is none. */
-static void report_free_blocks(int fd, const struct zone *zone, enum migratetype mt)
+static void report_free_blocks(const struct report_sink *to, const struct zone *zone,
+			       enum migratetype mt)
 {
 	static const char *const names[MIGRATE_PCPTYPES] = { "unmovable", "movable",
 							     "reclaimable" };
@@ -37,11 +38,11 @@ static void report_free_blocks(int fd, const struct zone *zone, enum migratetype
 		len += (size_t)snprintf(counts + len, sizeof(counts) - len, " %u", nr);
 	}
 	if (any)
-		report_to(fd, "zone %s, node %u, %s: free blocks%s", zone->name, zone->node,
+		report_to(to, "zone %s, node %u, %s: free blocks%s", zone->name, zone->node,
 			  names[mt], counts);
 }
 
-void page_alloc_report(int fd)
+void page_alloc_report(const struct report_sink *to)
 {
 	unsigned i, mt;
 
@@ -50,8 +51,8 @@ void page_alloc_report(int fd)
 
 		if (!managed)
 			continue;
-		report_zone(fd, zone_table[i], managed);
+		report_zone(to, zone_table[i], managed);
 		for (mt = 0; mt < MIGRATE_PCPTYPES; mt++)
-			report_free_blocks(fd, zone_table[i], mt);
+			report_free_blocks(to, zone_table[i], mt);
 	}
 }

@@ -438,7 +438,7 @@ bool slab_grow_single(void *p, unsigned class)
 	return true;
 }
 
-void slab_class_totals(unsigned class, struct class_totals *t)
+void slab_class_totals(unsigned class, const struct shard *only, struct class_totals *t)
 {
 	unsigned nr = __atomic_load_n(&nr_shards, __ATOMIC_ACQUIRE), s;
 
@@ -446,6 +446,8 @@ void slab_class_totals(unsigned class, struct class_totals *t)
 	for (s = 0; s < nr; s++) {
 		const struct cache_node *node = &shards[s]->nodes[class];
 
+		if (only && only != shards[s])
+			continue;
 		t->slabs += node_nr_slabs(node);
 		t->free += __atomic_load_n(&node->nr_free, __ATOMIC_RELAXED);
 	}

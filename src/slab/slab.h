@@ -255,11 +255,11 @@ void slab_shrink(enum give how);
  */
 u64 slab_punch(enum give how, u64 most);
 
-/* Objects and bytes of one class over all shards; unlocked, so approximate. */
+/* Objects of one class, of one shard or, NULL, of all; unlocked, so approximate. */
 struct class_totals {
 	u64 slabs, objects, free;
 };
-void slab_class_totals(unsigned class, struct class_totals *t);
+void slab_class_totals(unsigned class, const struct shard *only, struct class_totals *t);
 
 /* fork */
 void slab_lock_all(void);

@@ -39,7 +39,7 @@ done
 # Every name that the page lists as the interface is one of the library's.
 for name in $(section INTERFACE OPTIONS |
 	sed -n 's/^\.BR* \([a-z0-9_]*\)\( ,\| (\|$\).*/\1/p' | sort -u); do
-	case $name in errno) continue ;; esac
+	case $name in errno | bm_mallocx) continue ;; esac
 	nm -D --defined-only .libs/libbuddymalloc.so | grep -q " [TWi] $name\(@\|\$\)" ||
 		is "$name of libbuddymalloc(7)" 'not exported' exported
 done
@@ -47,7 +47,7 @@ done
 # Every bm_ name that is exported has a page that says something of it, and every flag its
 # entry.
 pages="$(page bm_alloc_pages.3) $(page bm_group_create.3) $(page bm_heap_create.3) \
-	$(page bm_malloc.3) $(page bm_reclaim.3) $(page bm_trace_set.3)"
+	$(page bm_malloc.3) $(page bm_mallocx.3) $(page bm_reclaim.3) $(page bm_trace_set.3)"
 for name in $(nm -D --defined-only .libs/libbuddymalloc.so | sed -n 's/.* \(bm_[a-z_]*\).*/\1/p' | sort -u); do
 	# shellcheck disable=SC2086 # several files
 	grep -q "^\.B \".*$name(" $pages || is "$name" 'in no page' 'in a page'
@@ -55,6 +55,15 @@ for name in $(nm -D --defined-only .libs/libbuddymalloc.so | sed -n 's/.* \(bm_[
 		sed -n '/^\.SH DESCRIPTION/,/^\.SH \(EXAMPLES\|SEE ALSO\)/p' "$page"
 	done | grep -q "^\.R*BR* \(( \)*$name (" || is "$name" 'without a word' 'described'
 done
+# So has every one of jemalloc's, and every name of mallctl's.
+for name in $(sed -n 's/^[a-z].*[ *]\([a-z_]*\)(.*/\1/p' "$top/include/buddymalloc/jemalloc.h"); do
+	grep -q "^\.B \".*[ *]$name(" "$(page bm_mallocx.3)" || is "$name" 'in no page' 'in a page'
+	sed -n '/^\.SH DESCRIPTION/,/^\.SH RETURN/p' "$(page bm_mallocx.3)" | grep -q "^\.BR $name (" ||
+		is "$name" 'without a word' 'described'
+done
+is 'names in bm_mallocx(3)' \
+	"$(sed -n 's/^\\fB\([a-z0-9_.*]*\)\\fP.*/\1/p' "$(page bm_mallocx.3)")" \
+	"$(sed -n 's/^CTL_[A-Z]* *("\([^"]*\)".*/\1/p' "$top/src/malloc/mallctl.def")"
 for name in $(sed -n 's/^#define \(BM_GFP_[A-Z0-9_]*\) .*/\1/p' "$top/include/buddymalloc/gfp.h"); do
 	grep -q "^\.B .*$name\(,\|\$\)" "$(page bm_gfp.7)" || is "$name" 'not in bm_gfp(7)' 'there'
 done

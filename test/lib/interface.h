@@ -9,6 +9,7 @@
 #include <buddymalloc/gfp.h>
 #include <buddymalloc/group.h>
 #include <buddymalloc/heap.h>
+#include <buddymalloc/jemalloc.h>
 #include <buddymalloc/malloc.h>
 #include <buddymalloc/page_alloc.h>
 #include <buddymalloc/reclaim.h>
@@ -57,5 +58,16 @@
 #pragma weak bm_page_node
 #pragma weak bm_reclaim
 #pragma weak bm_trace_set
+#pragma weak mallocx
+#pragma weak rallocx
+#pragma weak xallocx
+#pragma weak sallocx
+#pragma weak dallocx
+#pragma weak sdallocx
+#pragma weak nallocx
+#pragma weak mallctl
+#pragma weak mallctlnametomib
+#pragma weak mallctlbymib
+#pragma weak malloc_stats_print
 
 #endif

@@ -1,12 +1,13 @@
 #!/bin/sh
-# The library exports the malloc family, the C++ operators, dlopen, what pthread_atfork calls
-# and bm_ names, and nothing else: any other symbol could take the place of a program's own.
+# The library exports the malloc family, jemalloc's calls, the C++ operators, dlopen, what
+# pthread_atfork calls and bm_ names, and nothing else: any other symbol could take the place of a
+# program's own.
 : "${BM_LIB:?}"
 command -v nm >/dev/null || { echo "no nm here"; exit 77; }
 
 exported=$(nm -D --defined-only "$BM_LIB" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort -u)
 [ -n "$exported" ] || { echo "nm shows no symbol of $BM_LIB"; exit 1; }
-bad=$(printf '%s\n' "$exported" | grep -Ev '^(malloc|calloc|realloc|reallocarray|free|cfree|aligned_alloc|posix_memalign|memalign|valloc|pvalloc|malloc_usable_size|free_sized|free_aligned_sized|malloc_trim|mallopt|mallinfo2?|malloc_stats|malloc_info|dlopen|__register_atfork|__libc_[a-z]+|__posix_memalign|_Zn[wa]m.*|_Zd[la]Pv.*|bm_.*)$')
+bad=$(printf '%s\n' "$exported" | grep -Ev '^(malloc|calloc|realloc|reallocarray|free|cfree|aligned_alloc|posix_memalign|memalign|valloc|pvalloc|malloc_usable_size|free_sized|free_aligned_sized|malloc_trim|mallopt|mallinfo2?|malloc_stats|malloc_info|(m|r|x|s|d|sd|n)allocx|mallctl(nametomib|bymib)?|malloc_stats_print|dlopen|__register_atfork|__libc_[a-z]+|__posix_memalign|_Zn[wa]m.*|_Zd[la]Pv.*|bm_.*)$')
 if [ -n "$bad" ]; then
 	echo "exported, but not of the interface:"
 	printf '%s\n' "$bad"

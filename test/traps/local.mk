@@ -14,6 +14,7 @@ trap_programs = \
 	test/traps/heaps \
 	test/traps/interface \
 	test/traps/interrupted \
+	test/traps/jemalloc \
 	test/traps/limits \
 	test/traps/mappings \
 	test/traps/misuse \
@@ -65,6 +66,9 @@ test_traps_interface_LDADD = test/lib/libtest.a
 test_traps_interrupted_CFLAGS = $(TEST_CFLAGS)
 test_traps_interrupted_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_interrupted_LDADD = test/lib/libtest.a
+test_traps_jemalloc_CFLAGS = $(TEST_CFLAGS)
+test_traps_jemalloc_CPPFLAGS = $(TEST_CPPFLAGS)
+test_traps_jemalloc_LDADD = test/lib/libtest.a
 test_traps_limits_CFLAGS = $(TEST_CFLAGS)
 test_traps_limits_CPPFLAGS = $(TEST_CPPFLAGS)
 test_traps_limits_LDADD = test/lib/libtest.a

@@ -38,7 +38,7 @@ static void an_empty_slab_in_the_child(void)
 
 	slab_reinit_locks();
 	slabs_check(shards[0]);
-	slab_class_totals(CLASS_A, &t);
+	slab_class_totals(CLASS_A, NULL, &t);
 	assert_int_equal(t.slabs, 1);
 	assert_int_equal(t.free, size_classes[CLASS_A].nr_objects);
 	slabs_check_gone(shards[0]);

@@ -15,11 +15,33 @@ static void one_line_with_a_prefix(void)
 {
 	report("%d and %s", 1, "two");
 	unit_said("buddymalloc: 1 and two\n");
-	report_to(5, "%lu", 3ul);
+	report_to(&(struct report_sink){ .fd = 5 }, "%lu", 3ul);
 	unit_said("buddymalloc: 3\n");
 	report("%s", "");
 	unit_said("buddymalloc: \n");
 	assert_int_equal(fake_calls(FAKE_WRITE), 3);
+}
+
+static void remember(void *opaque, const char *line)
+{
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	strcat(opaque, line);
+}
+
+static void a_function_takes_the_lines(void)
+{
+	char said[3 * REPORT_LINE] = "", text[2 * REPORT_LINE];
+	struct report_sink to = { .write = remember, .opaque = said, .fd = 5 };
+
+	report_to(&to, "%d", 1);
+	report_to(&to, "%s", "a\nb");
+	assert_string_equal(said, "buddymalloc: 1\nbuddymalloc: a?b\n");
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	said[0] = '\0';
+	report_to(&to, "%s", text);
+	assert_true(strlen(said) <= REPORT_LINE);
+	assert_int_equal(fake_calls(FAKE_WRITE), 0);
 }
 
 /* What a user put into a name or a value breaks no line, and moves no cursor. */
@@ -58,7 +80,7 @@ static void errno_is_left_alone(void)
 {
 	errno = EDOM;
 	report("%s", strerror(ENOENT));
-	report_to(1, "x");
+	report_to(&(struct report_sink){ .fd = 1 }, "x");
 	options.abort_on_corruption = false;
 	report_corruption("y");
 	assert_int_equal(errno, EDOM);
@@ -135,6 +157,7 @@ static void counters_have_names_and_sums(void)
 }
 
 UNIT_MAIN(CASE(one_line_with_a_prefix),
+	  CASE(a_function_takes_the_lines),
 	  CASE(control_characters_are_shown_as_marks),
 	  CASE(long_messages_are_cut),
 	  CASE(errno_is_left_alone),

@@ -110,7 +110,7 @@ static void check_all(void)
 	for (i = 0; i < NR_CLASSES; i++) {
 		struct class_totals t;
 
-		slab_class_totals(i, &t);
+		slab_class_totals(i, NULL, &t);
 		used += (t.objects - t.free) * size_classes[i].size;
 	}
 	assert_int_equal(used, live_bytes);

@@ -49,9 +49,9 @@ static void single_objects_grow(void)
 	assert_int_equal(zone_table[0]->nr_free, nr_free - 6);
 	assert_int_equal(tag_read(virt_to_pfn(p)), shards[0]->tag_base + CLASS_65536);
 	assert_int_equal(pfn_to_page(virt_to_pfn(p))->nr_pages, 16);
-	slab_class_totals(CLASS_40960, &t);
+	slab_class_totals(CLASS_40960, NULL, &t);
 	assert_int_equal(t.slabs, 0);
-	slab_class_totals(CLASS_65536, &t);
+	slab_class_totals(CLASS_65536, NULL, &t);
 	assert_int_equal(t.slabs, 1);
 	slabs_check(shards[0]);
 	/* What is behind it now is another's, or it is a slab no more: nothing changes. */

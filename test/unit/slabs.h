@@ -52,7 +52,7 @@ static inline void slabs_check_gone(struct shard *shard)
 	slabs_check(shard);
 	assert_int_equal(shard->empty_packed.bytes + shard->single_bytes, 0);
 	for (class = 0; class < NR_CLASSES; class++) {
-		slab_class_totals(class, &t);
+		slab_class_totals(class, NULL, &t);
 		assert_int_equal(t.slabs, 0);
 		assert_int_equal(t.free, 0);
 	}

@@ -37,7 +37,7 @@ static u64 slabs_in_use(void)
 
 	tcache_flush(this_tcache);
 	slab_shrink(GIVE_ALL);
-	slab_class_totals(CLASS, &totals);
+	slab_class_totals(CLASS, NULL, &totals);
 	return totals.slabs;
 }
 
