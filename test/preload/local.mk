@@ -9,6 +9,7 @@ preload_tests = \
 	test/preload/gcc.sh \
 	test/preload/git.sh \
 	test/preload/java.sh \
+	test/preload/named.sh \
 	test/preload/node.sh \
 	test/preload/perl.sh \
 	test/preload/php.sh \
