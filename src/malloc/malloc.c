@@ -180,7 +180,7 @@ static void *realloc_moving(struct shard *heap, u16 owner, void *p, size_t old, 
 	return q;
 }
 
-/* An object stays where it is when the new size fits and uses at least half of it. */
+/* An object stays where it is when the new size fits, and uses half of it or has no smaller one. */
 out_of_line void *do_realloc(const char *call, struct shard *heap, void *p, size_t size)
 {
 	u16 owner = heap ? heap->owner : this_scope.owner, tag;
@@ -201,7 +201,8 @@ out_of_line void *do_realloc(const char *call, struct shard *heap, void *p, size
 		return large_realloc(owner, p, virt_to_pfn(p), size);
 	/* A small block with a large alignment may be smaller than what it becomes. */
 	old = usable_size(p, tag);
-	if (size <= old ? size > old / 2 : tag_is_slab(tag) && expand_single(p, tag, size))
+	if (size <= old ? size > old / 2 || old == MIN_ALIGN :
+			  tag_is_slab(tag) && expand_single(p, tag, size))
 		return p;
 	return realloc_moving(heap, owner, p, old, size);
 }

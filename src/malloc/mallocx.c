@@ -103,7 +103,7 @@ static void *realloc_by_flags(void *p, size_t size, int flags, u16 tag)
 	int saved = errno;
 	void *q;
 
-	if (aligned && size > old / 2 && expand_block(p, tag, size)) {
+	if (aligned && (size > old / 2 || old == MIN_ALIGN) && expand_block(p, tag, size)) {
 		usable = usable_size(p, tag_read(virt_to_pfn(p)));
 		if (flags & MALLOCX_ZERO && usable > old)
 			memset((char *)p + old, 0, usable - old);

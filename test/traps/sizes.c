@@ -190,6 +190,16 @@ static void usable_size_is_stable(void)
 	}
 }
 
+/* Nor when there is no smaller object to move to: an array of an int becomes one of two. */
+static void smallest_objects_stay(void)
+{
+	void *p = malloc(4);
+
+	for (size_t n = malloc_usable_size(p); n; n--)
+		CHECK(realloc(hide(p), n) == hide(p), "realloc to %zu", n);
+	free(p);
+}
+
 /* ------------------------------------------------------------------ growth */
 
 static void grow_to(size_t last, size_t step, bool with_neighbours)
@@ -449,6 +459,7 @@ static const struct trap_case cases[] = {
 	{ .name = "huge_alignments", .run = huge_alignments },
 	{ .name = "every_alignment", .run = every_alignment },
 	{ .name = "every_alignment_hardened", .run = every_alignment, .conf = "hardened:true" },
+	{ .name = "smallest_objects_stay", .run = smallest_objects_stay },
 	{ .name = "slack_is_kept_by_realloc", .run = slack_is_kept_by_realloc },
 	{ .name = "usable_size_is_stable", .run = usable_size_is_stable },
 	{ .name = "growth_in_small_steps", .run = growth_in_small_steps },
