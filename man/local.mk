@@ -12,8 +12,9 @@ MAINTAINERCLEANFILES += $(bm_mans)
 bm_man_sources = $(srcdir)/man/tables.awk $(srcdir)/src/base/options.def \
 	$(srcdir)/src/base/stats.def $(srcdir)/src/base/figures.def \
 	$(srcdir)/src/malloc/mallctl.def $(srcdir)/configure.ac \
-	$(srcdir)/test/examples/figures.c $(srcdir)/test/examples/group.c \
-	$(srcdir)/test/examples/heap.c $(srcdir)/test/examples/pages.c
+	$(srcdir)/test/examples/arena.c $(srcdir)/test/examples/figures.c \
+	$(srcdir)/test/examples/group.c $(srcdir)/test/examples/heap.c \
+	$(srcdir)/test/examples/pages.c
 
 $(bm_mans): man/%: $(srcdir)/man/%.in $(bm_man_sources)
 	$(AM_V_GEN)$(MKDIR_P) man && \

@@ -16,7 +16,7 @@ pc=$(find "$root" -name libbuddymalloc.pc)
 libdir=${pc%/pkgconfig/*}
 ask() { PKG_CONFIG_PATH=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$root pkg-config "$@" libbuddymalloc; }
 include=$(ask --cflags) && libraries=$(ask --libs) || exit 1
-for name in pages dma32 group heap figures; do
+for name in arena dma32 figures group heap pages; do
 	# shellcheck disable=SC2086 # compiler and flags are several words
 	$CC -Wall -Wextra -Werror -o "$root/$name" $include "${srcdir:-.}/test/examples/$name.c" $libraries || exit 1
 	said=$(LD_LIBRARY_PATH=$libdir "$root/$name") || { echo "$name failed"; exit 1; }
