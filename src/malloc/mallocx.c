@@ -90,7 +90,7 @@ static inline bool flags_are_plain(int flags)
 	return !(flags & (LG_ALIGN_BITS | MALLOCX_ZERO)) && !flags_arena(flags);
 }
 
-BM_EXPORT void *mallocx(size_t size, int flags)
+BM_EXPORT FAST_ENTRY void *mallocx(size_t size, int flags)
 {
 	return likely(flags_are_plain(flags)) ? do_malloc(size) : alloc_by_flags(size, flags);
 }
@@ -167,13 +167,13 @@ BM_EXPORT size_t sallocx(const void *p, int flags)
 	return malloc_usable_size((void *)p);
 }
 
-BM_EXPORT void dallocx(void *p, int flags)
+BM_EXPORT FAST_ENTRY void dallocx(void *p, int flags)
 {
 	(void)flags;
 	do_free(p);
 }
 
-BM_EXPORT void sdallocx(void *p, size_t size, int flags)
+BM_EXPORT FAST_ENTRY void sdallocx(void *p, size_t size, int flags)
 {
 	(void)size;
 	(void)flags;
