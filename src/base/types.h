@@ -47,6 +47,9 @@ static_assert(sizeof(void *) == 8, "the window needs a 64-bit address space");
  */
 #define BULKY __attribute__((section(".bss.bulky")))
 
+/* At the start of a cache line, lest what else is in the library makes its code lie badly. */
+#define FAST_ENTRY __attribute__((aligned(CACHE_LINE)))
+
 #define out_of_line __attribute__((__noinline__))
 /*
  * For what is done once, at start or at the end, too: the compiler puts such code

@@ -14,9 +14,6 @@
 /* Visible from outside the library; everything else is hidden. */
 #define BM_EXPORT __attribute__((visibility("default")))
 
-/* At the start of a cache line, lest what else is in the library makes its code lie badly. */
-#define FAST_ENTRY __attribute__((aligned(CACHE_LINE)))
-
 /*
  * A second name. "copy" gives the alias the attributes that the libc's header
  * gave the first, which gcc else warns of.

@@ -199,8 +199,8 @@ static inline unsigned free_neighbours(struct page *page, const struct size_clas
  * Frees pointers of one slab, the longest run of them that ptrs begins with;
  * how many. Fewer than the run has when one is no allocated object.
  */
-static out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc,
-					   void *const *ptrs, unsigned n)
+static FAST_ENTRY out_of_line unsigned free_same_slab(u64 pfn, const struct size_class *sc,
+						      void *const *ptrs, unsigned n)
 {
 	struct page *page = pfn_to_page(pfn);
 	const char *base = pfn_to_virt(pfn);
@@ -304,7 +304,7 @@ static fast_inline unsigned free_batch(struct shard *shard, unsigned class, void
 	return done;
 }
 
-void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n)
+FAST_ENTRY void slab_free(struct shard *shard, unsigned class, void *const *ptrs, unsigned n)
 {
 	struct cache_node *node = &shard->nodes[class];
 

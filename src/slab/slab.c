@@ -116,7 +116,8 @@ void slab_release(const u64 *pfns, unsigned n, unsigned class)
  * The objects of one word of a map, the first of which would be at `base`, run by run: into the
  * places from `to` down to out, as far as these go; the lowest one used.
  */
-static out_of_line void **take_runs(u64 *map, char *base, size_t size, void **out, void **to)
+static FAST_ENTRY out_of_line void **take_runs(u64 *map, char *base, size_t size, void **out,
+					       void **to)
 {
 	u64 bits = *map;
 
