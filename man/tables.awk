@@ -1,7 +1,7 @@
 # Writes a manual page from its .in file, so that it can never say other than the code. A line
 # @OPTIONS@ becomes the table of src/base/options.def, @FIGURES@ that of src/base/figures.def,
-# @COUNTERS@ that of src/base/stats.def, @CTLS@ that of src/malloc/mallctl.def, @EXAMPLE FILE@ the program of that name in the folder of
-# examples. @VERSION@ is the version, @DATE@ its date.
+# @COUNTERS@ that of src/base/stats.def, @CTLS@ that of src/malloc/mallctl.def, @EXAMPLE FILE@ the
+# program of that name in the folder of examples. @VERSION@ is the version, @DATE@ its date.
 #
 #   awk -v version=V -v date=D -v options=FILE -v stats=FILE -v figures=FILE \
 #       -v ctls=FILE -v examples=FOLDER -f tables.awk PAGE.in >PAGE
@@ -75,14 +75,19 @@ function last_string(file, line,   text) {
 	return text
 }
 
-function print_option(line,   what, kind, field, accepted, default_) {
-	what = last_string(options, line)
-	line = substr(line, 1, RSTART - 1)
+# Splits what stands in front of the last string into fields; the word before them.
+function entry(line, field,   kind) {
 	kind = line
 	sub(/[ \t]*\(.*/, "", kind)
 	sub(/^[^(]*\(/, "", line)
 	gsub(/[ \t"]/, "", line)
 	split(line, field, ",")
+	return kind
+}
+
+function print_option(line,   what, kind, field, accepted, default_) {
+	what = last_string(options, line)
+	kind = entry(substr(line, 1, RSTART - 1), field)
 	if (kind == "OPTION_BOOL") {
 		accepted = "true or false"
 		default_ = field[2]
@@ -119,12 +124,7 @@ function print_name(file, line,   what) {
 # What it is, its type in C, and whether it is read, set or both.
 function print_ctl(line,   what, kind, field, type, access) {
 	what = last_string(ctls, line)
-	line = substr(line, 1, RSTART - 1)
-	kind = line
-	sub(/[ \t]*\(.*/, "", kind)
-	sub(/^[^(]*\(/, "", line)
-	gsub(/[ \t"]/, "", line)
-	split(line, field, ",")
+	kind = entry(substr(line, 1, RSTART - 1), field)
 	type = kind == "CTL_DO" ? "void" : tolower(field[2])
 	if (type == "u32" || type == "u64")
 		type = "uint" substr(type, 2) "_t"

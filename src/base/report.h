@@ -13,7 +13,10 @@
 
 __attribute__((format(printf, 1, 2))) void report(const char *fmt, ...);
 
-/* Where a report goes: to a function, line by line with its end; NULL: to a file descriptor. */
+/*
+ * Where a report goes: to a function, line by line with its end; NULL: to a file descriptor. No
+ * lock is held: the function may allocate.
+ */
 struct report_sink {
 	void (*write)(void *opaque, const char *line);
 	void *opaque;

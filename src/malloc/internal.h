@@ -8,7 +8,6 @@
 
 #include <buddymalloc/gfp.h>
 
-#include "base/report.h"
 #include "tcache/tcache.h"
 
 /* Visible from outside the library; everything else is hidden. */
@@ -187,6 +186,7 @@ void register_fork(register_atfork_fn fn);
 void *next_function(const char *name, const void *ours);
 
 /* info.c */
+struct report_sink;
 void print_report(void);
 /* What malloc_stats says. */
 void report_statistics(const struct report_sink *to);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "base/report.h"
 #include "malloc/ctl.h"
 #include "malloc/internal.h"
 

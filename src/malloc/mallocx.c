@@ -64,6 +64,16 @@ static void *alloc_zeroed(struct shard *heap, int class, size_t size, unsigned a
 	return p;
 }
 
+/* p has grown where it lies from `old` usable bytes, or not: how many it has now. */
+static size_t grown_by_flags(void *p, size_t old, int flags)
+{
+	size_t usable = usable_size(p, tag_read(virt_to_pfn(p)));
+
+	if (flags & MALLOCX_ZERO && usable > old)
+		memset((char *)p + old, 0, usable - old);
+	return usable;
+}
+
 static out_of_line void *alloc_by_flags(size_t size, int flags)
 {
 	unsigned align_order;
@@ -98,15 +108,13 @@ BM_EXPORT FAST_ENTRY void *mallocx(size_t size, int flags)
 /* Aligned, or zero where it grows. p is live. */
 static void *realloc_by_flags(void *p, size_t size, int flags, u16 tag)
 {
-	size_t old = usable_size(p, tag), usable;
+	size_t old = usable_size(p, tag);
 	bool aligned = !((uintptr_t)p & (flags_align(flags) - 1));
 	int saved = errno;
 	void *q;
 
 	if (aligned && (size > old / 2 || old == MIN_ALIGN) && expand_block(p, tag, size)) {
-		usable = usable_size(p, tag_read(virt_to_pfn(p)));
-		if (flags & MALLOCX_ZERO && usable > old)
-			memset((char *)p + old, 0, usable - old);
+		grown_by_flags(p, old, flags);
 		return p;
 	}
 	q = alloc_by_flags(size, flags);
@@ -142,7 +150,7 @@ BM_EXPORT void *rallocx(void *p, size_t size, int flags)
 BM_EXPORT size_t xallocx(void *p, size_t size, size_t extra, int flags)
 {
 	u16 tag = tag_of_live("xallocx", p);
-	size_t old, most, usable;
+	size_t old, most;
 	int saved = errno;
 
 	if (unlikely(tag == TAG_NONE))
@@ -155,10 +163,7 @@ BM_EXPORT size_t xallocx(void *p, size_t size, size_t extra, int flags)
 	if (!expand_block(p, tag, most) && size < most)
 		expand_block(p, tag, size);
 	errno = saved;
-	usable = usable_size(p, tag_read(virt_to_pfn(p)));
-	if (flags & MALLOCX_ZERO && usable > old)
-		memset((char *)p + old, 0, usable - old);
-	return usable;
+	return grown_by_flags(p, old, flags);
 }
 
 BM_EXPORT size_t sallocx(const void *p, int flags)

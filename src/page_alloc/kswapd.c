@@ -1,9 +1,9 @@
 /*
  * rank 4: the background thread, by the kernel's name: it ages what is free
  * even when the program sleeps, and with pressure:auto gives everything back when
- * the system is short of memory. Only with background_thread:true, since a
- * process with a second thread is treated differently by unshare, setns and
- * the set-uid calls.
+ * the system is short of memory. Only with background_thread:true, or when the
+ * program asks for it (jemalloc's mallctl), since a process with a second thread
+ * is treated differently by unshare, setns and the set-uid calls.
  *
  * While memory waits to age it wakes at each step of decay_ms; when nothing came
  * or went for two decay times, all that layers above keep has aged too, what that leaves idle goes,

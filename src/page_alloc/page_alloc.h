@@ -12,9 +12,10 @@
 
 #include <buddymalloc/gfp.h>
 
-#include "base/report.h"
 #include "base/types.h"
 #include "memmap/memmap.h"
+
+struct report_sink; /* base/report.h */
 
 #define NODE_NONE (-1) /* the node of the running CPU */
 
